@@ -1,0 +1,102 @@
+"""The parts that make a TFLite model a model file: labels.txt, edge.json and the test card, in an appended zip."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_classify.classifier import Classifier
+from edge_classify.model_file import FORMAT
+from edge_classify.preprocess import PREPARATION
+from edge_classify.test_card import prepare_card
+
+from .graph import count_multiply_adds, count_parameters
+from .run_folder import Cell, Run
+
+LABELS, CONTRACT, CARD = "labels.txt", "edge.json", "test_card.png"
+
+# Mean over the card. Linear resizing differs in the last bit between ARM and x86-64; any other way to
+# prepare differs by several levels (benchmarks/README.md has the figures).
+_PIXEL_TOLERANCE = 0.5
+# int8 gives equal results wherever XNNPACK runs, and shifts by up to 0.03 where it cannot.
+_SCORE_TOLERANCE = {"float32": 0.01, "int8": 0.06}
+_CARD_VARIANTS = 32
+
+
+def attach(model: bytes, parts: Mapping[str, bytes]) -> bytes:
+    """Append `parts` to the model as an uncompressed zip, the way TFLite Metadata does; equal bytes for equal input."""
+    file = io.BytesIO(model)
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
+        for name, data in parts.items():
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+    return file.getvalue()
+
+
+def labels_part(labels: tuple[str, ...]) -> bytes:
+    return ("\n".join(labels) + "\n").encode()
+
+
+def test_card(classifier: Classifier, precision: str) -> tuple[dict[str, Any], bytes]:
+    """Record the self-test: its entry in edge.json, and the prepared card as a PNG.
+
+    Of some drawings the one is taken whose probabilities are spread most: there a wrong result shows best.
+    """
+    height, width = classifier.input_size
+    cards = [prepare_card(variant, height, width) for variant in range(_CARD_VARIANTS)]
+    scores = [classifier.probabilities(card[..., ::-1]) for card in cards]
+    entropies = [-float((s * np.log(s + 1e-9)).sum()) for s in scores]
+    variant = int(np.argmax(entropies))
+    _, png = cv2.imencode(".png", cards[variant][..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    entry = {
+        "variant": variant,
+        "labels": list(classifier.labels),
+        "scores": [round(float(score), 6) for score in scores[variant]],
+        "pixel_tolerance": _PIXEL_TOLERANCE,
+        "score_tolerance": _SCORE_TOLERANCE[precision],
+    }
+    return entry, png.tobytes()
+
+
+def contract(run: Run, cell: Cell, precision: str, card: Mapping[str, Any], evaluation: Mapping[str, Any]) -> bytes:
+    """edge.json: all that a device, or a person, needs to know of this file."""
+    index = run.index
+    content = {
+        "format": FORMAT,
+        "model": {
+            "family": "mobilenet_v2",
+            "alpha": cell.alpha,
+            "resolution": cell.resolution,
+            "precision": precision,
+            "parameters": count_parameters(cell),
+            "multiply_adds": count_multiply_adds(cell),
+        },
+        "preprocess": PREPARATION,
+        "decision": {"unknown": "prototypes" in cell.head, **cell.decision},
+        "test_card": card,
+        "evaluation": evaluation,
+        "provenance": {
+            "data_fingerprint": index["photos"]["fingerprint"],
+            "seed": index["seed"],
+            "arguments": index["arguments"],
+            "weights": {"name": cell.weights_name, "sha256": cell.weights_sha256},
+            "versions": {
+                "train": index["versions"],
+                "convert": {
+                    name: version(name) for name in ("edge-classify", "tensorflow", "keras", "ai-edge-litert", "numpy")
+                },
+            },
+        },
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False).encode()
+
+
+def file_name(cell: Cell, precision: str) -> Path:
+    return Path(f"mobilenet_v2_{cell.name}_{precision}.tflite")

@@ -1,0 +1,78 @@
+"""From the graph to TFLite's flatbuffer, by TensorFlow's converter."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .bias_correction import round_weights
+from .graph import Classifier, build_backbone
+from .run_folder import Cell, Run
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+PRECISIONS = ("float32", "int8")
+
+# The operators of the head with an `unknown` output; the backbone has none of them.
+_HEAD_OPERATORS = ["FULLY_CONNECTED", "SOFTMAX", "L2_NORMALIZATION", "REDUCE_MAX", "SUB", "MUL", "LOGISTIC"]
+
+
+def convert(run: Run, cell: Cell, precision: str) -> bytes:
+    """The cell as a TFLite model, input uint8 [1, R, R, 3], without metadata.
+
+    precision: "float32" (the scaling to [-1, 1] in the graph, float32 out) or "int8" (the scaling in the
+        quantization parameters, uint8 out).
+    """
+    import tensorflow as tf
+
+    # The path that freezes variables is called deprecated; the other leaves them in the model, unfolded.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    backbone = build_backbone(cell.weights, cell.alpha, cell.resolution)
+    if precision == "float32":
+        function = Classifier(backbone, dict(cell.head), cell.resolution).from_pixels()
+        converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
+        return converted
+
+    calibration = run.prepared(cell.resolution, "calibration")
+    round_weights(backbone, calibration)
+
+    def scaled_photos() -> Iterator[list[np.ndarray]]:
+        for photo in calibration:
+            yield [photo[None] / np.float32(127.5) - 1]
+
+    function = Classifier(backbone, dict(cell.head), cell.resolution).from_scaled()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = scaled_photos
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about input statistics that only the old converter used
+        if "prototypes" not in cell.head:
+            converter.inference_input_type = converter.inference_output_type = tf.uint8
+            quantized: bytes = converter.convert()
+            return quantized
+        return _convert_with_float_head(converter, scaled_photos)
+
+
+def _convert_with_float_head(
+    converter: tf.lite.TFLiteConverter, photos: Callable[[], Iterator[list[np.ndarray]]]
+) -> bytes:
+    """int8 with the head in float32, between uint8 ends.
+
+    The cosine to the prototypes needs more than int8's steps: a unit vector of 1280 values has components
+    of a few hundredths, TFLite's int8 normalization steps of 1/128. The head's time does not show.
+    """
+    import tensorflow as tf
+    from tensorflow.lite.python.util import modify_model_io_type
+
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=_HEAD_OPERATORS)
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=photos, debug_options=options
+    )
+    converted: bytes = modify_model_io_type(debugger.get_nondebug_quantized_model(), tf.uint8, tf.uint8)
+    return converted

@@ -1,0 +1,30 @@
+"""How good a model file is: itself, run by the device's own code on photos that nothing was fitted on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edge_classify.classifier import Classifier
+from edge_classify.evaluation import evaluate
+
+from .run_folder import Cell, Run
+
+
+def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
+    """Figures of `evaluate` for the held-out photos, with the trainer's own accuracy and the agreement with it.
+
+    agreement: the share of photos whose best label, `unknown` among them, is that of the trainer's float model.
+    """
+    prepared = run.prepared(cell.resolution, "held_out")
+    # A prepared photo is its own resize; turned back to BGR it takes the same way as a frame.
+    probabilities = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in prepared])
+    figures = evaluate(probabilities, run.held_out_labels, run.classes)
+    agreement = float((probabilities.argmax(axis=1) == cell.held_out_probabilities.argmax(axis=1)).mean())
+    return {
+        **figures,
+        "float32_accuracy": cell.evaluation["accuracy"],
+        "float32_kept": cell.evaluation["kept"],
+        "agreement": agreement,
+    }

@@ -1,0 +1,61 @@
+"""Recognise your own things with a camera, offline: the device side of edge-classify.
+
+from edge_classify import Classifier, open_camera
+
+classifier = Classifier("models/mobilenet_v2_0.5_160_int8.tflite")
+for frame in open_camera(0):
+    print(classifier.classify(frame.image))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .classifier import Category, Classification, Classifier
+    from .errors import CameraError, DataError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
+    from .photo import read_photo
+    from .preprocess import preprocess
+    from .sources import Frame, open_camera
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Category": "classifier",
+    "Classification": "classifier",
+    "Classifier": "classifier",
+    "CameraError": "errors",
+    "DataError": "errors",
+    "EdgeClassifyError": "errors",
+    "ModelFileError": "errors",
+    "SelfTestError": "errors",
+    "UsageError": "errors",
+    "read_photo": "photo",
+    "preprocess": "preprocess",
+    "Frame": "sources",
+    "open_camera": "sources",
+}
+
+__all__ = [
+    "CameraError",
+    "Category",
+    "Classification",
+    "Classifier",
+    "DataError",
+    "EdgeClassifyError",
+    "Frame",
+    "ModelFileError",
+    "SelfTestError",
+    "UsageError",
+    "open_camera",
+    "preprocess",
+    "read_photo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when first used, so that the command can limit BLAS's threads before numpy is imported.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

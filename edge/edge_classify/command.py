@@ -1,0 +1,50 @@
+"""What every command of this project does around its work: warnings, errors in one line, exit codes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from .errors import EdgeClassifyError
+
+
+def run(command: Callable[[], int], *, quiet: bool = False) -> int:
+    """Run a command's work and return its exit code: an error that a user can cause is one line, no traceback.
+
+    quiet: drop what native code writes to standard error; TensorFlow greets with a screenful.
+    """
+    with _native_output_dropped() if quiet else nullcontext():
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
+        logging.addLevelName(logging.WARNING, "warning")
+        try:
+            return command()
+        except EdgeClassifyError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            # Whoever read our output has gone (`| head`); Python would complain once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+
+
+@contextmanager
+def _native_output_dropped() -> Iterator[None]:
+    python_stderr = sys.stderr
+    python_stderr.flush()
+    saved = os.dup(2)
+    with os.fdopen(os.dup(saved), "w", buffering=1) as stream, Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        sys.stderr = stream
+        try:
+            yield
+        finally:
+            sys.stderr = python_stderr
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,53 @@
+"""How long each stage takes, over the last frames."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+import numpy as np
+
+STAGES = ("capture_age", "preprocess", "inference", "postprocess", "total")
+PERCENTILES = (50, 90, 99)
+_WINDOW = 10_000
+
+
+class Latency:
+    """A bounded window of the stages' times; memory does not grow with the number of frames."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._window: deque[tuple[float, ...]] = deque(maxlen=_WINDOW)
+        self._first = self._last = 0.0
+
+    def append(self, timing_ms: Mapping[str, float], now: float) -> None:
+        """Add one frame's times in milliseconds, by stage; `now` in seconds of `time.perf_counter`."""
+        if not self.frames:
+            self._first = now
+        self._last = now
+        self.frames += 1
+        self._window.append(tuple(timing_ms.values()))
+
+    @property
+    def frames_per_second(self) -> float:
+        """Results a second from the first to the last, 0 with fewer than two."""
+        elapsed = self._last - self._first
+        return (self.frames - 1) / elapsed if elapsed > 0 else 0.0
+
+    def percentiles(self) -> dict[str, dict[str, float]]:
+        """For each stage its p50, p90 and p99 in milliseconds."""
+        figures = np.percentile(np.array(self._window), PERCENTILES, axis=0)
+        return {
+            stage: {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, column, strict=True)}
+            for stage, column in zip(STAGES, figures.T, strict=True)
+        }
+
+    def table(self) -> str:
+        """The percentiles and the frame rate, as lines of text."""
+        if not self.frames:
+            return "no frames"
+        rows = [f"{'latency (ms)':<14}" + "".join(f"{f'p{percent}':>9}" for percent in PERCENTILES)]
+        for stage, figures in self.percentiles().items():
+            rows.append(f"{stage:<14}" + "".join(f"{value:9.2f}" for value in figures.values()))
+        rows.append(f"{self.frames} frames, {self.frames_per_second:.1f} frames a second")
+        return "\n".join(rows)

@@ -1,0 +1,1 @@
+"""Where results go: each output is a context manager with `append`."""

@@ -1,0 +1,25 @@
+"""Preparing an image: the one function that training, calibration, evaluation and the device share."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+# What `preprocess` does, in the words of a model file's `edge.json`.
+PREPARATION = {"color_order": "RGB", "resize": "squash", "interpolation": "linear", "input_range": [0, 255]}
+
+
+def preprocess(image: Image, out: Image) -> Image:
+    """Resize `image` straight to the size of `out` and write it there as RGB.
+
+    image: uint8 BGR, shape (height, width, 3), as OpenCV reads it.
+    out: uint8, shape (R, R, 3), C-contiguous; it is overwritten and returned.
+
+    The whole picture is used: its sides are squashed to the square, nothing is cut off.
+    """
+    small = cv2.resize(image, (out.shape[1], out.shape[0]), interpolation=cv2.INTER_LINEAR)
+    cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=out)
+    return out

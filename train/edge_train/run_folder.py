@@ -1,0 +1,71 @@
+"""The run folder: all that edge-convert needs, and nothing else. See docs/run-folder.md."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_classify.errors import DataError
+from edge_classify.preprocess import Image
+
+FORMAT = 1
+_INDEX = "run.json"
+
+
+def open_run_folder(folder: Path) -> None:
+    """Make the folder ready to be written. Raises DataError if it holds anything but an earlier run."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: a file of that name is in the way: give another folder with -o")
+    if (
+        folder.is_dir()
+        and any(folder.iterdir())
+        and not (folder / _INDEX).exists()
+        and not (folder / "prepared").exists()
+    ):
+        raise DataError(f"{folder}: holds other files and no earlier run: give another folder with -o")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_index(folder: Path, index: Mapping[str, Any]) -> None:
+    """Write `run.json`, last of all: with it the run is complete."""
+    whole = {"format": FORMAT, **index}
+    write_atomically(folder / _INDEX, json.dumps(whole, indent=1, ensure_ascii=False).encode())
+
+
+def write_prepared(path: Path, images: Iterable[Image], count: int, resolution: int) -> None:
+    """Write prepared photos, one at a time, as one .npy of shape (count, R, R, 3), uint8 RGB."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    stack = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, resolution, resolution, 3))
+    for row, image in enumerate(images):
+        stack[row] = image
+    stack.flush()
+    del stack
+    partial.replace(path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as one .npz."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    partial.replace(path)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """What the run was made with."""
+    packages = ("edge-classify", "numpy", "opencv-python-headless", "tensorflow", "keras")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
