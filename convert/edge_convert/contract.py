@@ -15,7 +15,7 @@ import numpy as np
 
 from edge_classify.classifier import Classifier
 from edge_classify.model_file import FORMAT
-from edge_classify.preprocess import PREPARATION
+from edge_classify.preprocessing import PREPARATION
 from edge_classify.test_card import prepare_card
 
 from .graph import count_multiply_adds, count_parameters
@@ -23,9 +23,9 @@ from .run_folder import Cell, Run
 
 LABELS, CONTRACT, CARD = "labels.txt", "edge.json", "test_card.png"
 
-# Mean over the card. Linear resizing differs in the last bit between ARM and x86-64; any other way to
-# prepare differs by several levels (benchmarks/README.md has the figures).
-_PIXEL_TOLERANCE = 0.5
+# Mean over the card. Linear resizing differs by 0.07 at most between ARM and x86-64; area, nearest, other
+# crops and colours differ by 0.7 to 80.
+_PIXEL_TOLERANCE = 0.25
 # int8 gives equal results wherever XNNPACK runs, and shifts by up to 0.03 where it cannot.
 _SCORE_TOLERANCE = {"float32": 0.01, "int8": 0.06}
 _CARD_VARIANTS = 32

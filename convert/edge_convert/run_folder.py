@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_classify.errors import DataError
 from edge_classify.model_file import UNKNOWN
-from edge_classify.preprocess import Image
+from edge_classify.preprocessing import Image
 
 FORMAT = 1
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .classifier import Category, Classification, Classifier
     from .errors import CameraError, DataError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
     from .photo import read_photo
-    from .preprocess import preprocess
+    from .preprocessing import preprocess
     from .sources import Frame, open_camera
 
 __version__ = "0.1.0"
@@ -32,7 +32,7 @@ _HOMES = {
     "SelfTestError": "errors",
     "UsageError": "errors",
     "read_photo": "photo",
-    "preprocess": "preprocess",
+    "preprocess": "preprocessing",
     "Frame": "sources",
     "open_camera": "sources",
 }

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .errors import ModelFileError, SelfTestError, UsageError
 from .interpreter import load_interpreter
 from .model_file import BUILTIN_MODEL, UNKNOWN, ModelFile, read_labels, read_model_file
-from .preprocess import Image, preprocess
+from .preprocessing import Image, preprocess
 from .test_card import pixel_difference, prepare_card
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,7 @@ class Category:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(NamedTuple):
     """Where the time of one classification went, in milliseconds."""
 
     preprocess: float
@@ -39,8 +38,7 @@ class Timing:
     postprocess: float
 
 
-@dataclass(frozen=True, slots=True)
-class Classification:
+class Classification(NamedTuple):
     """What a picture shows.
 
     label: the best category's name, or "unknown" where its score is below the threshold.
@@ -94,6 +92,7 @@ class Classifier:
         self._check_is_classifier(known_labels)
         self.labels = known_labels or tuple(str(index) for index in range(self._output.size))
         self._top_k = min(top_k, len(self.labels))
+        self._best_categories()  # numpy loads parts of itself when first used; not in the first frame's time
 
     def classify(self, image: Image) -> Classification:
         """What `image` shows: uint8 BGR, shape (height, width, 3), as OpenCV reads it."""

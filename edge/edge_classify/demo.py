@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from .model_file import UNKNOWN
-from .preprocess import Image
+from .preprocessing import Image
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 640, 480, 30
 

@@ -35,3 +35,15 @@ def evaluate(probabilities: np.ndarray, truth: np.ndarray, labels: tuple[str, ..
         "accuracy_with_unknown": float((best_label == truth).mean()),
         "per_class": per_class,
     }
+
+
+def separation(known: np.ndarray, strange: np.ndarray) -> float:
+    """How well a score tells pictures of the classes from strangers: the area under the ROC curve (AUROC).
+
+    known, strange: scores of the two, higher for known. It is the share of pairs in which the known one has
+    the higher score, equal scores counting half (Hanley & McNeil 1982). Returns 0.5 for chance, 1 for perfect.
+    """
+    ordered = np.sort(strange)
+    below = np.searchsorted(ordered, known, side="left")
+    up_to = np.searchsorted(ordered, known, side="right")
+    return float((below + up_to).mean() / 2 / len(strange))

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-STAGES = ("capture_age", "preprocess", "inference", "postprocess", "total")
 PERCENTILES = (50, 90, 99)
 _WINDOW = 10_000
+
+
+class StageTimes(NamedTuple):
+    """One frame's times in milliseconds.
+
+    capture_age: how old the frame was when work on it began.
+    total: from its capture to the result.
+    """
+
+    capture_age: float
+    preprocess: float
+    inference: float
+    postprocess: float
+    total: float
 
 
 class Latency:
@@ -17,16 +30,16 @@ class Latency:
 
     def __init__(self) -> None:
         self.frames = 0
-        self._window: deque[tuple[float, ...]] = deque(maxlen=_WINDOW)
+        self._window: deque[StageTimes] = deque(maxlen=_WINDOW)
         self._first = self._last = 0.0
 
-    def append(self, timing_ms: Mapping[str, float], now: float) -> None:
-        """Add one frame's times in milliseconds, by stage; `now` in seconds of `time.perf_counter`."""
+    def append(self, times: StageTimes, now: float) -> None:
+        """Add one frame's times; `now` in seconds of `time.perf_counter`."""
         if not self.frames:
             self._first = now
         self._last = now
         self.frames += 1
-        self._window.append(tuple(timing_ms.values()))
+        self._window.append(times)
 
     @property
     def frames_per_second(self) -> float:
@@ -39,7 +52,7 @@ class Latency:
         figures = np.percentile(np.array(self._window), PERCENTILES, axis=0)
         return {
             stage: {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, column, strict=True)}
-            for stage, column in zip(STAGES, figures.T, strict=True)
+            for stage, column in zip(StageTimes._fields, figures.T, strict=True)
         }
 
     def table(self) -> str:
@@ -49,5 +62,7 @@ class Latency:
         rows = [f"{'latency (ms)':<14}" + "".join(f"{f'p{percent}':>9}" for percent in PERCENTILES)]
         for stage, figures in self.percentiles().items():
             rows.append(f"{stage:<14}" + "".join(f"{value:9.2f}" for value in figures.values()))
-        rows.append(f"{self.frames} frames, {self.frames_per_second:.1f} frames a second")
+        count = "1 frame" if self.frames == 1 else f"{self.frames} frames"
+        rate = f", {self.frames_per_second:.1f} frames a second" if self.frames > 1 else ""
+        rows.append(count + rate)
         return "\n".join(rows)

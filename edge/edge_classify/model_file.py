@@ -18,7 +18,7 @@ import numpy as np
 from .errors import DataError, ModelFileError
 from .flatbuffer import Table
 from .photo import decode_photo
-from .preprocess import PREPARATION, Image
+from .preprocessing import PREPARATION, Image
 
 FORMAT = 1
 UNKNOWN = "unknown"

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from .errors import DataError
-from .preprocess import Image
+from .preprocessing import Image
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 

@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 from .classifier import Classification, Classifier
+from .latency import StageTimes
 from .sources import Frame
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """One frame's answer, and how long after its capture it came.
 
-    timing_ms: by stage, in milliseconds, in the order of `latency.STAGES`.
     finished_at: in seconds of `time.perf_counter`.
     """
 
     frame: Frame
     classification: Classification
-    timing_ms: dict[str, float]
+    timing_ms: StageTimes
     finished_at: float
 
     def as_dict(self, model: str) -> dict[str, Any]:
-        """The result as every output shows it, ready for JSON."""
-        # The wall clock of the capture: now, less what has passed since.
-        captured = datetime.fromtimestamp(
-            datetime.now(UTC).timestamp() - (perf_counter() - self.frame.captured_at), UTC
-        )
+        """The result as every output shows it, ready for JSON; `model` is the model file's name."""
+        # The wall clock at the capture: now, less what has passed since.
+        captured = datetime.now(UTC).timestamp() - (perf_counter() - self.frame.captured_at)
         return {
-            "time": captured.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": datetime.fromtimestamp(captured, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "frame": self.frame.number,
             "source": self.frame.name,
             "model": model,
             "state": self.classification.label,
             "categories": [
-                {"index": category.index, "category_name": category.category_name, "score": round(category.score, 4)}
-                for category in self.classification.categories
+                {**asdict(category), "score": round(category.score, 4)} for category in self.classification.categories
             ],
-            "timing_ms": {stage: round(value, 3) for stage, value in self.timing_ms.items()},
+            "timing_ms": {stage: round(value, 3) for stage, value in self.timing_ms._asdict().items()},
         }
 
 
@@ -51,16 +47,6 @@ def classify_frames(frames: Iterable[Frame], classifier: Classifier) -> Iterator
         began = perf_counter()
         classification = classifier.classify(frame.image)
         finished = perf_counter()
-        timing = classification.timing
-        yield Result(
-            frame,
-            classification,
-            {
-                "capture_age": (began - frame.captured_at) * 1e3,
-                "preprocess": timing.preprocess,
-                "inference": timing.inference,
-                "postprocess": timing.postprocess,
-                "total": (finished - frame.captured_at) * 1e3,
-            },
-            finished,
-        )
+        captured = frame.captured_at
+        timing = StageTimes((began - captured) * 1e3, *classification.timing, (finished - captured) * 1e3)
+        yield Result(frame, classification, timing, finished)

@@ -13,10 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -24,13 +23,12 @@ import numpy as np
 from . import demo
 from .errors import CameraError, DataError
 from .photo import list_pictures, read_photo
-from .preprocess import Image
+from .preprocessing import Image
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One picture from a source.
 
     image: uint8 BGR, shape (height, width, 3).

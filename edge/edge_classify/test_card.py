@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from .preprocess import Image, preprocess
+from .preprocessing import Image, preprocess
 
 WIDTH, HEIGHT = 640, 480
 
@@ -15,32 +17,46 @@ def draw_card(variant: int) -> Image:
     Strong colours and shapes that differ left from right and top from bottom show swapped colours,
     flips and crops; fine stripes show another way to resize. `variant` moves and recolours the shapes.
     """
-    rng = np.random.Generator(np.random.PCG64(variant))
+    numbers = _numbers(variant)
+
+    def below(limit: int) -> int:
+        return next(numbers) % limit
+
     x, y = np.arange(WIDTH, dtype=np.int32), np.arange(HEIGHT, dtype=np.int32)[:, None]
     card = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     card[..., 0] = x * 255 // WIDTH
     card[..., 1] = y * 255 // HEIGHT
     card[..., 2] = 255 - (x + y) * 255 // (WIDTH + HEIGHT)
     for _ in range(6):
-        left, top = (int(v) for v in rng.integers(0, (WIDTH - 160, HEIGHT - 120)))
-        wide, high = (int(v) for v in rng.integers(60, (280, 220)))
+        left, top = below(WIDTH - 160), below(HEIGHT - 120)
+        wide, high = 60 + below(220), 60 + below(160)
         patch = card[top : top + high, left : left + wide]
-        color = rng.integers(0, 256, 3, dtype=np.int32)
-        kind = int(rng.integers(3))
+        color = (below(256), below(256), below(256))
+        kind = below(3)
         if kind == 0:
             patch[:] = color
         else:
-            u, v = np.arange(patch.shape[1], dtype=np.int32), np.arange(patch.shape[0], dtype=np.int32)[:, None]
+            u, v = np.arange(patch.shape[1], dtype=np.int64), np.arange(patch.shape[0], dtype=np.int64)[:, None]
             if kind == 1:
                 inside = (2 * u - wide) ** 2 * high**2 + (2 * v - high) ** 2 * wide**2 < wide**2 * high**2
             else:
-                inside = (u + v) // int(rng.integers(3, 12)) % 2 == 0
+                inside = (u + v) // (3 + below(9)) % 2 == 0
             patch[inside] = color
     card[:90, :120] = (0, 0, 255)
     card[:90, 520:] = (0, 255, 255)
     card[390:, :120] = (255, 0, 0)
     card[390:, 520:][(x[:120] + y[:90]) % 6 < 3] = 255
     return card
+
+
+def _numbers(seed: int) -> Iterator[int]:
+    """Numbers that look random: a linear congruential generator (Numerical Recipes), its lowest bits dropped.
+
+    numpy's generators may change from release to release, and cost 15 ms to import.
+    """
+    while True:
+        seed = (seed * 1664525 + 1013904223) % 2**32
+        yield seed >> 8
 
 
 def prepare_card(variant: int, height: int, width: int) -> Image:

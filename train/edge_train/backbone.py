@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_classify.errors import DataError, UsageError
-from edge_classify.preprocess import Image
+from edge_classify.preprocessing import Image
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +24,7 @@ RESOLUTIONS = (96, 128, 160, 192, 224)
 def find_weights(choice: str, alpha: float, resolution: int, *, seed: int, cache: Path) -> Path:
     """The `.weights.h5` file of a backbone of that width.
 
-    choice: "imagenet" (Keras' own, downloaded once), "none" (random, from `seed`), a weights file, or a
+    choice: "imagenet" (Keras' own, downloaded once), "none" (random, from `seed`; for tests), a weights file, or a
         folder of files named `mobilenet_v2_{alpha}_{resolution}_no_top.weights.h5`, from which the nearest
         resolution is taken: the weights' shapes do not depend on it.
     Raises UsageError or DataError.
@@ -70,11 +70,24 @@ def _save_weights(choice: str, alpha: float, resolution: int, seed: int, path: P
             f"--weights imagenet: the weights for alpha {alpha} at {resolution} could not be had ({error}): "
             "connect to the internet once, or give --weights FILE"
         ) from error
+    if choice == "none":
+        _settle_batch_norm(model, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         whole = Path(folder) / path.name
         model.save_weights(whole)
         whole.replace(path)
+
+
+def _settle_batch_norm(model: keras.Model, seed: int) -> None:
+    """Give random weights the batch norm statistics that they cause: else their features fade to nothing."""
+    import keras
+
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    clouds = np.random.default_rng(seed).uniform(-1, 1, (64, 12, 12, 3)).astype(np.float32)
+    model(keras.ops.image.resize(clouds, model.input_shape[1:3]), training=True)
 
 
 def load_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from edge_classify.errors import DataError
 from edge_classify.photo import decode_photo
-from edge_classify.preprocess import Image, preprocess
+from edge_classify.preprocessing import Image, preprocess
 
 from .photos import Photo
 

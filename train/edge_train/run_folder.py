@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edge_classify.errors import DataError
-from edge_classify.preprocess import Image
+from edge_classify.preprocessing import Image
 
 FORMAT = 1
 _INDEX = "run.json"

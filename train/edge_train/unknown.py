@@ -108,5 +108,6 @@ def _spherical_k_means(directions: np.ndarray, count: int, rng: np.random.Genera
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    unit: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    # The floor is that of TensorFlow's l2_normalize, which the model file uses.
+    unit: np.ndarray = vectors / np.sqrt(np.maximum((vectors**2).sum(axis=1, keepdims=True), 1e-12))
     return unit

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from edge_classify.demo import load_digits
 from edge_classify.evaluation import evaluate
 from edge_classify.model_file import UNKNOWN
-from edge_classify.preprocess import Image, preprocess
+from edge_classify.preprocessing import Image, preprocess
 from edge_train import run_folder
 from edge_train.head import softmax
 

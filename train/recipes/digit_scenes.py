@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from edge_classify.demo import blend, ink
-from edge_classify.preprocess import Image
+from edge_classify.preprocessing import Image
 
 Color = tuple[float, float, float]
 

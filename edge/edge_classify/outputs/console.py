@@ -42,7 +42,7 @@ class Console:
         self._finished.append(result.finished_at)
         if not self._steady:
             print(
-                f"{result.frame.name}: {_categories(result)}  {result.timing_ms['total']:.1f} ms",
+                f"{result.frame.name}: {_categories(result)}  {result.timing_ms.total:.1f} ms",
                 file=self._stream,
                 flush=True,
             )
@@ -52,7 +52,7 @@ class Console:
         if label == self._shown_label and result.finished_at - self._shown_at < 1 / rate:
             return
         self._shown_at, self._shown_label = result.finished_at, label
-        line = f"{_categories(result)}  {result.timing_ms['total']:6.1f} ms  {self._frames_per_second():5.1f} fps"
+        line = f"{_categories(result)}  {result.timing_ms.total:6.1f} ms  {self._frames_per_second():5.1f} fps"
         if self._terminal:
             # Rewritten in place; what a longer line left is cleared.
             print(f"\r{line}\x1b[K", end="", file=self._stream, flush=True)

@@ -20,6 +20,11 @@ def preprocess(image: Image, out: Image) -> Image:
 
     The whole picture is used: its sides are squashed to the square, nothing is cut off.
     """
-    small = cv2.resize(image, (out.shape[1], out.shape[0]), interpolation=cv2.INTER_LINEAR)
-    cv2.cvtColor(small, cv2.COLOR_BGR2RGB, dst=out)
+    rows, rest = divmod(image.shape[0], out.shape[0])
+    if rest == 0 and rows % 2:
+        # Every output row lies exactly on a row of the picture (640×480 to 96 or 160, for one): handing over
+        # these alone gives the same pixels for two thirds of the time.
+        image = image[rows // 2 :: rows]
+    cv2.resize(image, (out.shape[1], out.shape[0]), out, 0, 0, cv2.INTER_LINEAR)
+    cv2.cvtColor(out, cv2.COLOR_BGR2RGB, out)
     return out

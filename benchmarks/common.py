@@ -1,0 +1,84 @@
+"""What the benchmarks share: where things are, model files of real photos to measure, the peer."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(os.environ.get("EDGE_CLASSIFY_DATA", ROOT.parent / "shared"))
+WORK = ROOT / "build" / "benchmarks"
+PHOTOS = DATA / "data" / "alien_vs_predator"
+FLOWERS = DATA / "data" / "flowers" / "validation"
+CELLS = ((0.35, 96), (0.5, 160), (1.0, 224))
+
+
+def command(name: str, *arguments: object) -> float:
+    """Run a command of ours, its output discarded; returns its seconds."""
+    words = [str(Path(sys.executable).with_name(name)), *map(str, arguments)]
+    began = time.perf_counter()
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(words)}\n{done.stderr}")
+    return time.perf_counter() - began
+
+
+def train_arguments(alpha: float, resolution: int) -> list[object]:
+    """edge-train's arguments for one cell of Alien vs Predator; its run goes below the benchmarks' folder."""
+    weights = DATA / "weights"
+    run = WORK / "runs" / f"{alpha}_{resolution}"
+    return [PHOTOS, "-o", run, "--weights", weights, "--alpha", alpha, "--resolution", resolution]
+
+
+def model_file(alpha: float, resolution: int, precision: str = "int8") -> Path:
+    """A model file of Alien vs Predator, made when first asked for."""
+    path = WORK / "models" / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite"
+    if not path.exists():
+        arguments = train_arguments(alpha, resolution)
+        command("edge-train", *arguments)
+        command("edge-convert", arguments[2], "-o", path.parent)
+    return path
+
+
+def mediapipe_python() -> str:
+    """A Python of its own with MediaPipe and nothing else: with TensorFlow beside it, it loads that too."""
+    folder = WORK / "mediapipe"
+    python = folder / "bin" / "python"
+    if not (folder / "installed").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        install = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", "mediapipe"]
+        subprocess.run(install, check=True)
+        (folder / "installed").touch()
+    return str(python)
+
+
+def in_turns(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """Run each way once a round, in turn, after one round that does not count; returns their seconds."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for counted in [False] + [True] * rounds:
+        for name, way in ways.items():
+            began = time.perf_counter()
+            way()
+            if counted:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def ratio(seconds: dict[str, list[float]], name: str, base: str) -> tuple[float, float, float]:
+    """Median of the rounds' ratios, and their lower and upper quartile."""
+    ratios = [a / b for a, b in zip(seconds[name], seconds[base], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return middle, low, high
+
+
+def machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+    return f"{platform.machine()}, {model}, {os.cpu_count()} cores, Python {platform.python_version()}"

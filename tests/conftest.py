@@ -1,0 +1,105 @@
+"""What tests share: drawn photos, a run and model files made from them, and the way to real data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# One cell with a backbone of random weights: quick, and needs no file from elsewhere.
+TRAINING = ("--weights", "none", "--alpha", 0.35, "--resolution", 96, "--learning-rate", 0.003)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real photos, weights and models, where it is at hand."""
+    folder = Path(os.environ.get("EDGE_CLASSIFY_DATA", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"real data is not at hand: {folder} (set EDGE_CLASSIFY_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A feature cache of the tests' own, for this process and for commands."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Run a command of ours as a user does, in a process of its own."""
+
+    def run(name: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+        program = Path(sys.executable).with_name(name)
+        words = [str(program), *(str(argument) for argument in arguments)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=600, check=False, **options)
+
+    return run
+
+
+def draw_photo(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """A 160×120 BGR picture of one kind of thing, each a little different."""
+    # Different enough for the features of a backbone that was never trained.
+    colors = {"cross": (40, 180, 60), "disc": (90, 90, 200), "stripes": (200, 160, 40)}
+    image = np.full((120, 160, 3), colors[kind], np.uint8) + rng.integers(0, 30, 3, dtype=np.uint8)
+    x, y = (int(v) for v in rng.integers((50, 40), (110, 80)))
+    if kind == "disc":
+        cv2.circle(image, (x, y), int(rng.integers(25, 38)), (30, 30, 240), -1, cv2.LINE_AA)
+    elif kind == "stripes":
+        image[:, (np.arange(160) // int(rng.integers(6, 12))) % 2 == 0] = 20
+    else:
+        cv2.line(image, (x - 45, y), (x + 45, y), (250, 250, 250), 9, cv2.LINE_AA)
+        cv2.line(image, (x, y - 35), (x, y + 35), (250, 250, 250), 9, cv2.LINE_AA)
+    noise = rng.normal(0, 8, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def write_photos(root: Path, each: int, kinds: tuple[str, ...] = ("cross", "disc", "stripes"), seed: int = 0) -> Path:
+    rng = np.random.default_rng(seed)
+    for kind in kinds:
+        (root / kind).mkdir(parents=True, exist_ok=True)
+        for number in range(each):
+            assert cv2.imwrite(str(root / kind / f"{number}.png"), draw_photo(kind, rng))
+    return root
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three easy classes of 40 drawn photos, one folder each."""
+    return write_photos(tmp_path_factory.mktemp("photos"), 40)
+
+
+@pytest.fixture(scope="session")
+def run_folder(photos: Path, tmp_path_factory: pytest.TempPathFactory, command) -> Path:
+    """A run of edge-train on the drawn photos, with a backbone of random weights."""
+    folder = tmp_path_factory.mktemp("runs") / "drawn"
+    done = command("edge-train", photos, "-o", folder, *TRAINING)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def models(run_folder: Path, tmp_path_factory: pytest.TempPathFactory, command) -> Path:
+    """The run's model files: float32 and int8."""
+    folder = tmp_path_factory.mktemp("models")
+    # A backbone of random weights loses more to int8 than a trained one.
+    done = command("edge-convert", run_folder, "-o", folder, "--max-drop", 25)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def int8_model(models: Path) -> Path:
+    return models / "mobilenet_v2_0.35_96_int8.tflite"
+
+
+@pytest.fixture(scope="session")
+def float32_model(models: Path) -> Path:
+    return models / "mobilenet_v2_0.35_96_float32.tflite"

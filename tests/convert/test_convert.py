@@ -1,0 +1,169 @@
+"""edge-convert on the drawn run: what the files hold, and that a bad one is never written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_classify import Classifier
+from edge_classify.flatbuffer import Table
+from edge_classify.interpreter import load_interpreter
+from edge_classify.model_file import read_model_file
+
+PRECISIONS = ("float32", "int8")
+
+
+def file_of(models: Path, precision: str) -> Path:
+    return models / f"mobilenet_v2_0.35_96_{precision}.tflite"
+
+
+def held_out(run_folder: Path) -> np.ndarray:
+    return np.load(run_folder / "prepared" / "96_held_out.npy")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_model_file_takes_uint8_and_lists_its_parts(models: Path, precision: str) -> None:
+    interpreter = load_interpreter(file_of(models, precision))
+    (image,), (scores,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert image["shape"].tolist() == [1, 96, 96, 3]
+    assert image["dtype"] == np.uint8
+    assert scores["shape"].tolist() == [1, 4]
+    assert scores["dtype"] == (np.float32 if precision == "float32" else np.uint8)
+    with zipfile.ZipFile(file_of(models, precision)) as parts:
+        assert sorted(parts.namelist()) == ["edge.json", "labels.txt", "test_card.png"]
+        assert parts.read("labels.txt").decode().split() == ["cross", "disc", "stripes", "unknown"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_graph_has_no_padding_and_folded_batch_norms(models: Path, precision: str) -> None:
+    model = Table.root(file_of(models, precision).read_bytes())
+    # Slots: Model.operator_codes 1 {deprecated_builtin_code 0, builtin_code 3};
+    # Model.subgraphs 2 {operators 3 {opcode 0}}.
+    codes = [max(code.integer(0, "<b"), code.integer(3, "<i")) for code in model.tables(1)]
+    operators = [codes[operator.integer(0)] for operator in model.tables(2)[0].tables(3)]
+    conv_2d, depthwise_conv_2d, pad, padv2 = 3, 4, 34, 60
+    assert operators.count(conv_2d) == 35
+    assert operators.count(depthwise_conv_2d) == 17
+    assert pad not in operators
+    assert padv2 not in operators
+    assert len(operators) < 80
+
+
+def test_the_float32_file_computes_what_the_trainer_measured(models: Path, run_folder: Path) -> None:
+    with np.load(run_folder / "heads" / "0.35_96.npz") as head:
+        trained = head["held_out_probabilities"]
+    classifier = Classifier(file_of(models, "float32"))
+    given = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in held_out(run_folder)])
+    assert np.abs(given - trained).max() < 1e-3
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_recorded_figures_are_the_file_s_own(models: Path, run_folder: Path, precision: str) -> None:
+    index = json.loads((run_folder / "run.json").read_text())
+    truth = np.array(index["held_out_labels"])
+    classifier = Classifier(file_of(models, precision))
+    given = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in held_out(run_folder)])
+    contract = read_model_file(file_of(models, precision)).contract
+    assert contract is not None
+    figures = contract["evaluation"]
+    assert figures["photos"] == len(truth)
+    assert figures["accuracy"] == pytest.approx((given[:, :3].argmax(1) == truth).mean())
+    assert figures["kept"] == pytest.approx((given.argmax(1) != 3).mean())
+    assert figures["float32_accuracy"] == index["cells"][0]["evaluation"]["accuracy"]
+    assert contract["provenance"]["data_fingerprint"] == index["photos"]["fingerprint"]
+    assert contract["provenance"]["weights"]["sha256"] == index["cells"][0]["weights_sha256"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_mediapipe_reads_the_file_and_says_the_same(models: Path, run_folder: Path, precision: str) -> None:
+    mediapipe = pytest.importorskip("mediapipe")
+    from mediapipe.tasks import python as tasks
+    from mediapipe.tasks.python import vision
+
+    path = file_of(models, precision)
+    options = vision.ImageClassifierOptions(base_options=tasks.BaseOptions(model_asset_path=str(path)))
+    ours = Classifier(path)
+    labels = ours.labels
+    with vision.ImageClassifier.create_from_options(options) as theirs:
+        for photo in held_out(run_folder):
+            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(photo))
+            category = theirs.classify(image).classifications[0].categories[0]
+            scores = ours.probabilities(photo[..., ::-1])
+            assert labels[category.index] == category.category_name
+            # Where the best two are equal, either is right.
+            assert scores[category.index] == pytest.approx(scores.max(), abs=0.005)
+            assert category.score == pytest.approx(scores.max(), abs=0.005)
+
+
+def test_without_unknown_the_whole_model_is_integer(photos: Path, tmp_path: Path, command) -> None:
+    from conftest import TRAINING
+
+    run, output = tmp_path / "run", tmp_path / "models"
+    assert command("edge-train", photos, "-o", run, *TRAINING, "--no-unknown").returncode == 0
+    done = command("edge-convert", run, "-o", output, "--precision", "int8", "--max-drop", 25)
+    assert done.returncode == 0, done.stderr
+    classifier = Classifier(file_of(output, "int8"), top_k=9)
+    assert classifier.labels == ("cross", "disc", "stripes")
+    model = Table.root(file_of(output, "int8").read_bytes())
+    tensors = model.tables(2)[0].tables(0)
+    float32 = 0
+    assert [tensor for tensor in tensors if tensor.integer(1, "<b") == float32] == []
+
+
+def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(run_folder: Path, tmp_path: Path, command) -> None:
+    # The trainer's figure is raised, so that the true one is a loss.
+    run, output = Path(shutil.copytree(run_folder, tmp_path / "run")), tmp_path / "models"
+    index = json.loads((run / "run.json").read_text())
+    index["cells"][0]["evaluation"]["accuracy"] = 1.03
+    (run / "run.json").write_text(json.dumps(index))
+    output.mkdir()
+    (output / "mobilenet_v2_1.0_224_int8.tflite").write_bytes(b"made before")
+    done = command("edge-convert", run, "-o", output, "--precision", "float32")
+    assert done.returncode == 6
+    assert "cell 0.35 @ 96: float32 loses" in done.stderr.splitlines()[-1]
+    assert [path.name for path in output.iterdir()] == ["mobilenet_v2_1.0_224_int8.tflite"]
+
+
+def test_two_conversions_give_the_same_bytes(models: Path, run_folder: Path, tmp_path: Path, command) -> None:
+    moved = Path(shutil.copytree(run_folder, tmp_path / "elsewhere"))
+    done = command("edge-convert", moved, "-o", tmp_path / "again", "--max-drop", 25)
+    assert done.returncode == 0, done.stderr
+    for precision in PRECISIONS:
+        assert file_of(tmp_path / "again", precision).read_bytes() == file_of(models, precision).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: (run / "run.json").unlink(), "no finished run in it"),
+        (lambda run: (run / "run.json").write_text("{"), "this run is damaged"),
+        (lambda run: (run / "run.json").write_text('{"format": 99}'), "made by a newer edge-train"),
+        (lambda run: (run / "heads" / "0.35_96.npz").write_bytes(b"PK"), "this run is damaged"),
+        (lambda run: (run / "prepared" / "96_held_out.npy").unlink(), "this run is damaged"),
+        (lambda run: next((run / "weights").iterdir()).write_bytes(b"no weights"), "not the weights of a MobileNetV2"),
+    ],
+)
+def test_a_damaged_run_is_refused_in_one_line(run_folder: Path, tmp_path: Path, command, damage, message: str) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    damage(run)
+    done = command("edge-convert", run, "-o", tmp_path / "models")
+    assert done.returncode == 6
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "models").iterdir() if (tmp_path / "models").exists() else []) == []
+
+
+def test_unzip_lists_the_parts(models: Path) -> None:
+    if shutil.which("unzip") is None:
+        pytest.skip("unzip is not installed")
+    listing = subprocess.run(
+        ["unzip", "-l", file_of(models, "int8")], capture_output=True, text=True, check=False
+    ).stdout
+    for part in ("labels.txt", "edge.json", "test_card.png"):
+        assert part in listing

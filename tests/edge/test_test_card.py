@@ -1,0 +1,51 @@
+"""What the test card catches of wrongly prepared pictures, and what it lets pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_classify import Classifier, SelfTestError, test_card
+from edge_classify.preprocessing import preprocess
+
+Prepare = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def resized(interpolation: int) -> Prepare:
+    return lambda image, out: cv2.resize(image, out.shape[1::-1], interpolation=interpolation)[..., ::-1]
+
+
+WRONG: dict[str, Prepare] = {
+    "BGR for RGB": lambda image, out: preprocess(image, out)[..., ::-1],
+    "centre crop": lambda image, out: preprocess(image[:, 80:560], out),
+    "padded": lambda image, out: preprocess(cv2.copyMakeBorder(image, 80, 80, 0, 0, cv2.BORDER_CONSTANT), out),
+    "nearest": resized(cv2.INTER_NEAREST),
+    "area": resized(cv2.INTER_AREA),
+    "mirrored": lambda image, out: preprocess(image[:, ::-1], out),
+    "upside down": lambda image, out: preprocess(image[::-1], out),
+}
+
+
+@pytest.mark.parametrize("way", WRONG)
+def test_another_way_to_prepare_is_caught(way: str, int8_model: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_card, "preprocess", WRONG[way])
+    with pytest.raises(SelfTestError, match="prepares pictures unlike where the model was made"):
+        Classifier(int8_model)  # type: ignore[arg-type]
+
+
+def test_the_last_bit_of_a_pixel_is_let_pass(int8_model: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    def off_by_one_here_and_there(image: np.ndarray, out: np.ndarray) -> np.ndarray:
+        prepared = preprocess(image, out)
+        prepared[::8] += (prepared[::8] < 255).astype(np.uint8)
+        return prepared
+
+    monkeypatch.setattr(test_card, "preprocess", off_by_one_here_and_there)
+    Classifier(int8_model)  # type: ignore[arg-type]
+
+
+def test_the_card_is_the_same_picture_on_every_machine() -> None:
+    # Drawn with integers only; a change here would break every model file in use.
+    assert int(test_card.draw_card(0).astype(np.int64).sum()) == 129550405
