@@ -1,6 +1,7 @@
 # make demo     see a drawn camera classified, with its latency (installs the device side only)
 # make test     install everything, then linters, types and tests
 # make builtin-model [MNIST=mnist.npz]    train the digit reader that ships in the package
+# make benchmarks   the figures of benchmarks/README.md, with real photos beside the clone
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -30,7 +31,11 @@ builtin-model: $(DESKTOP)
 	cp models/builtin/mobilenet_v2_0.35_96_int8.tflite edge/edge_classify/builtin.tflite
 
 benchmarks: $(DESKTOP)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/bias_correction.py
+	$(BIN)/python benchmarks/builtin.py
+	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/start.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

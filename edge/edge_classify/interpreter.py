@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
 from .errors import EdgeClassifyError, ModelFileError
 
 # LiteRT first; TensorFlow last: its import alone takes seconds and hundreds of megabytes.
-_PACKAGES = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter", "tensorflow.lite")
+_HOMES = (
+    ("ai_edge_litert.interpreter", "Interpreter"),
+    ("tflite_runtime.interpreter", "Interpreter"),
+    ("tensorflow", "lite.Interpreter"),
+)
 
 
 class Interpreter(Protocol):
@@ -23,13 +28,13 @@ class Interpreter(Protocol):
 
 
 def interpreter_class() -> Any:
-    """The `Interpreter` class of the first package of `_PACKAGES` that is installed."""
-    for package in _PACKAGES:
+    """The `Interpreter` class of the first package that is installed. Raises EdgeClassifyError if none is."""
+    for module, path in _HOMES:
         try:
-            return import_module(package).Interpreter
+            return attrgetter(path)(import_module(module))
         except ModuleNotFoundError as error:
             # Only the package's own absence means "try the next"; a broken one must be heard of.
-            if error.name is None or error.name.split(".")[0] != package.split(".")[0]:
+            if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
                 raise
     raise EdgeClassifyError("no TFLite interpreter is installed: pip install ai-edge-litert")
 

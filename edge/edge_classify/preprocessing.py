@@ -19,7 +19,11 @@ def preprocess(image: Image, out: Image) -> Image:
     out: uint8, shape (R, R, 3), C-contiguous; it is overwritten and returned.
 
     The whole picture is used: its sides are squashed to the square, nothing is cut off.
+    Raises ValueError for any other kind of image.
     """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        # OpenCV would leave `out` as it was, with the frame before.
+        raise ValueError(f"the image is {image.dtype} {image.shape}: uint8 BGR (height, width, 3) is needed")
     rows, rest = divmod(image.shape[0], out.shape[0])
     if rest == 0 and rows % 2:
         # Every output row lies exactly on a row of the picture (640×480 to 96 or 160, for one): handing over

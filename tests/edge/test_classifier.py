@@ -14,7 +14,7 @@ from edge_classify import Classifier, ModelFileError, UsageError, demo, read_pho
 
 def test_the_built_in_model_reads_the_demo() -> None:
     classifier = Classifier()
-    scenes = [demo.draw(number) for number in range(0, 105 * 60, 21)]
+    scenes = [demo.draw(number) for number in range(0, 105 * 60, 13)]
     told = [(scene.truth, classifier.classify(scene.image).label) for scene in scenes if scene.truth is not None]
     digits = [truth == label for truth, label in told if truth != "unknown"]
     others = [label == "unknown" for truth, label in told if truth == "unknown"]

@@ -32,3 +32,9 @@ def test_it_is_opencv_s_linear_resize_to_the_last_bit(size: tuple[int, int], sid
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
     expected = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)[..., ::-1]
     assert (preprocess(image, np.empty((side, side, 3), np.uint8)) == expected).all()
+
+
+@pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))])
+def test_grey_transparent_and_float_images_are_refused_not_skipped(image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="uint8 BGR"):
+        preprocess(image, np.empty((96, 96, 3), np.uint8))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from digit_scenes import draw_scene
+from digit_scenes import draw_scene, vary_handwriting
 from tqdm import tqdm
 
 from edge_classify.demo import load_digits
@@ -50,8 +50,8 @@ def main() -> None:
     parser.add_argument(
         "--mnist", type=Path, metavar="FILE", help="mnist.npz as Keras has it (default: downloaded by Keras)"
     )
-    parser.add_argument("--scenes", type=int, default=150_000, help="how many training scenes to draw")
-    parser.add_argument("--passes", type=int, default=6, help="how often to train on them")
+    parser.add_argument("--scenes", type=int, default=150_000, help="how many training scenes to draw for each round")
+    parser.add_argument("--passes", type=int, nargs="+", default=[6, 2], help="how often to train on them, by round")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     run: Path = options.output
@@ -59,16 +59,21 @@ def main() -> None:
 
     (train_digits, train_labels), (test_digits, test_labels) = load_mnist(options.mnist)
     clutter = int(options.scenes * CLUTTER_SHARE)
-    training = plan_scenes(train_digits, train_labels, options.scenes - clutter, clutter, options.seed)
     held_out = plan_scenes(test_digits, test_labels, len(test_digits), HELD_OUT_CLUTTER, options.seed + 1)
-    draw_scenes(run / "prepared" / f"{RESOLUTION}_training.npy", training[0], options.seed + 2, TRAINING_HEIGHT)
-    draw_scenes(run / "prepared" / f"{RESOLUTION}_held_out.npy", held_out[0], options.seed + 3, CAMERA_HEIGHT)
-
-    scenes = np.load(run / "prepared" / f"{RESOLUTION}_training.npy", mmap_mode="r")
-    weights, head = run / "weights" / "builtin.weights.h5", run / "heads" / "builtin.npz"
-    if not head.exists():
-        train_network(scenes, training[1], options.passes, options.seed, weights, head)
-    write_run(run, training, held_out, weights, head, options)
+    draw_scenes(
+        run / "prepared" / f"{RESOLUTION}_held_out.npy", held_out[0], options.seed + 3, CAMERA_HEIGHT, vary=False
+    )
+    weights = head = None
+    for number, passes in enumerate(options.passes):
+        seed = options.seed + 10 * number
+        training = plan_scenes(train_digits, train_labels, options.scenes - clutter, clutter, seed)
+        drawn = run / "prepared" / f"{RESOLUTION}_training_{number}.npy"
+        draw_scenes(drawn, training[0], seed + 2, TRAINING_HEIGHT, vary=True)
+        before = (weights, head) if weights and head else None
+        weights, head = run / "weights" / f"round_{number}.weights.h5", run / "heads" / f"round_{number}.npz"
+        if not head.exists():
+            train_network(np.load(drawn, mmap_mode="r"), training[1], passes, seed, before, weights, head)
+    write_run(run, drawn, training[1], held_out, weights, head, options)
 
 
 def load_mnist(path: Path | None) -> tuple[tuple[Image, np.ndarray], tuple[Image, np.ndarray]]:
@@ -94,29 +99,39 @@ def plan_scenes(digits: Image, labels: np.ndarray, count: int, clutter: int, see
     return [plan[index][0] for index in order], np.array([plan[index][1] for index in order])
 
 
-def draw_scenes(path: Path, digits: list[Image | None], seed: int, height: int) -> None:
+def draw_scenes(path: Path, digits: list[Image | None], seed: int, height: int, *, vary: bool) -> None:
     """Draw the scenes and prepare them as the device does, in all cores, into one .npy."""
     if path.exists():
         return
     chunk = 250
-    jobs = [(digits[first : first + chunk], seed, first, height) for first in range(0, len(digits), chunk)]
+    jobs = [(digits[first : first + chunk], seed, first, height, vary) for first in range(0, len(digits), chunk)]
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         prepared = (image for images in pool.map(_draw_chunk, jobs) for image in images)
         progress = tqdm(prepared, desc=f"drawing {path.stem}", unit="scene", total=len(digits))
         run_folder.write_prepared(path, progress, len(digits), RESOLUTION)
 
 
-def _draw_chunk(job: tuple[list[Image | None], int, int, int]) -> Image:
-    digits, seed, first, height = job
+def _draw_chunk(job: tuple[list[Image | None], int, int, int, bool]) -> Image:
+    digits, seed, first, height, vary = job
     cv2.setNumThreads(1)
     prepared = np.empty((len(digits), RESOLUTION, RESOLUTION, 3), np.uint8)
     for row, digit in enumerate(digits):
-        preprocess(draw_scene(np.random.default_rng([seed, first + row]), digit, height), prepared[row])
+        rng = np.random.default_rng([seed, first + row])
+        written = vary_handwriting(rng, digit) if vary and digit is not None else digit
+        preprocess(draw_scene(rng, written, height), prepared[row])
     return prepared
 
 
-def train_network(scenes: Image, labels: np.ndarray, passes: int, seed: int, weights: Path, head: Path) -> None:
-    """Backbone and head together, from random weights, by AdamW with warm-up and a cosine."""
+def train_network(
+    scenes: Image,
+    labels: np.ndarray,
+    passes: int,
+    seed: int,
+    before: tuple[Path, Path] | None,
+    weights: Path,
+    head: Path,
+) -> None:
+    """Backbone and head together by AdamW, with warm-up and a cosine, on from the round before if there was one."""
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -128,6 +143,10 @@ def train_network(scenes: Image, labels: np.ndarray, passes: int, seed: int, wei
             layer.momentum = 0.99  # 0.999 is for the millions of steps of ImageNet
     logits = keras.layers.Dense(len(LABELS), name="head")
     network = keras.Model(backbone.input, logits(backbone.output))
+    if before is not None:
+        backbone.load_weights(before[0])
+        with np.load(before[1]) as arrays:
+            logits.set_weights([arrays["kernel"], arrays["bias"]])
 
     class Batches(keras.utils.PyDataset):
         epoch = 0
@@ -150,7 +169,10 @@ def train_network(scenes: Image, labels: np.ndarray, passes: int, seed: int, wei
     batches = Batches()
     warm_up = 300
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, len(batches) * passes - warm_up), warmup_target=3e-3, warmup_steps=warm_up
+        0.0,
+        max(1, len(batches) * passes - warm_up),
+        warmup_target=3e-3 if before is None else 1.5e-3,
+        warmup_steps=warm_up,
     )
     network.compile(
         keras.optimizers.AdamW(schedule, weight_decay=1e-4),
@@ -165,7 +187,13 @@ def train_network(scenes: Image, labels: np.ndarray, passes: int, seed: int, wei
 
 
 def write_run(
-    run: Path, training: Scenes, held_out: Scenes, weights: Path, head: Path, options: argparse.Namespace
+    run: Path,
+    drawn: Path,
+    labels: np.ndarray,
+    held_out: Scenes,
+    weights: Path,
+    head: Path,
+    options: argparse.Namespace,
 ) -> None:
     """What edge-convert needs, as edge-train leaves it: `unknown` is a class like the others here."""
     from edge_train.backbone import feature_function
@@ -178,9 +206,9 @@ def write_run(
     probabilities = softmax(np.concatenate([features(batch) for batch in batches]) @ kernel + bias)
     run_folder.write_arrays(head, {"kernel": kernel, "bias": bias, "held_out_probabilities": probabilities})
 
-    scenes = np.load(run / "prepared" / f"{RESOLUTION}_training.npy", mmap_mode="r")
+    scenes = np.load(drawn, mmap_mode="r")
     each = CALIBRATION // len(LABELS)
-    chosen = np.sort(np.concatenate([np.flatnonzero(training[1] == label)[:each] for label in range(len(LABELS))]))
+    chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(LABELS))]))
     run_folder.write_prepared(
         run / "prepared" / f"{RESOLUTION}_calibration.npy", scenes[chosen], len(chosen), RESOLUTION
     )
@@ -204,10 +232,10 @@ def write_run(
                 }
             ],
             "held_out_labels": held_out[1].tolist(),
-            "calibration_labels": training[1][chosen].tolist(),
+            "calibration_labels": labels[chosen].tolist(),
             "photos": {
                 "fingerprint": hashlib.sha256(prepared.tobytes()).hexdigest(),
-                "training": len(training[1]),
+                "training": options.scenes * len(options.passes),
                 "held_out": len(held_out[1]),
                 "skipped": [],
             },

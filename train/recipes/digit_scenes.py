@@ -29,6 +29,18 @@ def draw_scene(rng: np.random.Generator, digit: Image | None, height: int = 240)
     return _photograph(rng, image)
 
 
+def vary_handwriting(rng: np.random.Generator, digit: Image) -> Image:
+    """The digit as another hand might write it: sheared and smoothly bent (Simard et al. 2003)."""
+    side = digit.shape[0]
+    y, x = np.mgrid[0:side, 0:side].astype(np.float32)
+    shear, wide, high = rng.uniform(-0.2, 0.2), rng.uniform(0.85, 1.15), rng.uniform(0.9, 1.1)
+    middle = (side - 1) / 2
+    bend = cv2.GaussianBlur(rng.uniform(-1, 1, (side, side, 2)).astype(np.float32), (0, 0), 4) * rng.uniform(0, 30)
+    from_x = (x - middle) / wide + shear * (y - middle) + middle + bend[..., 0]
+    from_y = (y - middle) / high + middle + bend[..., 1]
+    return np.asarray(cv2.remap(digit, from_x, from_y, cv2.INTER_LINEAR), np.uint8)
+
+
 def _draw_paper(rng: np.random.Generator, image: Image, digit: Image | None) -> None:
     height, width = image.shape[:2]
     light = rng.random() < 0.75
@@ -87,11 +99,22 @@ def _not_a_digit(rng: np.random.Generator) -> Image:
         for y in range(int(rng.integers(8, 20)), 108, int(rng.integers(14, 30))):
             text = "".join(rng.choice(list("abcdefghklmnopqrstuvwxyz  "), 16))
             cv2.putText(mask, text, (4, y), cv2.FONT_HERSHEY_SCRIPT_SIMPLEX, rng.uniform(0.3, 0.6), 255, 1, cv2.LINE_AA)
-    elif kind < 0.75:  # scribbles: many strokes, or long wild ones
+    elif kind < 0.7:  # scribbles: many strokes, or long wild ones
         for _ in range(int(rng.integers(2, 7))):
             points = rng.uniform(8, 104, (int(rng.integers(3, 9)), 2)).astype(np.float32)
             cv2.polylines(mask, [_smooth(points)], bool(rng.random() < 0.3), 255, pen, cv2.LINE_AA)
-    elif kind < 0.87:  # parallel strokes, crosses, arrows, zigzags
+    elif kind < 0.82:  # rings with things in them: faces, clocks, wheels, targets
+        axes = (int(rng.integers(28, 48)), int(rng.integers(28, 48)))
+        cv2.ellipse(mask, (56, 56), axes, 0, 0, 360, 255, pen, cv2.LINE_AA)
+        for _ in range(int(rng.integers(2, 6))):
+            x, y = (int(v) for v in rng.integers(40, 73, 2))
+            if rng.random() < 0.5:
+                cv2.circle(mask, (x, y), int(rng.integers(3, 7)), 255, -1, cv2.LINE_AA)
+            else:
+                arc = sorted(rng.integers(0, 360, 2).tolist())
+                size = (int(rng.integers(5, 22)), int(rng.integers(5, 18)))
+                cv2.ellipse(mask, (x, y), size, 0, arc[0], arc[1] + 40, 255, pen, cv2.LINE_AA)
+    elif kind < 0.9:  # parallel strokes, crosses, arrows, zigzags
         for _ in range(int(rng.integers(2, 6))):
             start, end = rng.integers(8, 104, (2, 2))
             if rng.random() < 0.4:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from shutil import get_terminal_size
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -54,8 +55,9 @@ class Console:
         self._shown_at, self._shown_label = result.finished_at, label
         line = f"{_categories(result)}  {result.timing_ms.total:6.1f} ms  {self._frames_per_second():5.1f} fps"
         if self._terminal:
-            # Rewritten in place; what a longer line left is cleared.
-            print(f"\r{line}\x1b[K", end="", file=self._stream, flush=True)
+            # Rewritten in place, so it must not wrap; what a longer line left is cleared.
+            shown = line[: get_terminal_size().columns - 1]
+            print(f"\r{shown}\x1b[K", end="", file=self._stream, flush=True)
             self._line_open = True
         else:
             print(line, file=self._stream, flush=True)
