@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from .errors import EdgeClassifyError
+from .errors import DataError, EdgeClassifyError
 
 
 def run(command: Callable[[], int], *, quiet: bool = False) -> int:
@@ -32,6 +32,9 @@ def run(command: Callable[[], int], *, quiet: bool = False) -> int:
             # Whoever read our output has gone (`| head`); Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        except OSError as error:  # a full disk, a folder that may not be written to
+            print(f"error: {error.filename or 'writing failed'}: {error.strerror or error}", file=sys.stderr)
+            return DataError.exit_code
 
 
 @contextmanager

@@ -124,6 +124,13 @@ def test_a_folder_with_other_files_is_not_written_to(photos: Path, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_place_that_cannot_be_written_to_is_one_line(photos: Path, tmp_path: Path, command) -> None:
+    (tmp_path / "file").touch()
+    done = command("edge-train", photos, "-o", tmp_path / "file" / "run", *TRAINING)
+    assert done.returncode == 6
+    assert done.stderr.splitlines()[-1] == f"error: {tmp_path / 'file' / 'run'}: Not a directory"
+
+
 def clusters(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Features like a backbone's, never negative, around three directions."""
     rng = np.random.default_rng(seed)

@@ -37,6 +37,9 @@ CLUTTER = LABELS.index(UNKNOWN)
 CLUTTER_SHARE = 0.25
 HELD_OUT_CLUTTER = 2000
 CALIBRATION = 330
+# A quarter of the training scenes is clutter; before a camera that somebody holds digits to it is less. Taken off
+# the logit of `unknown`.
+CLUTTER_PRIOR = 0.25
 BATCH = 128
 # Training scenes are drawn small, which is five times as fast; the held-out ones as large as a camera's.
 TRAINING_HEIGHT, CAMERA_HEIGHT = 240, 480
@@ -201,10 +204,12 @@ def write_run(
     features = feature_function(weights, ALPHA, RESOLUTION)
     prepared = np.load(run / "prepared" / f"{RESOLUTION}_held_out.npy", mmap_mode="r")
     with np.load(head) as arrays:
-        kernel, bias = arrays["kernel"], arrays["bias"]
+        kernel, bias = arrays["kernel"], arrays["bias"].copy()
+    bias[CLUTTER] -= CLUTTER_PRIOR
     batches = np.array_split(prepared, max(1, len(prepared) // BATCH))
     probabilities = softmax(np.concatenate([features(batch) for batch in batches]) @ kernel + bias)
-    run_folder.write_arrays(head, {"kernel": kernel, "bias": bias, "held_out_probabilities": probabilities})
+    finished = run / "heads" / "builtin.npz"
+    run_folder.write_arrays(finished, {"kernel": kernel, "bias": bias, "held_out_probabilities": probabilities})
 
     scenes = np.load(drawn, mmap_mode="r")
     each = CALIBRATION // len(LABELS)
@@ -223,7 +228,7 @@ def write_run(
                 {
                     "alpha": ALPHA,
                     "resolution": RESOLUTION,
-                    "head": head.relative_to(run).as_posix(),
+                    "head": finished.relative_to(run).as_posix(),
                     "weights": weights.relative_to(run).as_posix(),
                     "weights_name": "from scratch",
                     "weights_sha256": sha256,
