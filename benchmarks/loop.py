@@ -2,9 +2,9 @@
 
     python benchmarks/loop.py
 
-One process, one thread for inference, blocks of 40 frames in turn, frames of the demo (640×480, BGR as a camera
-gives them). A frame is in the processor's cache, as one that was just captured is; "cold" goes round eight frames
-of 7 MB, which drop out of it before their turn. Prints medians over the rounds, and quartiles.
+One process, one thread for inference, blocks of 250 frames, two ways in turn, frames of the demo (640×480, BGR as a
+camera gives them). A frame is in the processor's cache, as one that was just captured is; "cold" goes round eight
+frames of 7 MB, which drop out of it before their turn. Prints medians over the rounds, and quartiles.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_classify import Classifier, Frame, demo
 from edge_classify.latency import Latency
 from edge_classify.pipeline import classify_frames
 
-FRAMES, ROUNDS = 40, 100
+FRAMES, ROUNDS = 250, 40
 IMAGES = [demo.draw(number).image for number in range(20, 20 + 30 * 8, 30)]
 
 
@@ -59,17 +59,14 @@ def main() -> None:
                 "bare": lambda c=mine: bare(c),
                 "peer": lambda c=theirs: peer(c),
             }
-            seconds = in_turns(ways, ROUNDS)
-        print(f"{alpha}@{resolution} int8: bare invoke {np.median(seconds['bare']) / FRAMES * 1e6:.0f} µs", end="")
-        print()
-        pairs = (
-            ("ours / bare", "ours", "bare"),
-            ("ours, cold / bare", "cold", "bare"),
-            ("MediaPipe / ours", "peer", "ours"),
-        )
-        for text, name, base in pairs:
-            middle, low, high = ratio(seconds, name, base)
-            print(f"  {text:<18} {middle:.3f} (quartiles {low:.3f} to {high:.3f})")
+            print(f"{alpha}@{resolution} int8")
+            for name, base in (("ours", "bare"), ("cold", "bare"), ("peer", "ours")):
+                seconds = in_turns({name: ways[name], base: ways[base]}, ROUNDS)
+                middle, low, high = ratio(seconds, name, base)
+                microseconds = np.median(seconds[base]) / FRAMES * 1e6
+                print(
+                    f"  {name} / {base}: {middle:.3f} (quartiles {low:.3f} to {high:.3f}), {base} {microseconds:.0f} µs"
+                )
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ class Classifier:
         else:
             candidates = np.argpartition(scores, -self._top_k)[-self._top_k :].tolist()
             best = sorted(candidates, key=scores.item, reverse=True)
-        return tuple(Category(index, self.labels[index], (scores.item(index) - zero_point) * scale) for index in best)
+        labels = self.labels
+        return tuple([Category(index, labels[index], (scores.item(index) - zero_point) * scale) for index in best])
 
     def _scores(self) -> np.ndarray:
         scores: np.ndarray = (self._output.astype(np.float32) - self._zero_point) * np.float32(self._scale)
