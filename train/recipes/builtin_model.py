@@ -66,17 +66,19 @@ def main() -> None:
     draw_scenes(
         run / "prepared" / f"{RESOLUTION}_held_out.npy", held_out[0], options.seed + 3, CAMERA_HEIGHT, vary=False
     )
-    weights = head = None
+    trained: tuple[Path, Path] | None = None
     for number, passes in enumerate(options.passes):
         seed = options.seed + 10 * number
         training = plan_scenes(train_digits, train_labels, options.scenes - clutter, clutter, seed)
         drawn = run / "prepared" / f"{RESOLUTION}_training_{number}.npy"
         draw_scenes(drawn, training[0], seed + 2, TRAINING_HEIGHT, vary=True)
-        before = (weights, head) if weights and head else None
-        weights, head = run / "weights" / f"round_{number}.weights.h5", run / "heads" / f"round_{number}.npz"
-        if not head.exists():
-            train_network(np.load(drawn, mmap_mode="r"), training[1], passes, seed, before, weights, head)
-    write_run(run, drawn, training[1], held_out, weights, head, options)
+        before, trained = (
+            trained,
+            (run / "weights" / f"round_{number}.weights.h5", run / "heads" / f"round_{number}.npz"),
+        )
+        if not trained[1].exists():
+            train_network(np.load(drawn, mmap_mode="r"), training[1], passes, seed, before, *trained)
+    write_run(run, drawn, training[1], held_out, *trained, options)
 
 
 def load_mnist(path: Path | None) -> tuple[tuple[Image, np.ndarray], tuple[Image, np.ndarray]]:
