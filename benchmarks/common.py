@@ -20,11 +20,11 @@ FLOWERS = DATA / "data" / "flowers" / "validation"
 CELLS = ((0.35, 96), (0.5, 160), (1.0, 224))
 
 
-def command(name: str, *arguments: object) -> float:
+def command(name: str, *arguments: object, env: dict[str, str] | None = None) -> float:
     """Run a command of ours, its output discarded; returns its seconds."""
     words = [str(Path(sys.executable).with_name(name)), *map(str, arguments)]
     began = time.perf_counter()
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}\n{done.stderr}")
     return time.perf_counter() - began

@@ -22,6 +22,7 @@ from edge_classify.errors import DataError, UsageError
 
 from . import contract
 from .conversion import PRECISIONS, convert
+from .graph import HUB_SCALING, MOBILENET_SCALING
 from .metadata import add_metadata
 from .run_folder import Cell, Run, read_run
 from .verification import measure
@@ -103,13 +104,14 @@ def _convert_file(trained: Run, cell: Cell, precision: str, folder: Path) -> tup
     """Write one model file into `folder`; returns a line about it and its loss of accuracy in points."""
     began = time.perf_counter()
     path = folder / contract.file_name(cell, precision)
+    scaling = HUB_SCALING if cell.backbone == "hub" else MOBILENET_SCALING
     model = add_metadata(
         convert(trained, cell, precision),
         name=path.stem,
         description=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(trained.labels)} labels",
         labels_file=contract.LABELS,
-        mean=127.5,
-        deviation=127.5,
+        mean=scaling.mean,
+        deviation=scaling.deviation,
     )
     labels = contract.labels_part(trained.labels)
     path.write_bytes(contract.attach(model, {contract.LABELS: labels}))

@@ -18,7 +18,6 @@ from edge_classify.model_file import FORMAT
 from edge_classify.preprocessing import PREPARATION
 from edge_classify.test_card import prepare_card
 
-from .graph import count_multiply_adds, count_parameters
 from .run_folder import Cell, Run
 
 LABELS, CONTRACT, CARD = "labels.txt", "edge.json", "test_card.png"
@@ -71,12 +70,12 @@ def contract(run: Run, cell: Cell, precision: str, card: Mapping[str, Any], eval
     content = {
         "format": FORMAT,
         "model": {
-            "family": "mobilenet_v2",
+            "family": cell.backbone,
             "alpha": cell.alpha,
             "resolution": cell.resolution,
             "precision": precision,
-            "parameters": count_parameters(cell),
-            "multiply_adds": count_multiply_adds(cell),
+            "parameters": cell.parameters,
+            "multiply_adds": cell.multiply_adds,
         },
         "preprocess": PREPARATION,
         "decision": {"unknown": "prototypes" in cell.head, **cell.decision},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .bias_correction import round_weights
-from .graph import Classifier, build_backbone
+from .graph import HUB_SCALING, MOBILENET_SCALING, Classifier, build_backbone, load_hub
 from .run_folder import Cell, Run
 
 if TYPE_CHECKING:
@@ -19,34 +19,43 @@ if TYPE_CHECKING:
 PRECISIONS = ("float32", "int8")
 
 # The operators of the head with an `unknown` output; the backbone has none of them.
-_HEAD_OPERATORS = ["FULLY_CONNECTED", "SOFTMAX", "L2_NORMALIZATION", "REDUCE_MAX", "SUB", "MUL", "LOGISTIC"]
+HEAD_OPERATORS = [
+    *("FULLY_CONNECTED", "SOFTMAX", "L2_NORMALIZATION", "REDUCE_MAX", "SUB", "MUL", "LOGISTIC"),
+    *("SQUARE", "SUM", "SQRT", "STRIDED_SLICE", "SLICE"),
+]
 
 
 def convert(run: Run, cell: Cell, precision: str) -> bytes:
     """The cell as a TFLite model, input uint8 [1, R, R, 3], without metadata.
 
-    precision: "float32" (the scaling to [-1, 1] in the graph, float32 out) or "int8" (the scaling in the
-        quantization parameters, uint8 out).
+    precision: "float32" (the scaling in the graph, float32 out) or "int8" (the scaling in the quantization
+        parameters, uint8 out).
     """
     import tensorflow as tf
 
     # The path that freezes variables is called deprecated; the other leaves them in the model, unfolded.
     logging.getLogger("absl").setLevel(logging.ERROR)
-    backbone = build_backbone(cell.weights, cell.alpha, cell.resolution)
-    if precision == "float32":
-        function = Classifier(backbone, dict(cell.head), cell.resolution).from_pixels()
-        converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
-        return converted
-
     calibration = run.prepared(cell.resolution, "calibration")
-    round_weights(backbone, calibration)
+    if cell.backbone == "hub":
+        backbone, scaling = load_hub(cell.weights), HUB_SCALING
+    else:
+        network, scaling = build_backbone(cell.weights, cell.alpha, cell.resolution), MOBILENET_SCALING
+        if precision == "int8":
+            round_weights(network, calibration)
+
+        def backbone(image: tf.Tensor) -> list[tf.Tensor]:
+            return list(network(image, training=False))
+
+    graph = Classifier(backbone, scaling, cell.head, cell.resolution)
+    if precision == "float32":
+        converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_pixels()]).convert()
+        return converted
 
     def scaled_photos() -> Iterator[list[np.ndarray]]:
         for photo in calibration:
-            yield [photo[None] / np.float32(127.5) - 1]
+            yield [scaling.apply(photo[None])]
 
-    function = Classifier(backbone, dict(cell.head), cell.resolution).from_scaled()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_scaled()])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = scaled_photos
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -64,13 +73,13 @@ def _convert_with_float_head(
 ) -> bytes:
     """int8 with the head in float32, between uint8 ends.
 
-    The cosine to the prototypes needs more than int8's steps: a unit vector of 1280 values has components
-    of a few hundredths, TFLite's int8 normalization steps of 1/128. The head's time does not show.
+    Telling strangers needs more than int8's steps: a unit vector of 1280 values has components of a few
+    hundredths, TFLite's int8 normalization steps of 1/128. The head's time does not show.
     """
     import tensorflow as tf
     from tensorflow.lite.python.util import modify_model_io_type
 
-    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=_HEAD_OPERATORS)
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=HEAD_OPERATORS)
     debugger = tf.lite.experimental.QuantizationDebugger(
         converter=converter, debug_dataset=photos, debug_options=options
     )

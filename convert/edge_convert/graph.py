@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +15,31 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from .run_folder import Cell
+# Where the trainer takes the features of the middle.
+_MIDDLE = "block_12_add"
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How a backbone wants its pixels: (pixel − mean) / deviation."""
+
+    mean: float
+    deviation: float
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 → float32."""
+        scaled: np.ndarray = (pixels.astype(np.float32) - np.float32(self.mean)) / np.float32(self.deviation)
+        return scaled
+
+
+MOBILENET_SCALING = Scaling(127.5, 127.5)
+HUB_SCALING = Scaling(0.0, 255.0)
 
 
 def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
-    """MobileNetV2 without its top and without its padding layers: float32 [1, R, R, 3] in [-1, 1] → [1, F].
+    """MobileNetV2 without its top and without its padding layers: float32 [1, R, R, 3] in [-1, 1] → [1, F], [1, M].
+
+    The second output is the mean of the middle layer.
 
     Keras pads before each stride-2 convolution and convolves without padding. For the even sizes of the
     grid `same` computes exactly that, and spares the device five operations. Raises DataError where the
@@ -46,22 +67,43 @@ def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
         padded, input_tensors=keras.Input((resolution, resolution, 3), batch_size=1), clone_function=without_padding
     )
     backbone.set_weights(padded.get_weights())
-    return backbone
+    middle = keras.layers.GlobalAveragePooling2D(name="middle")(backbone.get_layer(_MIDDLE).output)
+    return keras.Model(backbone.input, [backbone.output, middle])
+
+
+def load_hub(folder: Path) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """A SavedModel's features: float32 [1, R, R, 3] in [0, 1] → [1, F]."""
+    import tensorflow_hub
+
+    try:
+        module = tensorflow_hub.load(str(folder))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: this run's backbone cannot be loaded ({error}): train again") from error
+    return lambda image: [module(image)]
 
 
 class Classifier:
     """The whole graph, as TensorFlow functions.
 
-    head: `kernel` [F, K] and `bias` [K]; with `unknown` also `prototypes` [P, F], `sharpness`, `threshold`.
+    backbone: scaled image → features, and those of the middle if it has one.
+    head: `kernel` [F, K] and `bias` [K]; with `unknown` also `basis` [d, F + M], `prototypes` [P, d],
+        `sharpness`, `threshold` and, if fitted, `direction` [F + M].
     """
 
-    def __init__(self, backbone: keras.Model, head: dict[str, np.ndarray], resolution: int) -> None:
+    def __init__(
+        self,
+        backbone: Callable[[tf.Tensor], list[tf.Tensor]],
+        scaling: Scaling,
+        head: Mapping[str, np.ndarray],
+        resolution: int,
+    ) -> None:
         self._backbone = backbone
+        self._scaling = scaling
         self._head = head
         self._resolution = resolution
 
     def from_scaled(self) -> tf.types.experimental.ConcreteFunction:
-        """float32 [1, R, R, 3] in [-1, 1] → probabilities; quantization folds the scaling into its input."""
+        """float32 [1, R, R, 3], scaled → probabilities; quantization folds the scaling into its input."""
         import tensorflow as tf
 
         specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.float32, name="image")
@@ -72,7 +114,11 @@ class Classifier:
         import tensorflow as tf
 
         def classify(image: tf.Tensor) -> tf.Tensor:
-            return self._probabilities(tf.cast(image, tf.float32) * np.float32(1 / 127.5) - np.float32(1))
+            scale = np.float32(1 / self._scaling.deviation)
+            scaled = tf.cast(image, tf.float32) * scale
+            if self._scaling.mean:
+                scaled -= np.float32(self._scaling.mean / self._scaling.deviation)
+            return self._probabilities(scaled)
 
         specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.uint8, name="image")
         return tf.function(classify, input_signature=[specification]).get_concrete_function()
@@ -80,47 +126,35 @@ class Classifier:
     def _probabilities(self, image: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 
-        features = self._backbone(image, training=False)
-        classes = tf.nn.softmax(tf.matmul(features, self._head["kernel"]) + self._head["bias"])
+        outputs = self._backbone(image)
+        classes = tf.nn.softmax(tf.matmul(outputs[0], self._head["kernel"]) + self._head["bias"])
         if "prototypes" not in self._head:
             return tf.identity(classes, name="probabilities")
-        cosines = tf.matmul(tf.math.l2_normalize(features, axis=1), self._head["prototypes"].T)
-        nearest = tf.reduce_max(cosines, axis=1, keepdims=True)
-        known = tf.sigmoid(self._head["sharpness"] * (nearest - self._head["threshold"]))
+        known = self._known(outputs)
         return tf.concat([classes * known, 1.0 - known], axis=1, name="probabilities")
 
+    def _known(self, outputs: list[tf.Tensor]) -> tf.Tensor:
+        """The probability that a picture is of the classes, [1, 1], as `edge_train.unknown` defines it.
 
-def count_parameters(cell: Cell) -> int:
-    """Numbers that the model holds: the backbone's weights, with batch norm folded in, and the head's."""
-    convolutions = sum(shape.kernel + shape.channels for shape in _convolutions(cell.alpha, cell.resolution))
-    return convolutions + sum(int(np.size(array)) for array in cell.head.values())
+        Written without additions, which the int8 file keeps in integers everywhere: see `HEAD_OPERATORS`.
+        """
+        import tensorflow as tf
 
-
-def count_multiply_adds(cell: Cell) -> int:
-    """Multiply-adds of one inference: convolutions and matrix products, as published tables count them."""
-    convolutions = sum(shape.positions * shape.kernel for shape in _convolutions(cell.alpha, cell.resolution))
-    return convolutions + sum(int(array.size) for array in cell.head.values() if array.ndim == 2)
-
-
-@dataclass(frozen=True)
-class _Convolution:
-    """positions: outputs a channel. kernel: weights. channels: outputs."""
-
-    positions: int
-    kernel: int
-    channels: int
-
-
-def _convolutions(alpha: float, resolution: int) -> list[_Convolution]:
-    import keras
-
-    backbone = keras.applications.MobileNetV2(
-        input_shape=(resolution, resolution, 3), alpha=alpha, include_top=False, weights=None
-    )
-    return [
-        _Convolution(
-            layer.output.shape[1] * layer.output.shape[2], int(np.prod(layer.kernel.shape)), layer.output.shape[3]
-        )
-        for layer in backbone.layers
-        if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D)
-    ]
+        # Each part of unit length, and all together too.
+        parts = [tf.math.l2_normalize(part, axis=1) for part in outputs]
+        rows = self._head["basis"]
+        if "direction" in self._head:
+            rows = np.vstack([rows, self._head["direction"]])
+        ends = np.cumsum([part.shape[1] for part in parts])
+        columns = np.split(rows / np.float32(np.sqrt(len(parts))), ends[:-1], axis=1)
+        products = tf.matmul(parts[0], columns[0].T)
+        for part, column in zip(parts[1:], columns[1:], strict=True):
+            products -= tf.matmul(part, -column.T)
+        dimensions = len(self._head["basis"])
+        inside = products[:, :dimensions]
+        length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
+        nearest = tf.reduce_max(tf.matmul(inside, self._head["prototypes"].T), axis=1, keepdims=True)
+        score = nearest - length * np.float32(-2.0)
+        if "direction" in self._head:
+            score -= products[:, dimensions:] * np.float32(-1.0)
+        return tf.sigmoid(self._head["sharpness"] * (score - self._head["threshold"]))

@@ -14,19 +14,25 @@ from edge_classify.errors import DataError
 from edge_classify.model_file import UNKNOWN
 from edge_classify.preprocessing import Image
 
-FORMAT = 1
+FORMAT = 2
+_HEAD = ("kernel", "bias", "basis", "prototypes", "direction")
 
 
 @dataclass(frozen=True)
 class Cell:
     """One trained width and resolution.
 
-    head: `kernel` [F, K], `bias` [K], and with an `unknown` output `prototypes` [P, F], `sharpness`, `threshold`.
+    backbone: "mobilenet_v2", or "hub": then `weights` is the folder of a SavedModel.
+    parameters, multiply_adds: of the whole model.
+    head: `kernel` [F, K], `bias` [K], and with an `unknown` output what `graph.Classifier` wants for it.
     held_out_probabilities: the trainer's own, float32 [n, labels], for the held-out photos in order.
     """
 
     alpha: float
     resolution: int
+    backbone: str
+    parameters: int
+    multiply_adds: int
     weights: Path
     weights_name: str
     weights_sha256: str
@@ -78,6 +84,8 @@ def read_run(folder: Path) -> Run:
                 f"{folder}: made by a newer edge-train (run format {index['format']}): "
                 "pip install --upgrade edge-classify"
             )
+        if index["format"] < FORMAT:
+            raise DataError(f"{folder}: made by an older edge-train (run format {index['format']}): train again")
         cells = tuple(_read_cell(folder, entry) for entry in index["cells"])
         run = Run(folder, tuple(index["labels"]), cells, np.array(index["held_out_labels"]), index)
         for cell in cells:
@@ -95,8 +103,8 @@ def read_run(folder: Path) -> Run:
 
 def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
     with np.load(folder / entry["head"]) as arrays:
-        head = dict(arrays)
-    probabilities = head.pop("held_out_probabilities")
+        probabilities = arrays["held_out_probabilities"]
+        head = {name: arrays[name] for name in _HEAD if name in arrays}
     if "prototypes" in head:
         head.update(
             sharpness=np.float32(entry["decision"]["sharpness"]), threshold=np.float32(entry["decision"]["threshold"])
@@ -104,6 +112,9 @@ def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
     return Cell(
         alpha=entry["alpha"],
         resolution=entry["resolution"],
+        backbone=entry["backbone"],
+        parameters=entry["parameters"],
+        multiply_adds=entry["multiply_adds"],
         weights=folder / entry["weights"],
         weights_name=entry["weights_name"],
         weights_sha256=entry["weights_sha256"],

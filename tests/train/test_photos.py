@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 
@@ -9,50 +10,113 @@ import pytest
 
 from conftest import TRAINING, write_photos
 from edge_classify import DataError
-from edge_train.photos import check_classes, find_photos, fingerprint
+from edge_train.photos import HELD_OUT, LEFT_OUT, VALIDATION, check_classes, find_photos, fingerprint, split_photos
+from edge_train.photos import TRAINING as TRAINED_ON
+
+
+def split(root: Path, twins=(), with_unknown: bool = True):
+    return split_photos(find_photos(root, with_unknown=with_unknown), twins)
 
 
 def test_the_split_goes_by_content(tmp_path: Path) -> None:
     first = write_photos(tmp_path / "a", 30)
-    labels, photos, skipped = find_photos(first, with_unknown=True)
-    assert labels == ("cross", "disc", "stripes")
-    assert len(photos) == 90
-    assert skipped == []
-    assert 8 <= sum(photo.held_out for photo in photos) <= 30
+    found = split(first)
+    assert found.labels == ("cross", "disc", "stripes")
+    assert len(found.photos) == 90
+    assert found.skipped == ()
+    assert 8 <= len(found.of(HELD_OUT)) <= 30
+    for label in range(3):
+        folds = [photo.fold for photo in found.of(TRAINED_ON) if photo.label == label]
+        assert max(map(folds.count, range(5))) - min(map(folds.count, range(5))) <= 1
 
     # Renamed, moved and joined by a copy: every photo stays on its side.
     for path in sorted(first.rglob("*.png")):
         path.rename(path.with_name(f"holiday {path.name}"))
     shutil.copy(first / "disc" / "holiday 3.png", first / "disc" / "copy of 3.png")
-    _, again, _ = find_photos(first.rename(tmp_path / "b"), with_unknown=True)
-    sides = {photo.sha256: photo.held_out for photo in photos}
-    assert len(again) == 91
-    assert all(sides[photo.sha256] == photo.held_out for photo in again)
-    assert fingerprint([photo for photo in again if "copy" not in photo.path.name]) == fingerprint(photos)
+    again = split(first.rename(tmp_path / "b"))
+    sides = {photo.sha256: photo.part for photo in found.photos}
+    assert len(again.photos) == 91
+    assert all(sides[photo.sha256] == photo.part for photo in again.photos)
+    assert fingerprint(photo for photo in again.photos if "copy" not in photo.path.name) == fingerprint(found.photos)
+
+
+def test_twins_stay_together_and_in_one_fold(tmp_path: Path) -> None:
+    write_photos(tmp_path, 30)
+    disc = [photo.sha256 for photo in find_photos(tmp_path, with_unknown=True).photos if photo.label == 1]
+    chain = list(itertools.pairwise(disc[:9]))
+    found = split(tmp_path, chain)
+    assert len({(photo.part, photo.fold) for photo in found.photos if photo.sha256 in disc[:9]}) == 1
+
+
+def test_a_class_of_twins_alone_can_still_be_split(tmp_path: Path) -> None:
+    write_photos(tmp_path, 12)
+    disc = [photo.sha256 for photo in find_photos(tmp_path, with_unknown=True).photos if photo.label == 1]
+    check_classes(split(tmp_path, list(itertools.pairwise(disc))))
 
 
 def test_a_given_split_is_used(tmp_path: Path) -> None:
     write_photos(tmp_path / "train", 4, seed=1)
     write_photos(tmp_path / "validation", 2, seed=2)
-    _, photos, _ = find_photos(tmp_path, with_unknown=True)
-    assert sum(photo.held_out for photo in photos) == 6
-    assert all(photo.held_out == (photo.path.parts[0] == "validation") for photo in photos)
+    found = split(tmp_path)
+    assert len(found.of(HELD_OUT)) == 6
+    assert all((photo.part == HELD_OUT) == (photo.path.parts[0] == "validation") for photo in found.photos)
+    assert found.held_out_name == "validation/"
+
+
+def test_with_a_test_folder_validation_is_for_choosing(tmp_path: Path) -> None:
+    for seed, name in enumerate(("train", "validation", "test")):
+        write_photos(tmp_path / name, 3, seed=seed)
+    found = split(tmp_path)
+    assert {photo.path.parts[0] for photo in found.of(VALIDATION)} == {"validation"}
+    assert {photo.path.parts[0] for photo in found.of(HELD_OUT)} == {"test"}
+    assert found.held_out_name == "test/"
+
+
+def test_in_a_given_split_twins_of_training_photos_are_left_out(tmp_path: Path) -> None:
+    write_photos(tmp_path / "train", 4, seed=1)
+    write_photos(tmp_path / "validation", 3, seed=2)
+    shutil.copy(tmp_path / "train" / "disc" / "1.png", tmp_path / "validation" / "disc" / "same.png")
+    first = find_photos(tmp_path, with_unknown=True)
+    pair = tuple(photo.sha256 for photo in first.photos if photo.path.parts[1:] == ("cross", "0.png"))
+    found = split_photos(first, [pair])
+    assert {photo.path.as_posix() for photo in found.of(LEFT_OUT)} == {
+        "validation/cross/0.png",
+        "validation/disc/same.png",
+    }
 
 
 def test_every_class_gets_a_held_out_photo_however_small(tmp_path: Path) -> None:
     write_photos(tmp_path, 2)
-    labels, photos, _ = find_photos(tmp_path, with_unknown=True)
-    check_classes(labels, photos)
+    found = split(tmp_path)
+    check_classes(found)
     for label in range(3):
-        assert {photo.held_out for photo in photos if photo.label == label} == {False, True}
+        assert {photo.part for photo in found.photos if photo.label == label} == {TRAINED_ON, HELD_OUT}
+
+
+def test_one_photo_is_not_enough_and_the_number_needed_is_said(tmp_path: Path) -> None:
+    write_photos(tmp_path, 5)
+    for number in range(1, 5):
+        (tmp_path / "disc" / f"{number}.png").unlink()
+    with pytest.raises(DataError, match=r"class disc: no picture .* at least 2 different ones are needed"):
+        check_classes(split(tmp_path))
+
+
+def test_unknown_holds_strangers(tmp_path: Path) -> None:
+    write_photos(tmp_path, 10)
+    (tmp_path / "disc").rename(tmp_path / "unknown")
+    found = split(tmp_path)
+    assert found.labels == ("cross", "stripes")
+    assert len(found.strangers(TRAINED_ON)) + len(found.strangers(HELD_OUT)) == 10
+    assert len(found.of(TRAINED_ON, HELD_OUT)) == 20
+    # Where the model has no such output, it is a class like the others.
+    assert find_photos(tmp_path, with_unknown=False).labels == ("cross", "stripes", "unknown")
 
 
 def test_other_files_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_photos(tmp_path, 2)
     (tmp_path / "disc" / "IMG_1.HEIC").write_bytes(b"x")
     (tmp_path / "disc" / ".DS_Store").write_bytes(b"x")
-    _, photos, _ = find_photos(tmp_path, with_unknown=True)
-    assert len(photos) == 6
+    assert len(find_photos(tmp_path, with_unknown=True).photos) == 6
     assert "1 .heic" in caplog.text
     assert "DS_Store" not in caplog.text
 
@@ -64,7 +128,6 @@ def test_other_files_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCap
         (lambda _: None, "no class folders in it"),
         (lambda root: write_photos(root, 2, ("disc",)), r"only one class \(disc\)"),
         (lambda root: (write_photos(root, 2), (root / "empty").mkdir()), "empty: no pictures in this folder"),
-        (lambda root: (write_photos(root, 2), (root / "disc").rename(root / "unknown")), "an output of that name"),
         (
             lambda root: (write_photos(root / "train", 2), write_photos(root / "validation", 1, ("disc", "cross"))),
             "stripes: a class in only one of",
@@ -77,12 +140,6 @@ def test_folders_that_cannot_be_trained_on(tmp_path: Path, make, message: str) -
     make(root)
     with pytest.raises(DataError, match=message):
         find_photos(root, with_unknown=True)
-
-
-def test_a_class_may_be_called_unknown_where_the_model_has_no_such_output(tmp_path: Path) -> None:
-    write_photos(tmp_path, 2)
-    (tmp_path / "disc").rename(tmp_path / "unknown")
-    assert find_photos(tmp_path, with_unknown=False)[0] == ("cross", "stripes", "unknown")
 
 
 def test_a_class_with_no_readable_picture_is_named(tmp_path: Path, command) -> None:

@@ -1,27 +1,29 @@
-"""edge-train end to end on drawn photos, and the parts whose figures can be checked."""
+"""edge-train end to end on drawn photos."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from conftest import TRAINING, write_photos
 from edge_classify.preprocessing import preprocess
-from edge_train.head import fit_head
-from edge_train.unknown import fit_unknown, fold_numbers, nearest_cosine, with_unknown
 
 
 def test_the_run_folder_holds_all_that_edge_convert_needs(run_folder: Path, photos: Path) -> None:
     index = json.loads((run_folder / "run.json").read_text())
     assert index["labels"] == ["cross", "disc", "stripes", "unknown"]
-    held_out = [file for file in index["photos"]["files"] if file["held_out"]]
+    held_out = [file for file in index["photos"]["files"] if file["part"] == "held_out"]
     prepared = np.load(run_folder / "prepared" / "96_held_out.npy")
     assert len(prepared) == len(held_out) == len(index["held_out_labels"])
 
@@ -56,7 +58,7 @@ def test_a_second_run_needs_no_tensorflow_and_gives_the_same_bytes(
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     head = "heads/0.35_96.npz"
     with np.load(run_folder / head) as one, np.load(tmp_path / "again" / head) as two:
-        assert set(one) == set(two) == {"kernel", "bias", "prototypes", "held_out_probabilities"}
+        assert set(one) == set(two) == {"kernel", "bias", "basis", "prototypes", "held_out_probabilities"}
         assert all((one[name] == two[name]).all() for name in one)
 
 
@@ -80,7 +82,7 @@ def test_unreadable_pictures_are_named_and_counted_each_time(photos: Path, tmp_p
         assert done.returncode == 0, done.stderr
         assert "zero.jpg: the file is empty" in done.stderr
         assert "torn ü.png: not a picture" in done.stderr
-        assert "2 skipped" in done.stdout
+        assert "2 cannot be read" in done.stdout
     assert len(json.loads((tmp_path / "run" / "run.json").read_text())["photos"]["skipped"]) == 2
 
 
@@ -100,6 +102,13 @@ def test_without_unknown_the_classes_are_all_there_is(photos: Path, tmp_path: Pa
         (["--weights", "gone.h5"], 2, "--weights gone.h5: no such file or folder"),
         (["--weights", os.devnull], 2, "no such file or folder"),
         (["--weights", "."], 2, "no mobilenet_v2_0.35_"),
+        (["--alpha", "0.4"], 2, "--alpha 0.4: it is all, or some of 0.35, 0.5"),
+        (["--resolution", "all", "96"], 2, "--resolution all: it is all, or some of"),
+        (["--keep", "1"], 2, "--keep is 1: it is a share"),
+        (["--strangers", "nowhere"], 6, "--strangers nowhere: no pictures in it"),
+        (["--backbone", "resnet"], 2, "--backbone resnet: it is mobilenet_v2, or hub:"),
+        (["--backbone", "hub:nowhere"], 2, "--backbone hub:nowhere: no such folder"),
+        (["--backbone", "hub:.", "--alpha", "0.35", "0.5"], 2, "it is one width and resolution"),
     ],
 )
 def test_wrong_arguments(photos: Path, tmp_path: Path, command, arguments: list[str], code: int, message: str) -> None:
@@ -131,38 +140,159 @@ def test_a_place_that_cannot_be_written_to_is_one_line(photos: Path, tmp_path: P
     assert done.stderr.splitlines()[-1] == f"error: {tmp_path / 'file' / 'run'}: Not a directory"
 
 
-def clusters(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features like a backbone's, never negative, around three directions."""
-    rng = np.random.default_rng(seed)
-    centres = np.random.default_rng(1).uniform(0, 1, (3, 64))
-    labels = rng.integers(0, 3, count)
-    return np.clip(centres[labels] + rng.normal(0, 0.25, (count, 64)), 0, 6).astype(np.float32), labels
+def cell_bytes(run: Path, name: str = "0.35_96") -> dict[str, bytes]:
+    with np.load(run / "heads" / f"{name}.npz") as arrays:
+        return {key: arrays[key].tobytes() for key in arrays}
 
 
-def test_the_head_separates_what_can_be_separated() -> None:
-    x, y = clusters(300, 2)
-    head = fit_head(x, y, 3, epochs=30, batch_size=32, learning_rate=1e-3, seed=0)
-    x_new, y_new = clusters(300, 3)
-    probabilities = head.probabilities(x_new)
-    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert (probabilities.argmax(axis=1) == y_new).mean() > 0.95
+def test_a_killed_run_goes_on_where_it_stopped_and_ends_the_same(photos: Path, tmp_path: Path, command) -> None:
+    grid = ("--weights", "none", "--alpha", 0.35, 0.5, "--resolution", 96, 128)
+    assert command("edge-train", photos, "-o", tmp_path / "whole", *grid).returncode == 0
+    program = Path(sys.executable).with_name("edge-train")
+    words = [str(program), str(photos), "-o", str(tmp_path / "killed"), *map(str, grid)]
+    # With a cache of its own the features are computed again, too.
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    heads = tmp_path / "killed" / "heads"
+    while process.poll() is None and not list(heads.glob("*.json")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "killed" / "run.json").exists()
+    first = {path: path.stat().st_mtime_ns for path in heads.glob("*.json")}
+    assert 1 <= len(first) < 4
+    subprocess.run(words, env=environment, check=True, capture_output=True)
+    assert all(path.stat().st_mtime_ns == before for path, before in first.items())
+    for name in ("0.35_96", "0.35_128", "0.5_96", "0.5_128"):
+        assert cell_bytes(tmp_path / "killed", name) == cell_bytes(tmp_path / "whole", name)
 
 
-@pytest.mark.parametrize("keep", [0.9, 0.97])
-def test_unknown_keeps_the_share_of_new_photos_that_was_asked_for_and_refuses_strangers(keep: float) -> None:
-    x, y = clusters(600, 4)
-    folds = fold_numbers(len(x), 0)
+def test_two_runs_at_once_share_a_cache(photos: Path, run_folder: Path, tmp_path: Path) -> None:
+    program = str(Path(sys.executable).with_name("edge-train"))
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    runs = [tmp_path / "one", tmp_path / "two"]
+    both = [
+        subprocess.Popen(
+            [program, str(photos), "-o", str(run), *map(str, TRAINING)], env=environment, stderr=subprocess.PIPE
+        )
+        for run in runs
+    ]
+    for process in both:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    # Random weights are made anew for a new cache; the same seed gives the same.
+    assert cell_bytes(runs[0]) == cell_bytes(runs[1]) == cell_bytes(run_folder)
 
-    def fit(x: np.ndarray, y: np.ndarray):
-        return fit_head(x, y, 3, epochs=20, batch_size=32, learning_rate=1e-3, seed=0)
 
-    unknown = fit_unknown(x, y, [fit(x[folds != f], y[folds != f]) for f in range(5)], folds, keep=keep, seed=0)
-    head = fit(x, y)
-    x_new, _ = clusters(2000, 5)
-    combined = with_unknown(head.probabilities(x_new), unknown.known(x_new))
-    assert combined.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert (combined.argmax(axis=1) < 3).mean() == pytest.approx(keep, abs=0.03)
-    strangers = np.random.default_rng(6).uniform(0, 1, (500, 64)).astype(np.float32)
-    refused = with_unknown(head.probabilities(strangers), unknown.known(strangers)).argmax(axis=1) == 3
-    assert refused.mean() > 0.95
-    assert nearest_cosine(x_new, unknown.prototypes).mean() > nearest_cosine(strangers, unknown.prototypes).mean()
+def test_no_room_for_features_is_one_line_and_loses_no_earlier_cell(photos: Path, tmp_path: Path, command) -> None:
+    run = tmp_path / "run"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    assert command("edge-train", photos, "-o", run, *TRAINING, env=environment).returncode == 0
+    before = cell_bytes(run)
+    weights = command("edge-train", photos, "-o", run, *TRAINING, "--resolution", 128, "--check", env=environment)
+    assert weights.returncode == 0
+    size = (tmp_path / "cache" / "edge-classify" / "features.sqlite").stat().st_size
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4096, size + 4096))
+
+    full = (photos, "-o", run, *TRAINING, "--resolution", 96, 160)
+    done = command("edge-train", *full, env=environment, preexec_fn=limit)
+    assert done.returncode == 6
+    assert "features cannot be kept there" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert cell_bytes(run) == before
+    assert command("edge-train", *full, env=environment).returncode == 0
+    assert cell_bytes(run) == before
+
+
+def test_fine_tuning_gives_the_same_weights_twice_and_says_both_figures(photos: Path, tmp_path: Path, command) -> None:
+    weights = []
+    for name in ("one", "two"):
+        run = tmp_path / name
+        done = command("edge-train", photos, "-o", run, *TRAINING, "--fine-tune", 2, "--strangers", photos / "disc")
+        assert done.returncode == 0, done.stderr
+        (cell,) = json.loads((run / "run.json").read_text())["cells"]
+        assert {"accuracy", "frozen_accuracy"} <= set(cell["evaluation"])
+        assert cell["evaluation"]["strangers"]["disc"]["pictures"] == 40
+        weights.append((cell["weights"], cell_bytes(run)))
+    assert weights[0] == weights[1]
+
+
+def test_narrow_cells_learn_from_the_widest(photos: Path, tmp_path: Path, command) -> None:
+    grid = ("--weights", "none", "--alpha", 0.35, 0.5, "--resolution", 96)
+    for name, more in (("alone", ()), ("taught", ("--distill",))):
+        done = command("edge-train", photos, "-o", tmp_path / name, *grid, *more)
+        assert done.returncode == 0, done.stderr
+    assert cell_bytes(tmp_path / "alone", "0.5_96") == cell_bytes(tmp_path / "taught", "0.5_96")
+    assert cell_bytes(tmp_path / "alone") != cell_bytes(tmp_path / "taught")
+
+
+def test_a_hub_feature_vector_becomes_a_model_file(photos: Path, tmp_path: Path, command) -> None:
+    saved = tmp_path / "feature vector"
+    script = """
+import sys
+import tensorflow as tf
+
+class Features(tf.Module):
+    def __init__(self):
+        tf.random.set_seed(1)
+        self.kernel = tf.Variable(tf.random.normal((8, 8, 3, 64)) / 8)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def __call__(self, images):
+        tf.debugging.assert_less_equal(images, 1.0)
+        tf.debugging.assert_greater_equal(images, 0.0)
+        return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(images, self.kernel, 8, "VALID")), axis=(1, 2))
+
+tf.saved_model.save(Features(), sys.argv[1])
+"""
+    subprocess.run([sys.executable, "-c", script, str(saved)], check=True, capture_output=True)
+    grid = ("--backbone", f"hub:{saved}", "--alpha", 1.0, "--resolution", 96, "--learning-rate", 0.01)
+    done = command("edge-train", photos, "-o", tmp_path / "run", *grid)
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads((tmp_path / "run" / "run.json").read_text())["cells"]
+    assert cell["weights_name"] == "hub:feature vector"
+    assert cell["multiply_adds"] > 12 * 12 * 8 * 8 * 3 * 64
+    shutil.rmtree(saved)  # the run holds all that edge-convert needs
+    done = command("edge-convert", tmp_path / "run", "-o", tmp_path / "models", "--max-drop", 25)
+    assert done.returncode == 0, done.stderr
+
+    from edge_classify import Classifier, read_photo
+
+    for precision in ("float32", "int8"):
+        classifier = Classifier(tmp_path / "models" / f"mobilenet_v2_1.0_96_{precision}.tflite")
+        found = [classifier.classify(read_photo(path)).label for path in sorted((photos / "disc").iterdir())]
+        assert found.count("disc") > 30
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(run_folder: Path) -> None:
+    page = (run_folder / "report.html").read_text()
+    sources = re.findall(r"""(?:src|href)=['"](.{0,30})""", page)
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    for words in ("95 % interval", "photo check", "Some predictions", "recall", "cross"):
+        assert words in page
+
+
+def test_the_check_finds_what_is_wrong_with_photos(photos: Path, tmp_path: Path, command) -> None:
+    mixed = Path(shutil.copytree(photos, tmp_path / "photos"))
+    shutil.copy(mixed / "disc" / "1.png", mixed / "disc" / "copy of 1.png")
+    shutil.copy(mixed / "disc" / "2.png", mixed / "disc" / "named wrongly.jpg")
+    shutil.move(mixed / "stripes" / "3.png", mixed / "disc" / "striped.png")
+    twin = cv2.imread(str(mixed / "cross" / "4.png"))
+    cv2.imwrite(str(mixed / "cross" / "ünder twin.jpg"), cv2.resize(twin, (320, 240)))
+    (mixed / "cross" / "torn.png").write_bytes(b"x")
+    for number in range(5, 40):
+        (mixed / "stripes" / f"{number}.png").unlink()
+    done = command("edge-train", mixed, "--check", "-o", tmp_path / "run", *TRAINING)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "run" / "photo_check.json").read_text())
+    assert found["wrong_suffix"] == [["disc/named wrongly.jpg", "png"]]
+    assert ["disc/1.png", "disc/copy of 1.png"] in found["copies"]
+    assert ["cross/4.png", "cross/ünder twin.jpg"] in [sorted(pair) for pair in found["twins"]]
+    assert "torn.png" in found["skipped"][0]
+    assert found["few"] == ["stripes"]
+    assert found["imbalanced"] == ["stripes"]
+    assert "1 cannot be read" in done.stdout
+    assert not (tmp_path / "run" / "run.json").exists()

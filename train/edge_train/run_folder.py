@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from edge_classify.errors import DataError
 from edge_classify.preprocessing import Image
 
-FORMAT = 1
+FORMAT = 2
 _INDEX = "run.json"
 
 
@@ -26,7 +27,7 @@ def open_run_folder(folder: Path) -> None:
         folder.is_dir()
         and any(folder.iterdir())
         and not (folder / _INDEX).exists()
-        and not (folder / "prepared").exists()
+        and not (folder / "photo_check.json").exists()
     ):
         raise DataError(f"{folder}: holds other files and no earlier run: give another folder with -o")
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,15 +39,19 @@ def write_index(folder: Path, index: Mapping[str, Any]) -> None:
     write_atomically(folder / _INDEX, json.dumps(whole, indent=1, ensure_ascii=False).encode())
 
 
-def write_prepared(path: Path, images: Iterable[Image], count: int, resolution: int) -> None:
-    """Write prepared photos, one at a time, as one .npy of shape (count, R, R, 3), uint8 RGB."""
+@contextmanager
+def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[[Image], None]]:
+    """Write `count` prepared photos as one .npy, uint8 RGB (count, R, R, 3): gives what appends one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    stack = np.lib.format.open_memmap(partial, "w+", np.uint8, (count, resolution, resolution, 3))
-    for row, image in enumerate(images):
-        stack[row] = image
-    stack.flush()
-    del stack
+    with partial.open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, resolution, resolution, 3)}
+        np.lib.format.write_array_header_1_0(file, header)
+
+        def append(image: Image) -> None:
+            file.write(image.data)
+
+        yield append
     partial.replace(path)
 
 
@@ -59,7 +64,16 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     partial.replace(path)
 
 
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write one .npy."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.save(file, array)
+    partial.replace(path)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_bytes(data)
     partial.replace(path)

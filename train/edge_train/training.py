@@ -1,12 +1,12 @@
-"""The training story, top down: photos → features → a head for each cell → the run folder."""
+"""The training story, top down: photos → check → features → a head for each cell → the run folder and its report."""
 
 from __future__ import annotations
 
-import hashlib
+import sqlite3
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,200 +14,215 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
-from edge_classify.evaluation import evaluate
+from edge_classify.evaluation import wilson_interval
 from edge_classify.model_file import UNKNOWN
+from edge_classify.photo import list_pictures
+from edge_classify.preprocessing import preprocess
 
-from . import run_folder
-from .backbone import copy_weights, feature_function, find_weights
-from .features import cache_folder, photo_features, read_prepared
-from .head import fit_head
-from .photos import Photo, check_classes, find_photos, fingerprint
-from .unknown import fit_unknown, fold_numbers, with_unknown
+from . import report, run_folder
+from .backbone import Backbone, find_backbone
+from .cache import open_cache
+from .cell import CellJob, Settings, fit_cell, teacher_path
+from .features import compute_features, read_picture
+from .looks import find_twins, look_at_all
+from .parallel import in_processes
+from .photo_check import check_photos, find_suspected_labels, write_check
+from .photos import (
+    HELD_OUT,
+    STRANGER,
+    TRAINING,
+    VALIDATION,
+    Photo,
+    PhotoSet,
+    check_classes,
+    file_sha256,
+    find_photos,
+    fingerprint,
+    split_photos,
+)
 
 _CALIBRATION_PHOTOS = 200
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How to train.
-
-    weights: see `backbone.find_weights`.
-    unknown: fit an output for pictures of none of the classes.
-    keep: the share of the classes' own pictures that shall not be called unknown.
-    """
-
-    weights: str = "imagenet"
-    epochs: int = 30
-    batch_size: int = 32
-    learning_rate: float = 3e-4
-    unknown: bool = True
-    keep: float = 0.97
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One width and resolution, and the backbone for it."""
-
-    alpha: float
-    resolution: int
-    weights: Path
-    weights_sha256: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.alpha}_{self.resolution}"
-
-
-def train(root: Path, folder: Path, grid: Sequence[tuple[float, int]], settings: Settings) -> str:
+def train(
+    root: Path,
+    folder: Path,
+    grid: Sequence[tuple[float, int]],
+    settings: Settings,
+    stranger_folders: Mapping[str, Path] | None = None,
+) -> str:
     """Train a head for each (alpha, resolution) of `grid` on the photos in `root`; write the run to `folder`.
 
-    Returns the held-out accuracies as a table. Raises DataError or UsageError.
+    stranger_folders: by name, folders of pictures that are none of the classes, to measure `unknown` on.
+    Returns the held-out figures as a table. Raises DataError or UsageError.
     """
-    labels, photos, skipped = find_photos(root, with_unknown=settings.unknown)
-    cells = [_find_cell(alpha, resolution, settings) for alpha, resolution in grid]
+    found = find_photos(root, with_unknown=settings.unknown)
+    backbones = find_backbones(grid, settings)
     run_folder.open_run_folder(folder)
-
-    features = {}
-    for cell in cells:
-        make_function = partial(feature_function, cell.weights, cell.alpha, cell.resolution)
-        description = f"features {cell.alpha} @ {cell.resolution}"
-        features[cell], unreadable = photo_features(
-            root, photos, cell.resolution, cell.weights_sha256, cache_folder(), make_function, description
+    with open_cache() as database:
+        photos, twins = sort_photos(database, root, found)
+        strangers = _find_strangers(database, stranger_folders or {})
+        everything = [*photos.photos, *(photo for pictures in strangers.values() for photo in pictures)]
+        views = settings.augmentation.keys()
+        compute_features(
+            database, root, everything, backbones, lambda photo: views if photo.part == TRAINING else ("",)
         )
-        photos = [photo for photo in photos if photo.sha256 in features[cell]]
-        skipped += unreadable
-    for line in skipped:
-        print(f"skipped {line}", file=sys.stderr)
-    check_classes(labels, photos)
-    training = [photo for photo in photos if not photo.held_out]
-    held_out = [photo for photo in photos if photo.held_out]
-    counts = f"{len(labels)} classes, {len(training)} photos to train on, {len(held_out)} held out"
-    print(counts + (f", {len(skipped)} skipped" if skipped else ""))
+        suspects = find_suspected_labels(database, backbones[-1], photos)
+        checked = check_photos(database, photos, twins, suspects, min(resolution for _, resolution in grid))
+        write_check(folder, root, checked)
+        print(checked.summary())
+        print(photos.counts())
 
-    entries = [_fit_cell(cell, folder, labels, training, held_out, features[cell], settings) for cell in cells]
-    calibration = _choose_calibration(training, len(labels), settings.seed)
-    for resolution in sorted({cell.resolution for cell in cells}):
-        for part, chosen in (("calibration", calibration), ("held_out", held_out)):
-            images = (read_prepared(root, photo, resolution) for photo in chosen)
-            path = folder / "prepared" / f"{resolution}_{part}.npy"
-            run_folder.write_prepared(path, images, len(chosen), resolution)
+        jobs = [CellJob(backbone, root, folder, photos, strangers, settings) for backbone in backbones]
+        entries = sorted(_fit_cells(jobs), key=lambda entry: (entry["alpha"], entry["resolution"]))
+    calibration = _choose_calibration(photos, settings.seed)
+    _write_prepared(folder, root, "calibration", calibration, backbones)
+    _write_prepared(folder, root, "held_out", photos.of(HELD_OUT), backbones)
     index = {
-        "labels": [*labels, UNKNOWN] if settings.unknown else labels,
-        "cells": entries,
-        "held_out_labels": [photo.label for photo in held_out],
+        "labels": [*photos.labels, UNKNOWN] if settings.unknown else photos.labels,
+        "cells": [{name: value for name, value in entry.items() if name not in ("curves", "key")} for entry in entries],
+        "held_out_labels": [photo.label for photo in photos.of(HELD_OUT)],
         "calibration_labels": [photo.label for photo in calibration],
         "photos": {
-            "fingerprint": fingerprint(photos),
-            "training": len(training),
-            "held_out": len(held_out),
-            "skipped": skipped,
-            "files": [_photo_entry(photo, labels) for photo in photos],
+            "fingerprint": fingerprint(photos.photos),
+            "training": len(photos.of(TRAINING)),
+            "validation": len(photos.of(VALIDATION)),
+            "held_out": len(photos.of(HELD_OUT)),
+            "skipped": photos.skipped,
+            "files": [_photo_entry(photo, photos.labels) for photo in photos.photos],
         },
         "seed": settings.seed,
-        # Of a weights file only its name: where it lay is nobody's business in a model file.
-        "arguments": {**asdict(settings), "weights": Path(settings.weights).name},
+        # Only names: where a file lay is nobody's business in a model file.
+        "arguments": {**asdict(settings), "weights": Path(settings.weights).name, "backbone": backbones[0].kind},
         "versions": run_folder.versions(),
     }
     run_folder.write_index(folder, index)
-    return _table(entries)
+    report.write_report(folder, root, photos, entries, checked)
+    return table(entries)
 
 
-def _find_cell(alpha: float, resolution: int, settings: Settings) -> Cell:
-    weights = find_weights(settings.weights, alpha, resolution, seed=settings.seed, cache=cache_folder())
-    try:
-        with weights.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{weights}: {error.strerror}") from error
-    return Cell(alpha, resolution, weights, sha256)
+def check(root: Path, folder: Path, grid: Sequence[tuple[float, int]], settings: Settings) -> str:
+    """Only look for what is wrong with the photos; writes `photo_check.json` and `.png`, returns a summary."""
+    found = find_photos(root, with_unknown=settings.unknown)
+    backbones = find_backbones(grid, settings)[:1]
+    run_folder.open_run_folder(folder)
+    with open_cache() as database:
+        photos, twins = sort_photos(database, root, found)
+        compute_features(database, root, photos.photos, backbones, lambda _: ("",))
+        suspects = find_suspected_labels(database, backbones[0], photos)
+        checked = check_photos(database, photos, twins, suspects, min(resolution for _, resolution in grid))
+    write_check(folder, root, checked)
+    return checked.summary()
 
 
-def _fit_cell(
-    cell: Cell,
-    folder: Path,
-    labels: tuple[str, ...],
-    training: list[Photo],
-    held_out: list[Photo],
-    features: dict[str, np.ndarray],
-    settings: Settings,
-) -> dict[str, Any]:
-    """Fit and measure one cell's head; its arrays go to the run folder, its entry in run.json is returned."""
-    x, y = _stack(training, features)
-    x_held_out, y_held_out = _stack(held_out, features)
-    fit = partial(
-        fit_head,
-        classes=len(labels),
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        seed=settings.seed,
-    )
-    with tqdm(total=settings.epochs, desc=f"head {cell.alpha} @ {cell.resolution}", unit="epoch") as progress:
+def find_backbones(grid: Sequence[tuple[float, int]], settings: Settings) -> list[Backbone]:
+    """A backbone for each cell, the costliest last; what weights fit only nearly is said. Raises UsageError."""
+    backbones = [
+        find_backbone(settings.backbone, settings.weights, alpha, resolution, seed=settings.seed)
+        for alpha, resolution in sorted(grid, key=lambda cell: cell[0] * cell[1] ** 2)
+    ]
+    elsewhere = [backbone for backbone in backbones if backbone.trained_at not in (0, backbone.resolution)]
+    if elsewhere:
+        cells = ", ".join(f"{one.alpha} @ {one.resolution} from {one.trained_at}" for one in elsewhere)
+        print(f"weights pretrained at another resolution are used for: {cells}", file=sys.stderr)
+    return backbones
 
-        def report(loss: float) -> None:
-            progress.set_postfix(loss=f"{loss:.4f}", refresh=False)
+
+def sort_photos(database: sqlite3.Connection, root: Path, found: PhotoSet) -> tuple[PhotoSet, list[tuple[str, str]]]:
+    """Look at all photos and give each its part; returns them, without what cannot be read, and the twins."""
+    unreadable = look_at_all(database, {photo.sha256: root / photo.path for photo in found.photos})
+    for line in [*found.skipped, *unreadable.values()]:
+        print(f"skipped {line}", file=sys.stderr)
+    readable = tuple(photo for photo in found.photos if photo.sha256 not in unreadable)
+    twins = find_twins(database, {photo.sha256 for photo in readable})
+    skipped = (*found.skipped, *unreadable.values())
+    photos = split_photos(replace(found, photos=readable, skipped=skipped), twins)
+    check_classes(photos)
+    return photos, twins
+
+
+def _find_strangers(database: sqlite3.Connection, folders: Mapping[str, Path]) -> dict[str, tuple[Photo, ...]]:
+    strangers = {}
+    for name, folder in folders.items():
+        pictures = list_pictures(folder) if folder.is_dir() else []
+        if not pictures:
+            raise DataError(f"--strangers {folder}: no pictures in it")
+        photos = [Photo(path.absolute(), STRANGER, file_sha256(path), HELD_OUT) for path in pictures]
+        unreadable = look_at_all(database, {photo.sha256: photo.path for photo in photos})
+        strangers[name] = tuple(photo for photo in photos if photo.sha256 not in unreadable)
+    return strangers
+
+
+def _fit_cells(jobs: Sequence[CellJob]) -> Iterator[dict[str, Any]]:
+    """Fit all cells, in all cores where there are several; with a teacher that one first."""
+    waiting = list(jobs)
+    first = None
+    with tqdm(total=len(jobs), desc="heads", unit="cell") as progress:
+        if jobs[0].settings.distill and len(jobs) > 1:
+            (first,) = in_processes(fit_cell, [waiting.pop()])
             progress.update()
-
-        head = fit(x, y, report=report)
-    probabilities = head.probabilities(x_held_out)
-    arrays = {"kernel": head.kernel, "bias": head.bias}
-    decision: dict[str, Any] = {"temperature": 1.0}
-    if settings.unknown:
-        folds = fold_numbers(len(x), settings.seed)
-        fold_heads = [fit(x[folds != fold], y[folds != fold]) for fold in range(folds.max() + 1)]
-        unknown = fit_unknown(x, y, fold_heads, folds, keep=settings.keep, seed=settings.seed)
-        probabilities = with_unknown(probabilities, unknown.known(x_held_out))
-        arrays["prototypes"] = unknown.prototypes
-        decision.update(
-            keep=settings.keep,
-            prototypes=len(unknown.prototypes),
-            sharpness=unknown.sharpness,
-            threshold=unknown.threshold,
-        )
-    arrays["held_out_probabilities"] = probabilities.astype(np.float32)
-    path = folder / "heads" / f"{cell.name}.npz"
-    run_folder.write_arrays(path, arrays)
-    weights = copy_weights(cell.weights, folder / "weights", cell.weights_sha256)
-    return {
-        "alpha": cell.alpha,
-        "resolution": cell.resolution,
-        "head": path.relative_to(folder).as_posix(),
-        "weights": weights.relative_to(folder).as_posix(),
-        "weights_name": cell.weights.name,
-        "weights_sha256": cell.weights_sha256,
-        "decision": decision,
-        "evaluation": evaluate(probabilities, y_held_out, labels),
-    }
+            waiting = [replace(job, teacher=teacher_path(jobs[-1])) for job in waiting]
+        # The costliest first: at the end no core waits long for another.
+        finished = []
+        for entry in in_processes(fit_cell, waiting[::-1]):
+            finished.append(entry)
+            progress.update()
+    yield from finished[::-1]
+    if first is not None:
+        yield first
 
 
-def _stack(photos: list[Photo], features: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Features, float32 (n, F), and labels, (n,), of the photos."""
-    return np.stack([features[photo.sha256] for photo in photos]), np.array([photo.label for photo in photos])
+def _write_prepared(
+    folder: Path, root: Path, part: str, photos: Sequence[Photo], backbones: Sequence[Backbone]
+) -> None:
+    """Write the photos as the device would see them, at each resolution; each is decoded once."""
+    with ExitStack() as files:
+        prepared = {
+            side: (
+                np.empty((side, side, 3), np.uint8),
+                files.enter_context(
+                    run_folder.prepared_file(folder / "prepared" / f"{side}_{part}.npy", len(photos), side)
+                ),
+            )
+            for side in sorted({backbone.resolution for backbone in backbones})
+        }
+        for photo in photos:
+            picture = read_picture(root / photo.path)
+            for image, append in prepared.values():
+                append(preprocess(picture, image))
 
 
-def _choose_calibration(training: list[Photo], classes: int, seed: int) -> list[Photo]:
+def _choose_calibration(photos: PhotoSet, seed: int) -> list[Photo]:
     """Training photos for quantization: as many of each class as the smallest has, some 200 at most in all."""
     rng = np.random.default_rng(seed)
-    members = [[photo for photo in training if photo.label == label] for label in range(classes)]
-    each = max(1, min(_CALIBRATION_PHOTOS // classes, *(len(photos) for photos in members)))
-    return [photos[index] for photos in members for index in sorted(rng.permutation(len(photos))[:each])]
+    classes = len(photos.labels)
+    members: list[list[Photo]] = [[] for _ in range(classes)]
+    for photo in photos.of(TRAINING):
+        members[photo.label].append(photo)
+    each = max(1, min(_CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
+    return [group[index] for group in members for index in sorted(rng.permutation(len(group))[:each])]
 
 
 def _photo_entry(photo: Photo, labels: tuple[str, ...]) -> dict[str, Any]:
     return {
         "path": photo.path.as_posix(),
-        "label": labels[photo.label],
+        "label": labels[photo.label] if photo.label != STRANGER else UNKNOWN,
         "sha256": photo.sha256,
-        "held_out": photo.held_out,
+        "part": photo.part,
     }
 
 
-def _table(entries: list[dict[str, Any]]) -> str:
-    has_unknown = "keep" in entries[0]["decision"]
-    lines = ["held-out accuracy" + (", and the share not called unknown" if has_unknown else "")]
+def table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The figures of each cell on held-out photos, with the accuracy's 95 % interval."""
+    first = entries[0]["evaluation"]
+    lines = [f"on {first['photos']} held-out photos ({first['held_out']}), on which nothing was chosen:"]
+    lines.append("  alpha  resolution  accuracy   95 % interval   kept  parameters  multiply-adds  seconds")
     for entry in entries:
         figures = entry["evaluation"]
-        line = f"  {entry['alpha']:<4} @ {entry['resolution']:<3}  {figures['accuracy']:7.1%} of {figures['photos']}"
-        lines.append(line + (f"  {figures['kept']:7.1%} kept" if has_unknown else ""))
+        low, high = wilson_interval(figures["accuracy"], figures["photos"])
+        lines.append(
+            f"  {entry['alpha']:<5}  {entry['resolution']:>10}  {figures['accuracy']:8.1%}  "
+            f"{low:6.1%} – {high:6.1%}  {figures['kept']:5.1%}  {entry['parameters'] / 1e6:8.2f} M  "
+            f"{entry['multiply_adds'] / 1e6:11.1f} M  {entry['seconds']:7.1f}"
+        )
     return "\n".join(lines)

@@ -1,7 +1,8 @@
 """The `unknown` output: how near a picture's features are to anything that the model was trained on.
 
-A feature vector's cosine to the nearest prototype (a cluster centre of one class's training features) goes
-through a sigmoid: the probability *known*. The classes share that, `unknown` gets the rest.
+The features and those of the backbone's middle, each of unit length, make one vector. How much of it lies in the
+subspace of the training photos' vectors, and how near it comes there to the nearest prototype (a cluster centre of
+one class), go through a sigmoid: the probability *known*. The classes share that, `unknown` gets the rest.
 """
 
 from __future__ import annotations
@@ -10,31 +11,57 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .head import Head
-
-PROTOTYPES_PER_CLASS = 8
+# At most so many dimensions and prototypes; few photos give fewer.
+_DIMENSIONS = 128
+_PROTOTYPES = 64
+_PHOTOS_PER_DIMENSION = 4
 _PHOTOS_PER_PROTOTYPE = 5
-_FOLDS = 5
+# The subspace's share counts this much, the cosine to the nearest prototype 1.
+_SUBSPACE_WEIGHT = 2.0
 # The probability *known* of a typical photo of the classes.
 _TYPICAL_KNOWN = 0.98
+# How steeply the score tells strangers before a direction is added, and how far that may go.
+_STRANGERS_SHARPNESS = 20.0
+_PRIOR_VARIANCE = 100.0
+# Rows that a subspace and prototypes are fitted on: memory stays bounded, and more changed nothing.
+MOST_ROWS = 4000
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is familiar: score = 2 · length of (basis · vector) + its largest product with a prototype.
+
+    features: how many numbers of a row are features; the rest are the middle's.
+    basis: float32, orthonormal, shape (d, F + M). prototypes: float32 of unit length, shape (P, d).
+
+    direction: float32, shape (F + M,): where pictures of nothing in particular were given, away from these.
+    """
+
+    features: int
+    basis: np.ndarray
+    prototypes: np.ndarray
+    direction: np.ndarray | None = None
+
+    def scores(self, rows: np.ndarray) -> np.ndarray:
+        """Shape (n,), for rows of shape (n, F + M)."""
+        vectors = embed(rows, self.features)
+        inside = vectors @ self.basis.T
+        nearest = (inside @ self.prototypes.T).max(axis=1)
+        scores: np.ndarray = _SUBSPACE_WEIGHT * np.sqrt((inside**2).sum(axis=1)) + nearest
+        return scores if self.direction is None else scores + vectors @ self.direction
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """known = sigmoid(sharpness · (cosine to the nearest prototype − threshold)).
+    """known = sigmoid(sharpness · (score − threshold))."""
 
-    prototypes: float32 of unit length, shape (P, F).
-    """
-
-    prototypes: np.ndarray
+    space: Space
     sharpness: float
     threshold: float
 
-    def known(self, features: np.ndarray) -> np.ndarray:
-        """The probability *known*, shape (n,), for features of shape (n, F)."""
-        known: np.ndarray = 1 / (
-            1 + np.exp(-self.sharpness * (nearest_cosine(features, self.prototypes) - self.threshold))
-        )
+    def known(self, rows: np.ndarray) -> np.ndarray:
+        """The probability *known*, shape (n,)."""
+        known: np.ndarray = 1 / (1 + np.exp(-self.sharpness * (self.space.scores(rows) - self.threshold)))
         return known
 
 
@@ -43,51 +70,73 @@ def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([probabilities * known[:, None], 1 - known[:, None]], axis=1)
 
 
-def fold_numbers(count: int, seed: int) -> np.ndarray:
-    """A fold, 0 to 4, for each of `count` photos, equally large."""
-    return np.random.default_rng(seed).permutation(count) % _FOLDS
+def embed(rows: np.ndarray, features: int) -> np.ndarray:
+    """Features and middle, each scaled to unit length and together too, shape (n, F + M)."""
+    parts = [part for part in (rows[:, :features], rows[:, features:]) if part.shape[1]]
+    embedded: np.ndarray = np.concatenate([_unit(part) for part in parts], axis=1) / np.float32(np.sqrt(len(parts)))
+    return embedded
 
 
-def fit_unknown(
-    features: np.ndarray, labels: np.ndarray, heads: list[Head], folds: np.ndarray, *, keep: float, seed: int
-) -> Unknown:
-    """Fit prototypes on all training features, and the sigmoid on how photos fare that prototypes have not seen.
-
-    heads, folds: head f was fitted without the photos of fold f. Each photo's cosine, to prototypes without
-        its fold, and its largest class probability, from the head without it, stand for a new photo's, so that
-        nothing is fitted on held-out photos.
-    keep: the share of such photos whose best label is a class and not `unknown`.
-    """
-    cosines, confidences = np.empty(len(features)), np.empty(len(features))
-    for fold, head in enumerate(heads):
-        inside, outside = folds == fold, folds != fold
-        if not inside.any():
-            continue
-        cosines[inside] = nearest_cosine(features[inside], find_prototypes(features[outside], labels[outside], seed))
-        confidences[inside] = head.probabilities(features[inside]).max(axis=1)
-    spread = np.median(cosines) - np.quantile(cosines, 1 - keep)
-    sharpness = float(np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / max(spread, 1e-3))
-    # The best class, with probability p · known, beats 1 − known where sharpness · (cosine − threshold) ≥ −log p.
-    threshold = float(np.quantile(cosines + np.log(confidences) / sharpness, 1 - keep))
-    return Unknown(find_prototypes(features, labels, seed), sharpness, threshold)
-
-
-def find_prototypes(features: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Cluster centres of each class, of unit length, shape (P, F); at most 8 a class, one for each 5 photos."""
-    directions = _unit(features)
+def fit_space(rows: np.ndarray, labels: np.ndarray, features: int, seed: int) -> Space:
+    """Subspace and prototypes of training rows, (n, F + M)."""
+    vectors = embed(rows, features)
+    dimensions = int(np.clip(len(vectors) // _PHOTOS_PER_DIMENSION, 2, _DIMENSIONS))
+    basis = _main_directions(vectors, dimensions)
+    inside = _unit(vectors @ basis.T)
+    classes = np.unique(labels)
     rng = np.random.default_rng(seed)
     centres = []
-    for label in np.unique(labels):
-        members = directions[labels == label]
-        count = min(PROTOTYPES_PER_CLASS, max(1, len(members) // _PHOTOS_PER_PROTOTYPE))
-        centres.append(_spherical_k_means(members, count, rng))
-    return np.concatenate(centres).astype(np.float32)
+    for label in classes:
+        members = inside[labels == label]
+        most = max(1, _PROTOTYPES // len(classes))
+        centres.append(_spherical_k_means(members, int(np.clip(len(members) // _PHOTOS_PER_PROTOTYPE, 1, most)), rng))
+    return Space(features, basis, np.concatenate(centres).astype(np.float32))
 
 
-def nearest_cosine(features: np.ndarray, prototypes: np.ndarray) -> np.ndarray:
-    """Each feature vector's cosine to its nearest prototype, shape (n,)."""
-    nearest: np.ndarray = (_unit(features) @ prototypes.T).max(axis=1)
-    return nearest
+def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
+    """The space with a direction added to its score that tells the rows from those of strangers.
+
+    By logistic regression, started from the score: Newton's method on the vectors' products, with a prior that
+    leaves the score alone where strangers are few.
+    """
+    vectors = np.concatenate([embed(rows, space.features), embed(strange, space.features)])
+    known = np.repeat([1.0, 0.0], [len(rows), len(strange)])
+    weights = np.where(known == 1, 0.5 / len(rows), 0.5 / len(strange)) * len(vectors)
+    scores = space.scores(np.concatenate([rows, strange]))
+    scale = _STRANGERS_SHARPNESS
+    offset = scale * (scores - (scores[known == 1].mean() + scores[known == 0].mean()) / 2)
+    products = (vectors @ vectors.T).astype(np.float64) * _PRIOR_VARIANCE
+    dual = np.zeros(len(vectors))
+    for _ in range(20):
+        logits = offset + products @ dual
+        probabilities = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+        curvature = np.maximum(weights * probabilities * (1 - probabilities), 1e-6)
+        target = products @ dual + weights * (known - probabilities) / curvature
+        dual = np.linalg.solve(products + np.diag(1 / curvature), target)
+    direction = (_PRIOR_VARIANCE * (vectors.T @ dual) / scale).astype(np.float32)
+    return Space(space.features, space.basis, space.prototypes, direction)
+
+
+def fit_sigmoid(space: Space, scores: np.ndarray, confidences: np.ndarray, keep: float) -> Unknown:
+    """The sigmoid on `space`'s score, so that the share `keep` of new photos is not called unknown.
+
+    scores, confidences: of photos that neither the space that scored them nor the head has seen: the score, and
+        the largest class probability.
+    """
+    spread = np.median(scores) - np.quantile(scores, 1 - keep)
+    sharpness = float(np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / max(spread, 1e-3))
+    # The best class, with probability p · known, beats 1 − known where sharpness · (score − threshold) ≥ −log p.
+    threshold = float(np.quantile(scores + np.log(confidences) / sharpness, 1 - keep))
+    return Unknown(space, sharpness, threshold)
+
+
+def _main_directions(vectors: np.ndarray, count: int) -> np.ndarray:
+    """The first right singular vectors, by the eigenvectors of the smaller product of the vectors with themselves."""
+    if len(vectors) < vectors.shape[1]:
+        _, eigenvectors = np.linalg.eigh(vectors @ vectors.T)
+        return np.ascontiguousarray(_unit((eigenvectors[:, ::-1][:, :count].T) @ vectors), dtype=np.float32)
+    _, eigenvectors = np.linalg.eigh(vectors.T @ vectors)
+    return np.ascontiguousarray(eigenvectors[:, ::-1][:, :count].T, dtype=np.float32)
 
 
 def _spherical_k_means(directions: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

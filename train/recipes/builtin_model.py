@@ -29,7 +29,8 @@ from edge_classify.evaluation import evaluate
 from edge_classify.model_file import UNKNOWN
 from edge_classify.preprocessing import Image, preprocess
 from edge_train import run_folder
-from edge_train.head import softmax
+from edge_train.backbone import Backbone, feature_function
+from edge_train.head import Head
 
 ALPHA, RESOLUTION = 0.35, 96
 LABELS = (*"0123456789", UNKNOWN)
@@ -112,8 +113,9 @@ def draw_scenes(path: Path, digits: list[Image | None], seed: int, height: int, 
     jobs = [(digits[first : first + chunk], seed, first, height, vary) for first in range(0, len(digits), chunk)]
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         prepared = (image for images in pool.map(_draw_chunk, jobs) for image in images)
-        progress = tqdm(prepared, desc=f"drawing {path.stem}", unit="scene", total=len(digits))
-        run_folder.write_prepared(path, progress, len(digits), RESOLUTION)
+        with run_folder.prepared_file(path, len(digits), RESOLUTION) as append:
+            for image in tqdm(prepared, desc=f"drawing {path.stem}", unit="scene", total=len(digits)):
+                append(image)
 
 
 def _draw_chunk(job: tuple[list[Image | None], int, int, int, bool]) -> Image:
@@ -201,26 +203,26 @@ def write_run(
     options: argparse.Namespace,
 ) -> None:
     """What edge-convert needs, as edge-train leaves it: `unknown` is a class like the others here."""
-    from edge_train.backbone import feature_function
-
-    features = feature_function(weights, ALPHA, RESOLUTION)
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    backbone = Backbone("mobilenet_v2", ALPHA, RESOLUTION, weights, sha256, RESOLUTION, "from scratch")
+    features, size = feature_function(backbone)
     prepared = np.load(run / "prepared" / f"{RESOLUTION}_held_out.npy", mmap_mode="r")
     with np.load(head) as arrays:
         kernel, bias = arrays["kernel"], arrays["bias"].copy()
     bias[CLUTTER] -= CLUTTER_PRIOR
     batches = np.array_split(prepared, max(1, len(prepared) // BATCH))
-    probabilities = softmax(np.concatenate([features(batch) for batch in batches]) @ kernel + bias)
+    probabilities = Head(kernel, bias).probabilities(np.concatenate([features(batch) for batch in batches]))
     finished = run / "heads" / "builtin.npz"
     run_folder.write_arrays(finished, {"kernel": kernel, "bias": bias, "held_out_probabilities": probabilities})
 
     scenes = np.load(drawn, mmap_mode="r")
     each = CALIBRATION // len(LABELS)
     chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(LABELS))]))
-    run_folder.write_prepared(
-        run / "prepared" / f"{RESOLUTION}_calibration.npy", scenes[chosen], len(chosen), RESOLUTION
-    )
+    calibration = run / "prepared" / f"{RESOLUTION}_calibration.npy"
+    with run_folder.prepared_file(calibration, len(chosen), RESOLUTION) as append:
+        for scene in scenes[chosen]:
+            append(scene)
 
-    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     figures = evaluate(probabilities, held_out[1], LABELS)
     run_folder.write_index(
         run,
@@ -230,9 +232,12 @@ def write_run(
                 {
                     "alpha": ALPHA,
                     "resolution": RESOLUTION,
+                    "backbone": backbone.kind,
+                    "parameters": size.parameters + kernel.size + bias.size,
+                    "multiply_adds": size.multiply_adds + kernel.size,
                     "head": finished.relative_to(run).as_posix(),
                     "weights": weights.relative_to(run).as_posix(),
-                    "weights_name": "from scratch",
+                    "weights_name": backbone.name,
                     "weights_sha256": sha256,
                     "decision": {"temperature": 1.0},
                     "evaluation": figures,

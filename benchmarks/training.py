@@ -1,0 +1,246 @@
+"""What the trainer reaches: the whole grid's time, accuracy, calibration, strangers, memory, repeatability.
+
+    python benchmarks/training.py                      # everything, an hour and a half
+    python benchmarks/training.py grid memory          # parts of it
+
+Photos: Alien vs Predator, flowers and TrashNet; weights from local files. Accuracy, calibration and strangers are
+those of the finished int8 files, by the device's code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from common import DATA, ROOT, WORK, command, machine
+
+from edge_classify import Classifier, read_photo
+from edge_classify.evaluation import accepted, calibration_error, class_confidences, separation
+from edge_classify.photo import list_pictures
+
+SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers", "TrashNet": "trashnet"}
+CELLS = ((0.35, 96), (1.0, 224))
+FINE_TUNING = {(0.35, 96): 20, (1.0, 224): 10}
+SEEDS = (0, 1, 2)
+WEIGHTS = ("--weights", DATA / "weights")
+RUNS = WORK / "training"
+
+
+def main() -> None:
+    parts = {
+        "grid": grid,
+        "accuracy": accuracy,
+        "left_out": left_out,
+        "memory": memory,
+        "repeat": repeat,
+        "mnist": mnist,
+    }
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)} (default: all)")
+    chosen = parser.parse_args().parts or list(parts)
+    if unknown := set(chosen) - set(parts):
+        parser.error(f"no part {', '.join(sorted(unknown))}")
+    print(machine())
+    for name in chosen:
+        parts[name]()
+
+
+def grid() -> None:
+    """4 widths × 5 resolutions on Alien vs Predator, frozen: photos to heads, and again with other head options."""
+    photos = DATA / "data" / SETS["Alien vs Predator"]
+    arguments = (photos, "-o", RUNS / "grid", *WEIGHTS, "--alpha", "all", "--resolution", "all")
+    shutil.rmtree(RUNS / "grid", ignore_errors=True)
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "XDG_CACHE_HOME": cache}
+        first = command("edge-train", *arguments, env=environment)
+        again = command("edge-train", *arguments, "--epochs", 50, "--keep", 0.97, env=environment)
+    print(f"the grid of 20 cells: {first:.0f} s from photos to heads, {again:.0f} s with other head options")
+
+
+def accuracy() -> None:
+    """Fine-tuned, three seeds: held-out accuracy, calibration and strangers, of the int8 files."""
+    jobs = [
+        (title, cell, seed)
+        for title in SETS
+        for cell in CELLS
+        for seed in (SEEDS if title != "TrashNet" else SEEDS[:1])
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda job: measured(*job), jobs))
+    for cell in CELLS:
+        print(f"{cell[0]}@{cell[1]}, --fine-tune {FINE_TUNING[cell]}, int8")
+        strangers = []
+        for title in SETS:
+            figures = [result for job, result in zip(jobs, results, strict=True) if job[:2] == (title, cell)]
+            print(f"  {title}: ", end="")
+            for name, key in (("accuracy", "accuracy"), ("trained", "float32"), ("frozen, float32", "frozen")):
+                values = [100 * one[key] for one in figures]
+                print(f"{name} {np.mean(values):.1f} % ({', '.join(f'{v:.1f}' for v in values)}); ", end="")
+            print(f"of {figures[0]['photos']} photos; calibration error {np.mean([f['ece'] for f in figures]):.3f}")
+            for name in figures[0]["strangers"]:
+                aurocs, accepts = zip(*(one["strangers"][name] for one in figures), strict=True)
+                strangers.append((np.mean(aurocs), np.mean(accepts)))
+                print(f"    strangers {name}: AUROC {np.mean(aurocs):.4f}, accepted {100 * np.mean(accepts):.1f} %")
+        mean = np.mean(strangers, axis=0)
+        print(f"  strangers, mean of all: AUROC {mean[0]:.4f}, accepted at 95 % kept {100 * mean[1]:.1f} %")
+
+
+def measured(title: str, cell: tuple[float, int], seed: int) -> dict[str, Any]:
+    """Train, convert and measure one cell; what was measured before is not done again."""
+    run = RUNS / f"{SETS[title]}_{cell[0]}_{cell[1]}_{seed}"
+    kept = run / "measured.json"
+    if not kept.exists():
+        photos = DATA / "data" / SETS[title]
+        command(
+            *("edge-train", photos, "-o", run, *WEIGHTS, "--alpha", cell[0], "--resolution", cell[1]),
+            *("--seed", seed, "--fine-tune", FINE_TUNING[cell]),
+        )
+        command("edge-convert", run, "-o", run / "models", "--precision", "int8", "--max-drop", 100)
+        kept.write_text(json.dumps(measure(title, run, photos)))
+    result: dict[str, Any] = json.loads(kept.read_text())
+    return result
+
+
+def measure(title: str, run: Path, photos: Path) -> dict[str, Any]:
+    index = json.loads((run / "run.json").read_text())
+    (entry,) = index["cells"]
+    (model,) = (run / "models").glob("*.tflite")
+    classifier = Classifier(model)
+    classes = index["labels"][:-1]
+    held_out = [file for file in index["photos"]["files"] if file["part"] == "held_out"]
+    scores = np.stack([classifier.probabilities(read_photo(photos / file["path"])) for file in held_out])
+    truth = np.array([classes.index(file["label"]) for file in held_out])
+    strangers = {}
+    for other, name in SETS.items():
+        if other != title:
+            folder = DATA / "data" / name / "validation"
+            pictures = list_pictures(folder if folder.is_dir() else DATA / "data" / name)
+            strange = np.stack([classifier.probabilities(read_photo(picture)) for picture in pictures])
+            known, unknown = 1 - scores[:, -1], 1 - strange[:, -1]
+            strangers[other] = (separation(known, unknown), accepted(known, unknown, 0.95))
+    return {
+        "accuracy": float((scores[:, :-1].argmax(axis=1) == truth).mean()),
+        "float32": entry["evaluation"]["accuracy"],
+        "frozen": entry["evaluation"]["frozen_accuracy"],
+        "photos": len(truth),
+        "ece": calibration_error(*class_confidences(scores, truth, len(classes))),
+        "kept": float((scores.argmax(axis=1) < len(classes)).mean()),
+        "strangers": strangers,
+    }
+
+
+def left_out() -> None:
+    """Near strangers: each class of a set left out of training in turn, and shown. Frozen, float32."""
+    for title in ("flowers", "TrashNet"):
+        root = DATA / "data" / SETS[title]
+        source = root / "train" if (root / "train").is_dir() else root
+        names = sorted(folder.name for folder in source.iterdir() if folder.is_dir())
+        for cell in CELLS:
+            figures = {}
+            for name in names:
+                with tempfile.TemporaryDirectory() as temporary:
+                    photos = Path(temporary) / "photos"
+                    for split in ("train", "validation") if source != root else ("",):
+                        (photos / split).mkdir(parents=True)
+                        for other in names:
+                            if other != name:
+                                (photos / split / other).symlink_to(root / split / other)
+                    shown = root / "validation" / name if source != root else root / name
+                    run = Path(temporary) / "run"
+                    command(
+                        *("edge-train", photos, "-o", run, *WEIGHTS, "--alpha", cell[0], "--resolution", cell[1]),
+                        *("--strangers", shown),
+                    )
+                    (entry,) = json.loads((run / "run.json").read_text())["cells"]
+                    figures[name] = entry["evaluation"]["strangers"][name]["auroc"]
+            each = ", ".join(f"{name} {figure:.2f}" for name, figure in figures.items())
+            mean = np.mean(list(figures.values()))
+            print(f"{title} at {cell[0]}@{cell[1]}, a class left out and shown: AUROC {mean:.3f} ({each})")
+
+
+def memory() -> None:
+    """Peak memory of any process of a run, for 5,000 and for 50,000 generated pictures."""
+    for count in (5_000, 50_000):
+        with tempfile.TemporaryDirectory(dir=RUNS if RUNS.is_dir() else None) as temporary:
+            photos = Path(temporary) / "photos"
+            draw_pictures(photos, count)
+            program = (
+                "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, capture_output=True); "
+                "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+            )
+            words = ["edge-train", photos, "-o", Path(temporary) / "run", *WEIGHTS, "--alpha", 0.35, "--resolution", 96]
+            words[0] = Path(sys.executable).with_name("edge-train")
+            environment = {**os.environ, "XDG_CACHE_HOME": temporary}
+            began = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, "-c", program, *map(str, words)],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            seconds = time.perf_counter() - began
+            print(f"{count} pictures: the largest process takes {int(done.stdout) / 1024:.0f} MB; {seconds:.0f} s")
+
+
+def draw_pictures(root: Path, count: int) -> None:
+    """Ten kinds of coloured noise, as JPEG."""
+    rng = np.random.default_rng(0)
+    for kind in range(10):
+        (root / f"kind {kind}").mkdir(parents=True)
+        color = rng.integers(0, 200, 3)
+        for number in range(count // 10):
+            small = np.clip(color + rng.normal(0, 40 + 3 * kind, (4 + kind, 6, 3)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(root / f"kind {kind}" / f"{number}.jpg"), cv2.resize(small, (160, 120)))
+
+
+def repeat() -> None:
+    """The same command twice, each with an empty cache: are the weights the same, bit for bit?"""
+    digests = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as temporary:
+            run = Path(temporary) / "run"
+            photos = DATA / "data" / SETS["Alien vs Predator"]
+            command(
+                *("edge-train", photos, "-o", run, *WEIGHTS, "--alpha", 0.35, "--resolution", 96, "--fine-tune", 2),
+                env={**os.environ, "XDG_CACHE_HOME": temporary},
+            )
+            with np.load(run / "heads" / "0.35_96.npz") as arrays:
+                content = b"".join(arrays[name].tobytes() for name in sorted(arrays))
+            (weights,) = (run / "weights").iterdir()
+            digests.append((weights.name, hashlib.sha256(content).hexdigest()))
+    print(f"the same seed twice: {'identical' if digests[0] == digests[1] else 'DIFFERENT'} weights, bit for bit")
+
+
+def mnist() -> None:
+    """Digits 5 to 9, fine-tuned, three seeds; and once the four ways of the recipe."""
+    recipe = [sys.executable, ROOT / "train" / "recipes" / "mnist_transfer.py"]
+    weights = DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5"
+    arguments = ["--mnist", DATA / "data" / "mnist" / "mnist.npz", "--weights", weights]
+    accuracies = []
+    for seed in SEEDS:
+        output = RUNS / f"mnist_{seed}"
+        ways = [] if seed == 0 else ["--ways", "tuned"]
+        words = [*recipe, "-o", output, *arguments, "--seed", seed, *ways]
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=True)
+        if seed == 0:
+            print(done.stdout, end="")
+        accuracies.append(json.loads((output / "mnist_transfer.json").read_text())["tuned"][-1][0])
+    each = ", ".join(f"{100 * value:.2f}" for value in accuracies)
+    print(f"MNIST 5 to 9, tuned: {100 * np.mean(accuracies):.2f} % ({each})")
+
+
+if __name__ == "__main__":
+    main()

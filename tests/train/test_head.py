@@ -1,0 +1,117 @@
+"""The head and the `unknown` output, on features whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_train.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
+from edge_train.rows import Rows
+from edge_train.unknown import fit_direction, fit_sigmoid, fit_space, with_unknown
+
+FEATURES, MIDDLE = 64, 16
+
+
+def clusters(count: int, seed: int, spread: float = 0.25) -> tuple[np.ndarray, np.ndarray]:
+    """Rows like a backbone's, around three directions."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(1).uniform(0, 1, (3, FEATURES + MIDDLE))
+    labels = rng.integers(0, 3, count)
+    rows = centres[labels] + rng.normal(0, spread, (count, FEATURES + MIDDLE))
+    return np.clip(rows, 0, 6).astype(np.float32), labels
+
+
+def examples(folder: Path, rows: np.ndarray, labels: np.ndarray) -> Examples:
+    stored = Rows(folder, rows.shape[1:], np.float32)
+    for row in rows:
+        stored.append(row)
+    return Examples(stored, 1, np.arange(len(labels)), labels, np.ones(3, np.float32))
+
+
+def test_rows_come_back_in_any_order(tmp_path: Path) -> None:
+    rows = Rows(tmp_path, (2, 3), np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 256, (50, 2, 3), dtype=np.uint8)
+    for picture in pictures:
+        rows.append(picture)
+    assert (rows.read([49, 0, 7, 7]) == pictures[[49, 0, 7, 7]]).all()
+    assert list(tmp_path.iterdir()) == []  # nothing to clean up after a crash
+
+
+def test_the_head_separates_what_can_be_separated(tmp_path: Path) -> None:
+    settings = HeadSettings(epochs=30, learning_rate=1e-3)
+    head, epochs, curves = fit_head(examples(tmp_path, *clusters(300, 2)), None, FEATURES, settings, seed=0)
+    rows, labels = clusters(300, 3)
+    probabilities = head.probabilities(rows)
+    assert head.kernel.shape == (FEATURES, 3)
+    assert epochs == len(curves.epoch_loss) == 30
+    assert len(curves.batch_loss) == 30 * 10
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert (probabilities.argmax(axis=1) == labels).mean() > 0.95
+
+
+def test_fitting_stops_where_validation_is_best_and_takes_those_weights(tmp_path: Path) -> None:
+    rows, labels = clusters(60, 2, spread=1.2)  # so few and so noisy that fitting on goes wrong
+    validation = examples(tmp_path, *clusters(400, 3, spread=1.2))
+    settings = HeadSettings(epochs=200, learning_rate=0.01, patience=8, label_smoothing=0)
+    head, epochs, curves = fit_head(examples(tmp_path, rows, labels), validation, FEATURES, settings, seed=0)
+    assert len(curves.validation_loss) == epochs + 8 < 200
+    assert min(curves.validation_loss) == curves.validation_loss[epochs - 1]
+    logits = head_logits(head, validation.rows, validation.plain())
+    loss = -np.log(softmax(logits)[np.arange(400), validation.labels]).mean()
+    assert loss == pytest.approx(curves.validation_loss[epochs - 1], abs=1e-5)
+
+
+def test_rare_classes_count_as_much_where_they_are_weighted(tmp_path: Path) -> None:
+    rows, labels = clusters(900, 4, spread=1.5)
+    kept = (labels != 2) | (np.arange(900) % 12 == 0)
+    plain = examples(tmp_path, rows[kept], labels[kept])
+    counts = np.bincount(plain.labels)
+    weighted = Examples(plain.rows, 1, plain.photos, plain.labels, (counts.sum() / (3 * counts)).astype(np.float32))
+    new, truth = clusters(1500, 5, spread=1.5)
+    settings = HeadSettings(epochs=20)
+    recalls = [
+        (fit_head(chosen, None, FEATURES, settings, 0)[0].probabilities(new[truth == 2]).argmax(axis=1) == 2).mean()
+        for chosen in (plain, weighted)
+    ]
+    assert recalls[1] > recalls[0] + 0.1
+
+
+def test_the_temperature_undoes_overconfidence() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (4000, 3))
+    labels = np.array([rng.choice(3, p=p) for p in softmax(logits)])
+    assert fit_temperature(logits, labels) == pytest.approx(1, abs=0.1)
+    assert fit_temperature(logits * 3, labels) == pytest.approx(3, abs=0.3)
+
+
+@pytest.mark.parametrize("keep", [0.9, 0.97])
+def test_unknown_keeps_the_share_of_new_photos_that_was_asked_for_and_refuses_strangers(keep: float) -> None:
+    rows, labels = clusters(600, 4)
+    space = fit_space(rows, labels, FEATURES, seed=0)
+    other_rows, _ = clusters(2000, 6)
+    unknown = fit_sigmoid(space, space.scores(other_rows), np.full(2000, 0.99), keep)
+    new, _ = clusters(2000, 5)
+    sure = np.tile([0.99, 0.005, 0.005], (2000, 1))
+    combined = with_unknown(sure, unknown.known(new))
+    assert combined.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert (combined.argmax(axis=1) < 3).mean() == pytest.approx(keep, abs=0.02)
+    strangers = np.random.default_rng(6).uniform(0, 1, (500, FEATURES + MIDDLE)).astype(np.float32)
+    assert (with_unknown(sure[:500], unknown.known(strangers)).argmax(axis=1) == 3).mean() > 0.95
+
+
+def test_given_strangers_are_told_better() -> None:
+    rows, labels = clusters(400, 4)
+    rng = np.random.default_rng(7)
+    # Strangers as familiar as the classes but for one direction, which a few of them show.
+    strange = clusters(300, 8)[0]
+    strange[:, 3] += 0.6 + rng.normal(0, 0.1, 300).astype(np.float32)
+    space = fit_space(rows, labels, FEATURES, seed=0)
+    told = fit_direction(space, rows, strange[:100])
+    new, _ = clusters(400, 9)
+
+    def separated(one: object) -> float:
+        return float((one.scores(new)[:, None] > one.scores(strange[100:])[None]).mean())
+
+    assert separated(told) > 0.9 > separated(space)

@@ -1,0 +1,40 @@
+"""What was computed from photos, kept between runs by the photos' content: it may be deleted at any time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from edge_classify.errors import DataError
+
+_TABLES = """
+    CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, look BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS backbones (key TEXT PRIMARY KEY, size TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/edge-classify`, or below `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-classify"
+
+
+@contextmanager
+def open_cache() -> Iterator[sqlite3.Connection]:
+    """The cache's database. Two runs may use it at once: what is written is whole, or not there.
+
+    Raises DataError where it cannot be written (a full disk) or read.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(folder / "features.sqlite", timeout=120)) as database:
+            database.executescript(_TABLES)
+            yield database
+    except sqlite3.Error as error:
+        raise DataError(
+            f"{folder}: features cannot be kept there ({error}): free some space, or delete this folder"
+        ) from error

@@ -1,0 +1,157 @@
+"""The pictures of a report, drawn by matplotlib: each function returns a PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from edge_classify.evaluation import reliability
+from edge_classify.preprocessing import Image
+
+INK, BLUE, ORANGE, GREY, GREEN, RED = "#1d2733", "#2563a8", "#d97706", "#9aa5b1", "#2e7d4f", "#b3261e"
+_COLUMNS, _TILE = 6, 1.75
+_MOST_NAMED = 24
+
+
+def contact_sheet(tiles: Sequence[tuple[Image, str, str]], colors: Sequence[str] | None = None) -> bytes:
+    """Pictures (uint8 BGR), each with its name and a line of text, six a row."""
+    rows = -(-len(tiles) // _COLUMNS)
+    figure = Figure(figsize=(_COLUMNS * _TILE, rows * (_TILE + 0.42)), layout="constrained")
+    grid = figure.subplots(rows, _COLUMNS, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for index, (axes, (picture, name, text)) in enumerate(zip(grid.flat, tiles, strict=False)):
+        axes.imshow(_shrink(picture)[..., ::-1])
+        axes.set_title(f"{_shorten(text)}\n{_shorten(name)}", fontsize=6.5, color=colors[index] if colors else INK)
+    return _png(figure)
+
+
+def learning_curves(curves: Mapping[str, Sequence[float]]) -> bytes:
+    """Loss and accuracy of each batch, and of each epoch in training and validation."""
+    figure = Figure(figsize=(9, 2.9), layout="constrained")
+    batches, epochs = len(curves["batch_loss"]), len(curves["epoch_loss"])
+    each = batches / max(1, epochs)
+    for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        axes.plot(
+            np.arange(1, batches + 1) / each, curves[f"batch_{kind}"], color=GREY, linewidth=0.5, label="each batch"
+        )
+        ends = np.arange(1, epochs + 1)
+        axes.plot(ends, curves[f"epoch_{kind}"], color=BLUE, marker=".", label="training, each epoch")
+        if curves[f"validation_{kind}"]:
+            axes.plot(ends, curves[f"validation_{kind}"], color=ORANGE, marker=".", label="validation, each epoch")
+            best = int(np.argmin(curves["validation_loss"]))
+            axes.axvline(best + 1, color=GREEN, linestyle=":", label="the epoch taken")
+        _style(axes, "epoch", f"{kind}" + (" (nats)" if kind == "loss" else ""))
+        if kind == "loss":
+            axes.set_ylim(0, max(*curves["epoch_loss"], *(curves["validation_loss"] or [0])) * 1.3)
+        axes.legend(fontsize=7, frameon=False)
+    return _png(figure)
+
+
+def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> bytes:
+    """counts: (K, K), a row for each true class. Of many classes, those most often confused."""
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
+    shown = np.sort(np.argsort(-wrong, kind="stable")[:_MOST_NAMED])
+    counts, names = counts[np.ix_(shown, shown)], [_shorten(labels[index], 18) for index in shown]
+    side = 2.2 + 0.34 * len(names)
+    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(counts):
+        color = "white" if shares[row, column] > 0.55 else INK
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=color)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_xlabel("taken for", fontsize=9)
+    axes.set_ylabel("is", fontsize=9)
+    return _png(figure)
+
+
+def reliability_diagram(confidences: np.ndarray, right: np.ndarray) -> bytes:
+    """How often a label was right against how sure the model was; a bar says how many photos it stands for."""
+    figure = Figure(figsize=(3.6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    said, was, counts = (np.array(column) for column in zip(*reliability(confidences, right), strict=True))
+    axes.bar(said, counts / counts.sum(), width=0.05, color=GREY, alpha=0.45, label="share of the photos")
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
+    axes.plot(said, was, color=BLUE, marker="o", label="share that was right")
+    axes.set_xlim(0, 1.03)
+    axes.set_ylim(0, 1.03)
+    _style(axes, "largest class probability", "")
+    axes.legend(fontsize=7, frameon=False, loc="upper left")
+    return _png(figure)
+
+
+def known_histogram(own: np.ndarray, strangers: Mapping[str, np.ndarray]) -> bytes:
+    """How P(unknown) is spread over held-out photos of the classes, and over strangers."""
+    figure = Figure(figsize=(4.6, 3.0), layout="constrained")
+    axes = figure.subplots()
+    bins = [index / 25 for index in range(26)]
+    for (name, values), color in zip(
+        {"own photos": own, **strangers}.items(), (BLUE, ORANGE, RED, GREEN, GREY) * 4, strict=False
+    ):
+        axes.hist(values, bins, weights=np.full(len(values), 1 / len(values)), histtype="step", color=color, label=name)
+    _style(axes, "probability of unknown", "share of the pictures")
+    axes.legend(fontsize=7, frameon=False)
+    return _png(figure)
+
+
+def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[float, float]]) -> bytes:
+    """Held-out accuracy of each cell, with its 95 % interval, against its multiply-adds; a line for each width."""
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
+    axes = figure.subplots()
+    alphas = sorted({entry["alpha"] for entry in entries})
+    for alpha, color in zip(alphas, (ORANGE, BLUE, GREEN, RED, GREY, INK), strict=False):
+        cells = [
+            (entry, interval) for entry, interval in zip(entries, intervals, strict=True) if entry["alpha"] == alpha
+        ]
+        x = [entry["multiply_adds"] / 1e6 for entry, _ in cells]
+        y = [100 * entry["evaluation"]["accuracy"] for entry, _ in cells]
+        spread = [
+            [max(0.0, value - 100 * low) for value, (_, (low, _)) in zip(y, cells, strict=True)],
+            [max(0.0, 100 * high - value) for value, (_, (_, high)) in zip(y, cells, strict=True)],
+        ]
+        axes.errorbar(
+            x, y, spread, color=color, marker="o", capsize=2, linewidth=1, elinewidth=0.6, label=f"alpha {alpha}"
+        )
+        for (entry, _), left, height in zip(cells, x, y, strict=True):
+            axes.annotate(
+                str(entry["resolution"]), (left, height), textcoords="offset points", xytext=(5, 4), fontsize=6.5
+            )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    _style(axes, "million multiply-adds (labels: resolution)", "held-out accuracy (%)")
+    axes.legend(fontsize=7, frameon=False, loc="lower right")
+    return _png(figure)
+
+
+def _shrink(picture: Image) -> Image:
+    scale = 200 / max(picture.shape[:2])
+    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _shorten(text: str, most: int = 26) -> str:
+    # A dollar sign would start a formula.
+    return (text if len(text) <= most else f"…{text[1 - most :]}").replace("$", r"\$")
+
+
+def _style(axes: Any, x: str, y: str) -> None:
+    axes.set_xlabel(x, fontsize=8)
+    axes.set_ylabel(y, fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # No software version in the file: equal figures are equal bytes.
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return buffer.getvalue()

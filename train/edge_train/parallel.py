@@ -1,0 +1,62 @@
+"""Work in several processes at once, results in order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# More would each hold a TensorFlow of their own, some 800 MB.
+_MOST_WORKERS = 4
+
+
+def worker_count() -> int:
+    """How many processes are worth starting on this machine."""
+    return min(os.cpu_count() or 1, _MOST_WORKERS)
+
+
+def in_processes(
+    function: Callable[[Job], Result], jobs: Iterable[Job], prepare: Callable[[], None] | None = None
+) -> Iterator[Result]:
+    """`function` of each job, in the jobs' order.
+
+    function, prepare: of a module's top level, for they are pickled; `prepare` is called once in each process.
+    Only a few jobs are under way at a time, so that neither they nor their results pile up in memory.
+    """
+    workers = worker_count()
+    # One thread each for numpy's matrix products, too: sums are in the same order whatever the machine is doing.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(prepare,)) as pool:
+        running: deque[Future[Result]] = deque()
+        try:
+            for job in jobs:
+                running.append(pool.submit(function, job))
+                if len(running) > 2 * workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _start(prepare: Callable[[], None] | None) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if prepare is not None:
+        prepare()
+
+
+def _end_with_parent() -> None:
+    """A killed parent would leave its workers waiting for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
