@@ -36,6 +36,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/builtin.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/training.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -48,7 +49,7 @@ $(DESKTOP): $(DEVICE)
 	$(PIP) --editable '.[train,dev]'
 	# MediaPipe reads our model files in a test. Without its dependencies: it would bring a second OpenCV.
 	$(PIP) --no-deps mediapipe
-	$(PIP) absl-py matplotlib
+	$(PIP) absl-py
 	touch $@
 
 clean:

@@ -27,4 +27,6 @@ def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
         "float32_accuracy": cell.evaluation["accuracy"],
         "float32_kept": cell.evaluation["kept"],
         "agreement": agreement,
+        # What the trainer's float model says of these: of the pictures the run folder keeps none.
+        **{name: cell.evaluation[name] for name in ("held_out", "strangers") if name in cell.evaluation},
     }

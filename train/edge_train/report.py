@@ -37,7 +37,8 @@ def write_report(
     folder: Path, root: Path, photos: PhotoSet, entries: Sequence[Mapping[str, Any]], check: PhotoCheck
 ) -> None:
     """Write `report.html` into the run folder. entries: of the cells, with their curves."""
-    best = max(range(len(entries)), key=lambda index: entries[index]["evaluation"]["accuracy"])
+    # Not by the figures reported: the best of many would be better by luck.
+    best = min(range(len(entries)), key=lambda index: entries[index]["decision"]["choosing_loss"])
     held_out = photos.of(HELD_OUT)
     body = [
         f"<h1>{_text(root.name)}</h1>",
@@ -50,7 +51,9 @@ def write_report(
     ]
     for index, entry in enumerate(entries):
         if index == best or len(entries) <= _MOST_DETAILS:
-            title = f"alpha {entry['alpha']} at {entry['resolution']}" + (" (most accurate)" if index == best else "")
+            title = f"alpha {entry['alpha']} at {entry['resolution']}" + (
+                " (the best, by the photos for choosing)" if index == best and len(entries) > 1 else ""
+            )
             content = _cell(folder, root, photos, held_out, entry)
             is_open = " open" if index == best else ""
             body.append(f"<details{is_open}><summary>{title}</summary>{content}</details>")
@@ -93,7 +96,8 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
     note = (
         f"Measured on {entries[0]['evaluation']['photos']} photos ({_text(photos.held_out_name)}) on which nothing was "
         "chosen or fitted: neither where training stops, nor the temperature, nor the limit of <i>unknown</i>. "
-        "<i>Kept</i> is the share of them that is not called unknown. Of two cells whose intervals overlap, it is "
+        "<i>Kept</i> is the share of them that is not called unknown. In bold the cell that is best by its loss on the "
+        "photos for choosing. Of two cells whose intervals overlap, it is "
         "not known which is better."
     )
     plot = _image(figures.grid_plot(entries, intervals)) if len(entries) > 1 else ""

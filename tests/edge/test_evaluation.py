@@ -1,0 +1,43 @@
+"""The figures that reports and model files state, against worked examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_classify.evaluation import accepted, calibration_error, confusion, evaluate, separation, wilson_interval
+
+
+def test_unknown_is_left_aside_where_it_should_be() -> None:
+    probabilities = np.array([[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.25, 0.15, 0.6], [0.1, 0.8, 0.1]])
+    figures = evaluate(probabilities, np.array([0, 1, 0, 0]), ("cup", "key"))
+    assert figures["accuracy"] == 0.75  # the third is a cup, though it is called unknown
+    assert figures["kept"] == 0.75
+    assert figures["accuracy_with_unknown"] == 0.5
+    assert figures["per_class"]["cup"] == {"photos": 3, "precision": 1.0, "recall": pytest.approx(2 / 3)}
+    assert figures["per_class"]["key"] == {"photos": 1, "precision": 0.5, "recall": 1.0}
+
+
+def test_a_row_of_the_confusion_matrix_is_a_true_class() -> None:
+    assert confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), 2).tolist() == [[1, 1], [0, 1]]
+
+
+def test_calibration_error_is_the_gap_between_said_and_true() -> None:
+    sure = np.full(100, 0.95)
+    assert calibration_error(sure, np.arange(100) < 95) == pytest.approx(0)
+    assert calibration_error(sure, np.arange(100) < 70) == pytest.approx(0.25)
+    half = np.concatenate([np.full(50, 0.55), np.full(50, 1.0)])
+    right = np.concatenate([np.arange(50) < 40, np.ones(50, bool)])
+    assert calibration_error(half, right) == pytest.approx((0.8 - 0.55) / 2)
+
+
+def test_the_interval_is_wilson_s() -> None:
+    # Newcombe 1998, table I: 81 of 263, and 0 of 20.
+    assert wilson_interval(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(0, 20) == pytest.approx((0, 0.1611), abs=1e-4)
+
+
+def test_strangers_accepted_where_a_share_is_kept() -> None:
+    known, strange = np.linspace(0, 1, 101), np.array([-1.0, 0.04, 0.06, 0.9])
+    assert accepted(known, strange, keep=0.95) == 0.5
+    assert separation(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.875)
