@@ -32,7 +32,7 @@ from edge_classify.photo import list_pictures
 
 SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers", "TrashNet": "trashnet"}
 CELLS = ((0.35, 96), (1.0, 224))
-FINE_TUNING = {(0.35, 96): 20, (1.0, 224): 10}
+FINE_TUNING = {(0.35, 96): 30, (1.0, 224): 15}
 SEEDS = (0, 1, 2)
 WEIGHTS = ("--weights", DATA / "weights")
 RUNS = WORK / "training"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,23 @@ def test_separation_is_the_area_under_the_roc_curve() -> None:
     assert separation(np.array([0.1]), np.array([0.9])) == 0
     assert separation(np.array([0.5, 0.5]), np.array([0.5])) == 0.5
     assert separation(np.array([0.3, 0.7]), np.array([0.5, 0.5])) == 0.5
+
+
+def test_photos_in_the_wrong_folder_are_suspected(data: Path, tmp_path: Path, command) -> None:
+    flowers = data / "data" / "flowers" / "train"
+    wrong = []
+    for label in ("sunflowers", "daisy"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number, path in enumerate(sorted((flowers / label).iterdir())[:80]):
+            moved = label == "daisy" and number % 10 == 0
+            target = tmp_path / "photos" / ("sunflowers" if moved else label) / f"{label} {number}{path.suffix}"
+            shutil.copy(path, target)
+            wrong += [target.relative_to(tmp_path / "photos").as_posix()] if moved else []
+    arguments = ("--weights", data / "weights", "--alpha", 0.35, "--resolution", 224, "--check")
+    done = command("edge-train", tmp_path / "photos", "-o", tmp_path / "run", *arguments)
+    assert done.returncode == 0, done.stderr
+    index = json.loads((tmp_path / "run" / "photo_check.json").read_text())
+    suspects = {suspect["path"] for suspect in index["suspects"]}
+    assert len(suspects & set(wrong)) >= 3
+    assert len(suspects - set(wrong)) <= 4
+    assert (tmp_path / "run" / "photo_check.png").read_bytes().startswith(b"\x89PNG")

@@ -8,7 +8,6 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +90,9 @@ class _Fold:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A head and its backbone, and those fitted without each fold, for choosing on it.
+    """A head and its backbone, and the heads fitted without each fold, for choosing on it.
 
-    examples, fold_examples: the photos with the features of the final backbone, and of the folds' (one, if tuned).
+    examples: the photos that the head was fitted on, with the backbone's features.
     """
 
     backbone: Backbone
@@ -101,7 +100,6 @@ class _Fitted:
     examples: Examples
     folds: Sequence[_Fold]
     fold_heads: Sequence[Head]
-    fold_examples: Examples
     curves: Curves
 
 
@@ -134,12 +132,13 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
         rows = _rows(database, job.backbone, held_out_photos)
         frozen = {"frozen_accuracy": _accuracy(fitted.head, rows, held_out_photos)}
         fitted = _fine_tune(job, database, fitted)
+        frozen["fine_tuned"] = fitted.backbone != job.backbone
     backbone, examples, folds = fitted.backbone, fitted.examples, fitted.folds
 
     chosen_on = np.concatenate([fold.chosen_on for fold in folds])
     logits = np.concatenate(
         [
-            head_logits(fold_head, fitted.fold_examples.rows, fold.chosen_on * fitted.fold_examples.views)
+            head_logits(fold_head, examples.rows, fold.chosen_on * examples.views)
             for fold_head, fold in zip(fitted.fold_heads, folds, strict=True)
         ]
     )
@@ -184,7 +183,7 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
         "held_out": job.photos.held_out_name,
         "strangers": {name: _measure_strangers(probabilities, outputs) for name, outputs in strange.items()},
     }
-    if unknown and not settings.fine_tune and 3 <= len(job.photos.labels) <= _MOST_LEFT_OUT:
+    if unknown and fitted.backbone == job.backbone and 3 <= len(job.photos.labels) <= _MOST_LEFT_OUT:
         evaluation["left_out_classes"] = _leave_out_classes(job, examples, size)
     path = job.folder / "heads" / f"{job.name}.npz"
     run_folder.write_arrays(path, arrays)
@@ -264,39 +263,46 @@ def _fit_frozen(job: CellJob, database: sqlite3.Connection, size: Size) -> _Fitt
     if not job.photos.of(VALIDATION):
         epochs = max(1, round(float(np.mean(best_epochs))))
         head, _, _ = fit_head(examples, None, size.features, settings.head, settings.seed, epochs)
-    return _Fitted(job.backbone, head, examples, folds, heads, examples, curves[0])
+    return _Fitted(job.backbone, head, examples, folds, heads, curves[0])
 
 
 def _fine_tune(job: CellJob, database: sqlite3.Connection, frozen: _Fitted) -> _Fitted:
-    """Train the backbone's top too: without the first fold, to choose on it, then on all photos.
+    """Train the backbone too, on all photos but the first fold, which is chosen on; kept if it is better there.
 
-    The second time the rate falls to zero within as many epochs as were best the first time.
+    Not on all photos again: how sure such a network is of photos that it has not seen would be guesswork.
     """
     from .fine_tuning import fine_tune  # brings TensorFlow
 
     settings, fold = job.settings, frozen.folds[0]
     photos = job.photos.of(TRAINING, VALIDATION)
-    tune = partial(
-        fine_tune,
+    tuned = fine_tune(
         job.backbone,
+        frozen.fold_heads[0],
+        replace(frozen.examples, photos=fold.fitted),
         photos=[job.root / photo.path for photo in photos],
+        chosen_on=fold.chosen_on,
         folder=job.folder / "weights",
+        epochs=settings.fine_tune,
         settings=settings.head,
         augmentation=settings.augmentation,
         seed=settings.seed,
     )
-    without_fold = replace(frozen.examples, photos=fold.fitted)
-    first = tune(frozen.fold_heads[0], without_fold, chosen_on=fold.chosen_on, epochs=settings.fine_tune)
-    compute_features(database, job.root, photos, [first.backbone], lambda _: ("",))
-    fold_examples = replace(frozen.examples, rows=_rows(database, first.backbone, photos), views=1)
-    last, examples = first, fold_examples
-    if not job.photos.of(VALIDATION):
-        last = tune(frozen.head, frozen.examples, chosen_on=None, epochs=first.best_epoch)
-        first.backbone.weights.unlink()
-    everything = [*job.photos.photos, *(photo for group in job.strangers.values() for photo in group)]
-    compute_features(database, job.root, everything, [last.backbone], lambda _: ("",))
-    examples = replace(fold_examples, rows=_rows(database, last.backbone, photos))
-    return _Fitted(last.backbone, last.head, examples, [fold], [first.head], fold_examples, first.curves)
+    compute_features(database, job.root, photos, [tuned.backbone], lambda _: ("",))
+    examples = replace(frozen.examples, rows=_rows(database, tuned.backbone, photos), views=1, photos=fold.fitted)
+    before = _choosing_loss(frozen.fold_heads[0], frozen.examples, fold)
+    if _choosing_loss(tuned.head, examples, fold) >= before:
+        tuned.backbone.weights.unlink()
+        return frozen
+    others = [*job.photos.photos, *(photo for group in job.strangers.values() for photo in group)]
+    compute_features(database, job.root, others, [tuned.backbone], lambda _: ("",))
+    return _Fitted(tuned.backbone, tuned.head, examples, [fold], [tuned.head], tuned.curves)
+
+
+def _choosing_loss(head: Head, examples: Examples, fold: _Fold) -> float:
+    """The loss on photos for choosing, with the temperature that is best for them."""
+    logits = head_logits(head, examples.rows, fold.chosen_on * examples.views)
+    labels = examples.labels[fold.chosen_on]
+    return cross_entropy(softmax(logits / fit_temperature(logits, labels)), labels)
 
 
 def _class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
@@ -309,18 +315,19 @@ def _fit_unknown(fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size
     """The space of all photos, and the sigmoid on how photos score that their space has not seen."""
     strange = strangers.read(range(min(len(strangers), MOST_ROWS)))
 
-    def space_of(examples: Examples, indices: np.ndarray) -> Space:
+    examples = fitted.examples
+
+    def space_of(indices: np.ndarray) -> Space:
         if len(indices) > MOST_ROWS:
             indices = np.sort(np.random.default_rng(settings.seed).permutation(indices)[:MOST_ROWS])
         rows = examples.rows.read(indices * examples.views)
         space = fit_space(rows, examples.labels[indices], size.features, settings.seed)
         return fit_direction(space, rows, strange) if len(strange) else space
 
-    tried = fitted.fold_examples
     scores = np.concatenate(
-        [space_of(tried, fold.fitted).scores(tried.rows.read(fold.chosen_on * tried.views)) for fold in fitted.folds]
+        [space_of(fold.fitted).scores(examples.rows.read(fold.chosen_on * examples.views)) for fold in fitted.folds]
     )
-    return fit_sigmoid(space_of(fitted.examples, fitted.examples.photos), scores, confidences, settings.keep)
+    return fit_sigmoid(space_of(examples.photos), scores, confidences, settings.keep)
 
 
 def _rows(database: sqlite3.Connection, backbone: Backbone, photos: Sequence[Photo]) -> Rows:
@@ -379,8 +386,8 @@ def teacher_path(job: CellJob) -> Path:
 def _write_teacher(job: CellJob, examples: Examples, head: Head) -> None:
     if not job.settings.distill or job.teacher:
         return
-    plain = examples.photos * examples.views
-    labels = softmax(head_logits(head, examples.rows, plain))
+    everything = np.arange(len(examples.labels)) * examples.views
+    labels = softmax(head_logits(head, examples.rows, everything))
     run_folder.write_array(teacher_path(job), labels.astype(np.float32))
 
 

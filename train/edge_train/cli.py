@@ -20,7 +20,7 @@ from .head import HeadSettings
 from .training import check, train
 from .views import Augmentation
 
-_FINE_TUNING_EPOCHS = 10
+_FINE_TUNING_EPOCHS = 15
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

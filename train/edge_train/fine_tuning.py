@@ -32,11 +32,10 @@ _ALBUM_SCALE = 1.25
 
 @dataclass(frozen=True)
 class Tuned:
-    """The backbone with its new weights, the head that belongs to it, the epoch they are of, and how it went."""
+    """The backbone with its new weights, the head that belongs to it, and how it went."""
 
     backbone: Backbone
     head: Head
-    best_epoch: int
     curves: Curves
 
 
@@ -46,17 +45,17 @@ def fine_tune(
     examples: Examples,
     *,
     photos: Sequence[Path],
-    chosen_on: np.ndarray | None,
+    chosen_on: np.ndarray,
     folder: Path,
     epochs: int,
     settings: HeadSettings,
     augmentation: Augmentation,
     seed: int,
 ) -> Tuned:
-    """Train the backbone above its middle, and the head, on `examples.photos`, at a rate that falls along a cosine.
+    """Train the backbone above its middle, and the head, on `examples.photos`, at a low rate that falls along a cosine.
 
     head: fitted on the frozen backbone. photos: the files of all examples. folder: where the new weights are put.
-    chosen_on: examples whose loss decides which epoch's weights are taken; without them, the last ones'.
+    chosen_on: examples whose loss decides which epoch's weights are taken.
     settings: of the head; its epochs and learning rate have no meaning here.
 
     Batch norms keep their statistics: a few hundred photos would give worse ones. Every epoch shows new views.
@@ -67,12 +66,12 @@ def fine_tune(
 
     side, batch_size = backbone.resolution, settings.batch_size
     model = load_backbone(backbone.weights, backbone.alpha, side)
+    kernel, bias = keras.Variable(head.kernel), keras.Variable(head.bias)
+    steps = epochs * -(-len(examples.photos) // batch_size)
     names = [layer.name for layer in model.layers]
     for layer in model.layers[: names.index(MIDDLE) + 1]:
         layer.trainable = False
-    kernel, bias = keras.Variable(head.kernel), keras.Variable(head.bias)
     variables = [*model.trainable_variables, kernel, bias]
-    steps = epochs * -(-len(examples.photos) // batch_size)
     warm_up = max(1, int(_WARM_UP * steps))
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warm_up), warmup_target=_LEARNING_RATE, warmup_steps=warm_up
@@ -97,7 +96,7 @@ def fine_tune(
 
     album = _make_album(photos, examples.photos, side)
     place = {int(photo): index for index, photo in enumerate(examples.photos)}
-    validation = None if chosen_on is None else _prepare(photos, chosen_on, side)
+    validation = _prepare(photos, chosen_on, side)
     rng = np.random.default_rng(seed)
     curves = Curves()
     best: tuple[float, int, list[np.ndarray], Head] = (np.inf, 0, [], head)
@@ -119,8 +118,6 @@ def fine_tune(
             curves.epoch_loss.append(total_loss / len(order))
             curves.epoch_accuracy.append(right / len(order))
             progress.update()
-            if validation is None or chosen_on is None:
-                continue
             logits = np.concatenate(
                 [
                     np.asarray(infer(validation.read(range(start, min(start + batch_size, len(validation))))))
@@ -137,10 +134,8 @@ def fine_tune(
                 best = (loss, epoch, model.get_weights(), Head(np.array(kernel.value), np.array(bias.value)))
             elif epoch - best[1] >= settings.patience:
                 break
-    if validation is None:
-        best = (0.0, epochs, model.get_weights(), Head(np.array(kernel.value), np.array(bias.value)))
     model.set_weights(best[2])
-    return Tuned(_save(model, backbone, folder), best[3], best[1], curves)
+    return Tuned(_save(model, backbone, folder), best[3], curves)
 
 
 def _save(model: Any, backbone: Backbone, folder: Path) -> Backbone:

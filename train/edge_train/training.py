@@ -225,4 +225,8 @@ def table(entries: Sequence[Mapping[str, Any]]) -> str:
             f"{low:6.1%} – {high:6.1%}  {figures['kept']:5.1%}  {entry['parameters'] / 1e6:8.2f} M  "
             f"{entry['multiply_adds'] / 1e6:11.1f} M  {entry['seconds']:7.1f}"
         )
+    kept_frozen = [entry for entry in entries if not entry["evaluation"].get("fine_tuned", True)]
+    if kept_frozen:
+        cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in kept_frozen)
+        lines.append(f"fine-tuning was no better on the photos for choosing, so the backbone stayed frozen: {cells}")
     return "\n".join(lines)

@@ -6,7 +6,7 @@
 The 28×28 digits are padded to 96×96×3; on top of the features come a hidden layer of 100 units and a softmax.
 
     frozen     ImageNet's features, only the new layers are trained
-    tuned      the same, then the whole network at a low rate
+    tuned      the same, then the whole network
     scratch    the same network from random weights
     digits     the same network, trained on digits 0 to 4 before
 """
@@ -69,12 +69,12 @@ def main() -> None:
         if way in ("frozen", "tuned"):
             history = network.fit_top(high[0], high[1], options.epochs if way == "frozen" else 3, began)
             if way == "tuned":
-                history = network.fit_whole(high[0], high[1], options.epochs, 2e-4, began, keep_statistics=True)
+                history = network.fit_whole(high[0], high[1], options.epochs, 1e-3, began)
         else:
             if way == "digits":
-                network.fit_whole(low[0], low[1], options.epochs, 2e-3, began, keep_statistics=False)
+                network.fit_whole(low[0], low[1], options.epochs, 2e-3, began)
                 network.new_softmax()
-            history = network.fit_whole(high[0], high[1], options.epochs, 2e-3, began, keep_statistics=False)
+            history = network.fit_whole(high[0], high[1], options.epochs, 2e-3, began)
         histories[way] = history
         accuracy, seconds = history[-1]
         print(f"{way}: {accuracy:.2%} of the test digits after {len(history)} epochs and {seconds:.0f} s")
@@ -101,9 +101,9 @@ class Network:
             self.backbone = keras.applications.MobileNetV2(
                 input_shape=(RESOLUTION, RESOLUTION, 3), alpha=ALPHA, include_top=False, weights=None, pooling="avg"
             )
-            for layer in self.backbone.layers:
-                if isinstance(layer, keras.layers.BatchNormalization):
-                    layer.momentum = 0.9  # 0.999 is for the millions of steps of ImageNet
+        for layer in self.backbone.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = 0.9  # 0.999 is for the millions of steps of ImageNet
         self.hidden = keras.layers.Dense(HIDDEN, activation="relu")
         self.new_softmax()
 
@@ -129,15 +129,13 @@ class Network:
         epochs: int,
         rate: float,
         began: float,
-        *,
-        keep_statistics: bool,
     ) -> History:
-        """Train all layers. keep_statistics: batch norms go on with those of ImageNet."""
+        """Train all layers, batch norm's statistics among them: black pictures are not like ImageNet's."""
         import keras
 
         image = keras.Input((RESOLUTION, RESOLUTION, 3), dtype="uint8")
         scaled = keras.layers.Rescaling(1 / 127.5, -1)(image)
-        features = self.backbone(scaled, training=False if keep_statistics else None)
+        features = self.backbone(scaled)
         network = keras.Model(image, self.softmax(self.hidden(features)))
         return _fit(network, train, test, epochs, rate, began)
 
@@ -158,7 +156,8 @@ def _fit(
 
     steps = epochs * -(-len(train[1]) // BATCH)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    network.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps)), loss, ["accuracy"])
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
+    network.compile(optimizer, loss, metrics=["accuracy"])
     history: History = []
 
     def measure(*_: object) -> None:
