@@ -82,7 +82,8 @@ def reliability_diagram(confidences: np.ndarray, right: np.ndarray) -> bytes:
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
     axes.plot(said, was, color=BLUE, marker="o", label="share that was right")
     axes.set_xlim(0, 1.03)
-    axes.set_ylim(0, 1.03)
+    axes.set_ylim(0, 1.3)  # room for the legend
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     _style(axes, "largest class probability", "")
     axes.legend(fontsize=7, frameon=False, loc="upper left")
     return _png(figure)

@@ -66,9 +66,9 @@ class PhotoCheck:
             (self.skipped, "cannot be read, left out"),
             (self.wrong_suffix, "not of the format that their names say (used all the same)"),
             (self.copies, "copies of another"),
-            (self.twins, "pairs of near twins"),
+            (self.twins, "near twins of another"),
             (self.left_out, "held out, but twins of training photos: left out of all figures"),
-            (self.two_labels, "pairs of the same picture in two classes: one label is wrong"),
+            (self.two_labels, "in two classes at once: one label is wrong"),
             (self.small, "smaller than the smallest resolution"),
             (self.suspects, "whose nearest photos are of another class: look at photo_check.png"),
         ]
