@@ -117,11 +117,12 @@ def _convert_file(trained: Run, cell: Cell, precision: str, folder: Path) -> tup
     path.write_bytes(contract.attach(model, {contract.LABELS: labels}))
     classifier = Classifier(path)
     figures = measure(classifier, trained, cell)
-    card, png = contract.test_card(classifier, precision)
+    calibration = trained.prepared(cell.resolution, "calibration")
+    card, pictures = contract.test_card(classifier, precision, calibration)
     parts = {
         contract.LABELS: labels,
         contract.CONTRACT: contract.contract(trained, cell, precision, card, figures),
-        contract.CARD: png,
+        **pictures,
     }
     path.write_bytes(contract.attach(model, parts))
     Classifier(path)  # as a device will load it: its contract is read, its test card run

@@ -192,7 +192,8 @@ class Classifier:
         card = self.model_file.test_card
         assert card is not None
         path = self.model_file.path
-        if card.prepared.shape[:2] != self.input_size or card.scores.size != self._output.size:
+        sizes = {card.prepared.shape[:2], card.picture.shape[:2]}
+        if sizes != {self.input_size} or card.scores.size != self._output.size:
             raise ModelFileError(f"{path}: damaged, its test card does not fit its input and output: copy it again")
         difference = pixel_difference(prepare_card(card.variant, *self.input_size), card.prepared)
         if difference > card.pixel_tolerance:
@@ -201,7 +202,7 @@ class Classifier:
                 f"{difference:.2f} grey levels, {card.pixel_tolerance:g} allowed): reinstall opencv-python-headless"
             )
         # From the recorded tensor, so that the model's tolerance need not allow for the resize's.
-        worst = float(np.abs(self.probabilities(card.prepared[..., ::-1]) - card.scores).max())
+        worst = float(np.abs(self.probabilities(card.picture[..., ::-1]) - card.scores).max())
         if not worst <= card.score_tolerance:
             raise SelfTestError(
                 f"{path}: does not give the probabilities recorded in it (test card differs by {worst:.3f}, "

@@ -45,7 +45,8 @@ class TestCard:
 
     variant: which drawing (`test_card.draw_card`).
     prepared: uint8 RGB, shape (R, R, 3).
-    scores: float32, shape (K,), the probabilities that the file gave for `prepared`.
+    picture: uint8 RGB, shape (R, R, 3), what was classified: the card itself, unless the file has a picture for it.
+    scores: float32, shape (K,), the probabilities that the file gave for `picture`.
     pixel_tolerance: the largest mean absolute difference of the prepared tensor, in grey levels.
     score_tolerance: the largest absolute difference of a probability.
     """
@@ -54,6 +55,7 @@ class TestCard:
 
     variant: int
     prepared: Image
+    picture: Image
     scores: np.ndarray
     pixel_tolerance: float
     score_tolerance: float
@@ -110,7 +112,9 @@ def read_model_file(path: str | Path) -> ModelFile:
                 return ModelFile(path, labels, normalization, None, None)
             contract = json.loads(_part(parts, "edge.json"))
             _check_contract(path, contract)
-            card = _test_card(contract, _part(parts, "test_card.png"), labels or ())
+            png = _part(parts, "test_card.png")
+            picture = _part(parts, "test_picture.png") if "test_picture.png" in names else png
+            card = _test_card(contract, png, picture, labels or ())
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, DataError, RuntimeError, NotImplementedError) as error:
         raise ModelFileError(f"{path}: damaged, its attached parts cannot be read ({error}): copy it again") from error
     return ModelFile(path, labels, normalization, contract, card)
@@ -190,13 +194,14 @@ def _check_contract(path: Path, contract: Any) -> None:
         )
 
 
-def _test_card(contract: Mapping[str, Any], png: bytes, labels: tuple[str, ...]) -> TestCard:
+def _test_card(contract: Mapping[str, Any], png: bytes, picture: bytes, labels: tuple[str, ...]) -> TestCard:
     card = contract["test_card"]
     if tuple(card["labels"]) != labels:
         raise ValueError("labels.txt is not the one that the test card was recorded with")
     return TestCard(
         variant=int(card["variant"]),
         prepared=np.ascontiguousarray(decode_photo(png, "test_card.png")[..., ::-1]),
+        picture=np.ascontiguousarray(decode_photo(picture, "test_picture.png")[..., ::-1]),
         scores=np.array(card["scores"], np.float32),
         pixel_tolerance=float(card["pixel_tolerance"]),
         score_tolerance=float(card["score_tolerance"]),

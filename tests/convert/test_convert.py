@@ -36,7 +36,7 @@ def test_a_model_file_takes_uint8_and_lists_its_parts(models: Path, precision: s
     assert scores["shape"].tolist() == [1, 4]
     assert scores["dtype"] == (np.float32 if precision == "float32" else np.uint8)
     with zipfile.ZipFile(file_of(models, precision)) as parts:
-        assert sorted(parts.namelist()) == ["edge.json", "labels.txt", "test_card.png"]
+        assert sorted(parts.namelist()) == ["edge.json", "labels.txt", "test_card.png", "test_picture.png"]
         assert parts.read("labels.txt").decode().split() == ["cross", "disc", "stripes", "unknown"]
 
 

