@@ -22,7 +22,7 @@ from edge_classify.errors import DataError, UsageError
 
 from . import contract
 from .conversion import PRECISIONS, convert
-from .graph import HUB_SCALING, MOBILENET_SCALING
+from .graph import SCALINGS
 from .metadata import add_metadata
 from .run_folder import Cell, Run, read_run
 from .verification import measure
@@ -104,7 +104,7 @@ def _convert_file(trained: Run, cell: Cell, precision: str, folder: Path) -> tup
     """Write one model file into `folder`; returns a line about it and its loss of accuracy in points."""
     began = time.perf_counter()
     path = folder / contract.file_name(cell, precision)
-    scaling = HUB_SCALING if cell.backbone == "hub" else MOBILENET_SCALING
+    scaling = SCALINGS[cell.backbone]
     model = add_metadata(
         convert(trained, cell, precision),
         name=path.stem,

@@ -55,10 +55,10 @@ def test_card(classifier: Classifier, precision: str, calibration: Image) -> tup
     height, width = classifier.input_size
     cards = [prepare_card(variant, height, width) for variant in range(_CARD_VARIANTS)]
     groups = [calibration[first :: max(1, len(calibration) // _MIXED_PHOTOS)] for first in range(_MIXTURES)]
+    means = [group[:_MIXED_PHOTOS].mean(axis=0) for group in groups if len(group)]
     pictures = list(enumerate(cards))
     for variant, card in enumerate(cards[:_MIXTURES]):
-        for group in groups:
-            mean = group[:_MIXED_PHOTOS].mean(axis=0) if len(group) else card
+        for mean in means:
             for share in _SHARES:
                 pictures.append((variant, np.round(share * mean + (1 - share) * card).astype(np.uint8)))
     scores = [classifier.probabilities(picture[..., ::-1]) for _, picture in pictures]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .bias_correction import round_weights
-from .graph import HUB_SCALING, MOBILENET_SCALING, Classifier, build_backbone, load_hub
+from .graph import SCALINGS, Classifier, build_backbone, load_hub
 from .run_folder import Cell, Run
 
 if TYPE_CHECKING:
@@ -37,15 +37,16 @@ def convert(run: Run, cell: Cell, precision: str) -> bytes:
     logging.getLogger("absl").setLevel(logging.ERROR)
     calibration = run.prepared(cell.resolution, "calibration")
     if cell.backbone == "hub":
-        backbone, scaling = load_hub(cell.weights), HUB_SCALING
+        backbone = load_hub(cell.weights)
     else:
-        network, scaling = build_backbone(cell.weights, cell.alpha, cell.resolution), MOBILENET_SCALING
+        network = build_backbone(cell.weights, cell.alpha, cell.resolution)
         if precision == "int8":
             round_weights(network, calibration)
 
         def backbone(image: tf.Tensor) -> list[tf.Tensor]:
             return list(network(image, training=False))
 
+    scaling = SCALINGS[cell.backbone]
     graph = Classifier(backbone, scaling, cell.head, cell.resolution)
     if precision == "float32":
         converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_pixels()]).convert()

@@ -32,8 +32,8 @@ class Scaling:
         return scaled
 
 
-MOBILENET_SCALING = Scaling(127.5, 127.5)
-HUB_SCALING = Scaling(0.0, 255.0)
+# By a cell's backbone.
+SCALINGS = {"mobilenet_v2": Scaling(127.5, 127.5), "hub": Scaling(0.0, 255.0)}
 
 
 def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:

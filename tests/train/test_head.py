@@ -58,7 +58,7 @@ def test_fitting_stops_where_validation_is_best_and_takes_those_weights(tmp_path
     head, epochs, curves = fit_head(examples(tmp_path, rows, labels), validation, FEATURES, settings, seed=0)
     assert len(curves.validation_loss) == epochs + 8 < 200
     assert min(curves.validation_loss) == curves.validation_loss[epochs - 1]
-    logits = head_logits(head, validation.rows, validation.plain())
+    logits = head_logits(head, validation, validation.photos)
     loss = -np.log(softmax(logits)[np.arange(400), validation.labels]).mean()
     assert loss == pytest.approx(curves.validation_loss[epochs - 1], abs=1e-5)
 

@@ -18,6 +18,7 @@ from edge_classify.errors import DataError, UsageError
 from edge_classify.preprocessing import Image
 
 from .cache import cache_folder
+from .photos import file_sha256
 
 if TYPE_CHECKING:
     import keras
@@ -80,8 +81,7 @@ def find_backbone(choice: str, weights: str, alpha: float, resolution: int, *, s
         return Backbone("hub", alpha, resolution, folder, _folder_sha256(folder), resolution, name)
     path, trained_at = _find_weights(weights, alpha, resolution, seed)
     try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     return Backbone("mobilenet_v2", alpha, resolution, path, sha256, trained_at, path.name)
@@ -275,8 +275,6 @@ def _hub_function(backbone: Backbone) -> Callable[[tf.Tensor], list[tf.Tensor]]:
     def compute(pixels: tf.Tensor) -> list[tf.Tensor]:
         return [module(tf.cast(pixels, tf.float32) / 255.0)]
 
-    # The variables live as long as somebody holds the module.
-    compute.module = module  # type: ignore[attr-defined]
     return compute
 
 

@@ -19,8 +19,19 @@ from . import run_folder
 from .backbone import Backbone, Size, copy_weights
 from .cache import cache_folder, open_cache
 from .features import compute_features, gather_features, read_size
-from .head import Curves, Examples, Head, HeadSettings, cross_entropy, fit_head, fit_temperature, head_logits, softmax
-from .photos import FOLDS, HELD_OUT, TRAINING, VALIDATION, Photo, PhotoSet, fingerprint
+from .head import (
+    Curves,
+    Examples,
+    Head,
+    HeadSettings,
+    cross_entropy,
+    fit_head,
+    fit_temperature,
+    head_logits,
+    share_right,
+    softmax,
+)
+from .photos import FOLDS, HELD_OUT, TRAINING, VALIDATION, Photo, PhotoSet, file_sha256, fingerprint
 from .rows import Rows
 from .unknown import MOST_ROWS, Space, Unknown, fit_direction, fit_sigmoid, fit_space, with_unknown
 from .views import Augmentation
@@ -74,7 +85,7 @@ class CellJob:
     def key(self) -> str:
         """What the result depends on: a cell with this key need not be fitted again."""
         settings = {**asdict(self.settings), "weights": self.backbone.sha256, "backbone": self.backbone.kind}
-        teacher = hashlib.sha256(self.teacher.read_bytes()).hexdigest() if self.teacher else ""
+        teacher = file_sha256(self.teacher) if self.teacher else ""
         strangers = {name: fingerprint(photos) for name, photos in self.strangers.items()}
         parts = [fingerprint(self.photos.photos), self.photos.labels, settings, strangers, teacher, run_folder.FORMAT]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -126,11 +137,12 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
     settings = job.settings
     size = read_size(database, job.backbone)
     held_out_photos = job.photos.of(HELD_OUT)
+    truth = np.array([photo.label for photo in held_out_photos])
     fitted = _fit_frozen(job, database, size)
     frozen: dict[str, Any] = {}
     if settings.fine_tune:
-        rows = _rows(database, job.backbone, held_out_photos)
-        frozen = {"frozen_accuracy": _accuracy(fitted.head, rows, held_out_photos)}
+        rows = gather_features(database, job.backbone, held_out_photos)
+        frozen = {"frozen_accuracy": share_right(_probabilities(fitted.head, None, rows), truth)}
         fitted = _fine_tune(job, database, fitted)
         frozen["fine_tuned"] = fitted.backbone != job.backbone
     backbone, examples, folds = fitted.backbone, fitted.examples, fitted.folds
@@ -138,24 +150,24 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
     chosen_on = np.concatenate([fold.chosen_on for fold in folds])
     logits = np.concatenate(
         [
-            head_logits(fold_head, examples.rows, fold.chosen_on * examples.views)
+            head_logits(fold_head, examples, fold.chosen_on)
             for fold_head, fold in zip(fitted.fold_heads, folds, strict=True)
         ]
     )
     labels = examples.labels[chosen_on]
     temperature = fit_temperature(logits, labels)
     head = fitted.head.cooled(temperature)
+    calibrated = softmax(logits / temperature)
     arrays = {"kernel": head.kernel, "bias": head.bias}
     decision: dict[str, Any] = {
         "temperature": round(temperature, 4),
         "chosen_on": len(chosen_on),
-        "choosing_loss": round(cross_entropy(softmax(logits / temperature), labels), 6),
+        "choosing_loss": round(cross_entropy(calibrated, labels), 6),
     }
     unknown = None
     if settings.unknown:
-        strangers = _rows(database, backbone, job.photos.strangers(TRAINING))
-        confidences = softmax(logits / temperature).max(axis=1)
-        unknown = _fit_unknown(fitted, confidences, strangers, size, settings)
+        strangers = gather_features(database, backbone, job.photos.strangers(TRAINING))
+        unknown = _fit_unknown(fitted, calibrated.max(axis=1), strangers, size, settings)
         arrays |= {"basis": unknown.space.basis, "prototypes": unknown.space.prototypes}
         arrays |= {"direction": unknown.space.direction} if unknown.space.direction is not None else {}
         decision |= {
@@ -167,12 +179,11 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
             "threshold": unknown.threshold,
         }
 
-    probabilities = _probabilities(head, unknown, _rows(database, backbone, held_out_photos))
-    truth = np.array([photo.label for photo in held_out_photos])
+    probabilities = _probabilities(head, unknown, gather_features(database, backbone, held_out_photos))
     arrays["held_out_probabilities"] = probabilities
     sets = {"unknown/": tuple(job.photos.strangers(HELD_OUT)), **job.strangers} if unknown else {}
     strange = {
-        name: _probabilities(head, unknown, _rows(database, backbone, pictures))
+        name: _probabilities(head, unknown, gather_features(database, backbone, pictures))
         for name, pictures in sets.items()
         if pictures
     }
@@ -189,13 +200,13 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
     run_folder.write_arrays(path, arrays)
     _write_teacher(job, examples, head)
     weights = copy_weights(backbone, job.folder / "weights")
+    in_model = [arrays[name] for name in _IN_MODEL if name in arrays]
     return {
         "alpha": backbone.alpha,
         "resolution": backbone.resolution,
         "backbone": backbone.kind,
-        "parameters": size.parameters + sum(int(array.size) for name, array in arrays.items() if name in _IN_MODEL),
-        "multiply_adds": size.multiply_adds
-        + sum(int(array.size) for name, array in arrays.items() if name in _IN_MODEL and array.ndim == 2),
+        "parameters": size.parameters + sum(int(array.size) for array in in_model),
+        "multiply_adds": size.multiply_adds + sum(int(array.size) for array in in_model if array.ndim == 2),
         "head": path.relative_to(job.folder).as_posix(),
         "weights": weights.relative_to(job.folder).as_posix(),
         "weights_name": job.backbone.name,
@@ -288,7 +299,9 @@ def _fine_tune(job: CellJob, database: sqlite3.Connection, frozen: _Fitted) -> _
         seed=settings.seed,
     )
     compute_features(database, job.root, photos, [tuned.backbone], lambda _: ("",))
-    examples = replace(frozen.examples, rows=_rows(database, tuned.backbone, photos), views=1, photos=fold.fitted)
+    examples = replace(
+        frozen.examples, rows=gather_features(database, tuned.backbone, photos), views=1, photos=fold.fitted
+    )
     before = _choosing_loss(frozen.fold_heads[0], frozen.examples, fold)
     if _choosing_loss(tuned.head, examples, fold) >= before:
         tuned.backbone.weights.unlink()
@@ -300,7 +313,7 @@ def _fine_tune(job: CellJob, database: sqlite3.Connection, frozen: _Fitted) -> _
 
 def _choosing_loss(head: Head, examples: Examples, fold: _Fold) -> float:
     """The loss on photos for choosing, with the temperature that is best for them."""
-    logits = head_logits(head, examples.rows, fold.chosen_on * examples.views)
+    logits = head_logits(head, examples, fold.chosen_on)
     labels = examples.labels[fold.chosen_on]
     return cross_entropy(softmax(logits / fit_temperature(logits, labels)), labels)
 
@@ -314,24 +327,17 @@ def _class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
 def _fit_unknown(fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size: Size, settings: Settings) -> Unknown:
     """The space of all photos, and the sigmoid on how photos score that their space has not seen."""
     strange = strangers.read(range(min(len(strangers), MOST_ROWS)))
-
     examples = fitted.examples
 
     def space_of(indices: np.ndarray) -> Space:
         if len(indices) > MOST_ROWS:
             indices = np.sort(np.random.default_rng(settings.seed).permutation(indices)[:MOST_ROWS])
-        rows = examples.rows.read(indices * examples.views)
+        rows = examples.read(indices)
         space = fit_space(rows, examples.labels[indices], size.features, settings.seed)
         return fit_direction(space, rows, strange) if len(strange) else space
 
-    scores = np.concatenate(
-        [space_of(fold.fitted).scores(examples.rows.read(fold.chosen_on * examples.views)) for fold in fitted.folds]
-    )
+    scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fitted.folds])
     return fit_sigmoid(space_of(examples.photos), scores, confidences, settings.keep)
-
-
-def _rows(database: sqlite3.Connection, backbone: Backbone, photos: Sequence[Photo]) -> Rows:
-    return gather_features(database, backbone, photos)
 
 
 def _probabilities(head: Head, unknown: Unknown | None, rows: Rows) -> np.ndarray:
@@ -342,11 +348,6 @@ def _probabilities(head: Head, unknown: Unknown | None, rows: Rows) -> np.ndarra
         probabilities = head.probabilities(part)
         outputs.append(with_unknown(probabilities, unknown.known(part)) if unknown else probabilities)
     return np.concatenate(outputs).astype(np.float32)
-
-
-def _accuracy(head: Head, rows: Rows, photos: Sequence[Photo]) -> float:
-    truth = np.array([photo.label for photo in photos])
-    return float((_probabilities(head, None, rows).argmax(axis=1) == truth).mean())
 
 
 def _measure_strangers(own: np.ndarray, strange: np.ndarray) -> dict[str, Any]:
@@ -366,14 +367,12 @@ def _leave_out_classes(job: CellJob, examples: Examples, size: Size) -> dict[str
     for index, label in enumerate(job.photos.labels):
         others, left_out = examples.labels != index, examples.labels == index
         fitted = np.flatnonzero(others & (folds != 0))[:MOST_ROWS]
-        space = fit_space(
-            examples.rows.read(fitted * examples.views), examples.labels[fitted], size.features, job.settings.seed
-        )
+        space = fit_space(examples.read(fitted), examples.labels[fitted], size.features, job.settings.seed)
         own = np.flatnonzero(others & (folds == 0))[:MOST_ROWS]
         strange = np.flatnonzero(left_out)[:MOST_ROWS]
         figures[label] = separation(
-            space.scores(examples.rows.read(own * examples.views)),
-            space.scores(examples.rows.read(strange * examples.views)),
+            space.scores(examples.read(own)),
+            space.scores(examples.read(strange)),
         )
     return figures
 
@@ -386,8 +385,7 @@ def teacher_path(job: CellJob) -> Path:
 def _write_teacher(job: CellJob, examples: Examples, head: Head) -> None:
     if not job.settings.distill or job.teacher:
         return
-    everything = np.arange(len(examples.labels)) * examples.views
-    labels = softmax(head_logits(head, examples.rows, everything))
+    labels = softmax(head_logits(head, examples, np.arange(len(examples.labels))))
     run_folder.write_array(teacher_path(job), labels.astype(np.float32))
 
 

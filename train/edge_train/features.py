@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from edge_classify.errors import DataError
 from edge_classify.photo import decode_photo
-from edge_classify.preprocessing import Image, preprocess
+from edge_classify.preprocessing import Image
 
 from .backbone import Backbone, Size, feature_function
 from .cache import cache_folder
-from .parallel import in_processes, worker_count
+from .parallel import in_processes, threads_per_worker
 from .photos import Photo
 from .rows import Rows
 from .views import show_view
@@ -39,19 +39,6 @@ class _Job:
     wanted: tuple[tuple[Backbone, tuple[str, ...]], ...]
 
 
-def read_prepared(root: Path, photo: Photo, resolution: int) -> Image:
-    """A photo as the device would see it: uint8 RGB, shape (resolution, resolution, 3). Raises DataError."""
-    return preprocess(read_picture(root / photo.path), np.empty((resolution, resolution, 3), np.uint8))
-
-
-def read_picture(path: Path) -> Image:
-    """As `edge_classify.read_photo`, for a photo that was there a moment ago. Raises DataError."""
-    try:
-        return decode_photo(path.read_bytes(), str(path))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-
-
 def compute_features(
     database: sqlite3.Connection,
     root: Path,
@@ -66,15 +53,12 @@ def compute_features(
     """
     unique = {photo.sha256: photo for photo in photos}.values()
     jobs = list(_find_jobs(database, root, unique, backbones, views))
-    known_sizes = {row[0] for row in database.execute("SELECT key FROM backbones")}
     total = sum(len(job.photos) for job in jobs)
     with tqdm(total=total, desc="features", unit="photo", disable=not jobs) as progress:
         for job, (rows, sizes) in zip(jobs, in_processes(_compute, jobs, _prepare_process), strict=True):
             with database:
                 database.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
-                for key, size in sizes:
-                    if key not in known_sizes:
-                        database.execute("INSERT OR IGNORE INTO backbones VALUES (?, ?)", (key, size))
+                database.executemany("INSERT OR IGNORE INTO backbones VALUES (?, ?)", sizes)
             progress.update(len(job.photos))
 
 
@@ -161,7 +145,7 @@ def _prepare_process() -> None:
     cv2.setNumThreads(1)
     import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(max(1, (os.cpu_count() or 1) // worker_count()))
+    tf.config.threading.set_intra_op_parallelism_threads(threads_per_worker())
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 

@@ -13,13 +13,23 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from edge_classify.photo import read_photo
 from edge_classify.preprocessing import preprocess
 
 from .backbone import MIDDLE, Backbone, load_backbone
 from .cache import cache_folder
-from .features import read_picture
-from .head import Curves, Examples, Head, HeadSettings, cross_entropy, fit_temperature, softmax
-from .parallel import worker_count
+from .head import (
+    Curves,
+    Examples,
+    Head,
+    HeadSettings,
+    cross_entropy,
+    fit_temperature,
+    share_right,
+    softmax,
+    split_batches,
+)
+from .parallel import threads_per_worker
 from .rows import Rows
 from .views import Augmentation, vary
 
@@ -102,21 +112,14 @@ def fine_tune(
     best: tuple[float, int, list[np.ndarray], Head] = (np.inf, 0, [], head)
     with tqdm(total=epochs, desc=f"fine-tuning {backbone.alpha} @ {side}", unit="epoch") as progress:
         for epoch in range(1, epochs + 1):
-            order = rng.permutation(examples.photos)
-            total_loss = right = 0.0
-            for start in range(0, len(order), batch_size):
-                batch = order[start : start + batch_size]
+            batches = split_batches(rng.permutation(examples.photos), batch_size)
+            for batch in batches:
                 shown = _show(album.read([place[int(photo)] for photo in batch]), side, augmentation, rng)
                 labels = examples.labels[batch]
                 targets = examples.targets(batch, settings.label_smoothing)
                 probabilities = softmax(np.asarray(learn(shown, targets, examples.weights[labels])))
-                loss = cross_entropy(probabilities, labels)
-                accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-                curves.batch_loss.append(loss)
-                curves.batch_accuracy.append(accuracy)
-                total_loss, right = total_loss + loss * len(batch), right + accuracy * len(batch)
-            curves.epoch_loss.append(total_loss / len(order))
-            curves.epoch_accuracy.append(right / len(order))
+                curves.add_batch(probabilities, labels)
+            curves.end_epoch(batches)
             progress.update()
             logits = np.concatenate(
                 [
@@ -128,7 +131,7 @@ def fine_tune(
             # Calibrated, as the head will be: else a surer epoch looks worse than it is.
             loss = cross_entropy(softmax(logits / fit_temperature(logits, truth)), truth)
             curves.validation_loss.append(loss)
-            curves.validation_accuracy.append(float((logits.argmax(axis=1) == truth).mean()))
+            curves.validation_accuracy.append(share_right(logits, truth))
             progress.set_postfix(validation=f"{curves.validation_accuracy[-1]:.1%}", refresh=False)
             if loss < best[0]:
                 best = (loss, epoch, model.get_weights(), Head(np.array(kernel.value), np.array(bias.value)))
@@ -156,7 +159,7 @@ def _make_album(photos: Sequence[Path], chosen: np.ndarray, side: int) -> Rows:
     larger = round(side * _ALBUM_SCALE)
     album = Rows(cache_folder(), (larger, larger, 3), np.uint8)
     for photo in chosen:
-        picture = read_picture(photos[photo])
+        picture = read_photo(photos[photo])
         shrinks = min(picture.shape[:2]) > larger
         album.append(
             cv2.resize(picture, (larger, larger), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -169,7 +172,7 @@ def _prepare(photos: Sequence[Path], chosen: np.ndarray, side: int) -> Rows:
     prepared = Rows(cache_folder(), (side, side, 3), np.uint8)
     out = np.empty((side, side, 3), np.uint8)
     for photo in chosen:
-        prepared.append(preprocess(read_picture(photos[photo]), out))
+        prepared.append(preprocess(read_photo(photos[photo]), out))
     return prepared
 
 
@@ -189,7 +192,7 @@ def _use_tensorflow_repeatably() -> None:
 
     tf.config.experimental.enable_op_determinism()
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(max(1, (os.cpu_count() or 1) // worker_count()))
+        tf.config.threading.set_intra_op_parallelism_threads(threads_per_worker())
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
         return  # TensorFlow has started already, in this process

@@ -62,6 +62,16 @@ class Curves:
     validation_loss: list[float] = field(default_factory=list)
     validation_accuracy: list[float] = field(default_factory=list)
 
+    def add_batch(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        self.batch_loss.append(cross_entropy(probabilities, labels))
+        self.batch_accuracy.append(share_right(probabilities, labels))
+
+    def end_epoch(self, batches: list[np.ndarray]) -> None:
+        """batches: of the epoch, all of which were added; their means count by their sizes."""
+        sizes = [len(batch) for batch in batches]
+        self.epoch_loss.append(float(np.average(self.batch_loss[-len(sizes) :], weights=sizes)))
+        self.epoch_accuracy.append(float(np.average(self.batch_accuracy[-len(sizes) :], weights=sizes)))
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -79,9 +89,9 @@ class Examples:
     weights: np.ndarray
     soft: Rows | None = None
 
-    def plain(self) -> np.ndarray:
-        """Rows of the photos as they are."""
-        return self.photos * self.views
+    def read(self, photos: np.ndarray) -> np.ndarray:
+        """The features of these photos as they are."""
+        return self.rows.read(photos * self.views)
 
     def targets(self, photos: np.ndarray, smoothing: float) -> np.ndarray:
         """What the head shall say, float32 (len(photos), K)."""
@@ -100,6 +110,15 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Mean over photos, in nats."""
     return -float(np.log(probabilities[np.arange(len(labels)), labels] + 1e-12).mean())
+
+
+def share_right(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Accuracy: the share of rows whose largest score is the label's."""
+    return float((scores.argmax(axis=1) == labels).mean())
+
+
+def split_batches(order: np.ndarray, size: int) -> list[np.ndarray]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def fit_head(
@@ -125,24 +144,18 @@ def fit_head(
     for epoch in range(1, (epochs or settings.epochs) + 1):
         order = rng.permutation(training.photos)
         shown = order * training.views + rng.integers(training.views, size=len(order))
-        total_loss = right = 0.0
-        for step, start in enumerate(range(0, len(order), settings.batch_size)):
-            batch = order[start : start + settings.batch_size]
-            x = training.rows.read(shown[start : start + settings.batch_size])[:, :features] - mean
+        batches, views = split_batches(order, settings.batch_size), split_batches(shown, settings.batch_size)
+        for step, (batch, view) in enumerate(zip(batches, views, strict=True)):
+            x = training.rows.read(view)[:, :features] - mean
             probabilities = softmax(x @ kernel + bias)
             labels = training.labels[batch]
-            loss = cross_entropy(probabilities, labels)
-            accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-            curves.batch_loss.append(loss)
-            curves.batch_accuracy.append(accuracy)
-            total_loss, right = total_loss + loss * len(batch), right + accuracy * len(batch)
+            curves.add_batch(probabilities, labels)
             targets = training.targets(batch, settings.label_smoothing)
             error = (probabilities - targets) * (training.weights[labels, None] / np.float32(len(batch)))
             done = ((epoch - 1) * per_epoch + step) / (per_epoch * settings.epochs)
             rate = settings.learning_rate * 0.5 * (1 + np.cos(np.pi * done))
             optimizer.step([x.T @ error, error.sum(axis=0)], rate)
-        curves.epoch_loss.append(total_loss / len(order))
-        curves.epoch_accuracy.append(right / len(order))
+        curves.end_epoch(batches)
         # Centred features make the problem far better conditioned; the mean is folded into the bias.
         head = Head(kernel.copy(), bias - mean @ kernel)
         if validation is None:
@@ -158,17 +171,17 @@ def fit_head(
     return best[1], best[2], curves
 
 
-def head_logits(head: Head, rows: Rows, indices: np.ndarray) -> np.ndarray:
-    """The head's logits for these rows, (n, K), read in parts."""
-    parts = np.array_split(indices, max(1, -(-len(indices) // _EVALUATION_ROWS)))
-    return np.concatenate([head.logits(rows.read(part)) for part in parts])
+def head_logits(head: Head, examples: Examples, photos: np.ndarray) -> np.ndarray:
+    """The head's logits for these photos as they are, (n, K), read in parts."""
+    parts = np.array_split(photos, max(1, -(-len(photos) // _EVALUATION_ROWS)))
+    return np.concatenate([head.logits(examples.read(part)) for part in parts])
 
 
 def measure_head(head: Head, examples: Examples) -> tuple[float, float]:
     """Mean cross-entropy and accuracy on the photos as they are."""
-    probabilities = softmax(head_logits(head, examples.rows, examples.plain()))
+    probabilities = softmax(head_logits(head, examples, examples.photos))
     labels = examples.labels[examples.photos]
-    return cross_entropy(probabilities, labels), float((probabilities.argmax(axis=1) == labels).mean())
+    return cross_entropy(probabilities, labels), share_right(probabilities, labels)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

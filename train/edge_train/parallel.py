@@ -22,6 +22,11 @@ def worker_count() -> int:
     return min(os.cpu_count() or 1, _MOST_WORKERS)
 
 
+def threads_per_worker() -> int:
+    """How many threads each of them may use."""
+    return max(1, (os.cpu_count() or 1) // worker_count())
+
+
 def in_processes(
     function: Callable[[Job], Result], jobs: Iterable[Job], prepare: Callable[[], None] | None = None
 ) -> Iterator[Result]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from edge_classify.photo import read_photo
+
 from . import run_folder
 from .backbone import Backbone
-from .features import read_features, read_picture
+from .features import read_features
 from .looks import read_looks
 from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, PhotoSet
 
@@ -44,21 +46,21 @@ class Suspect:
 class PhotoCheck:
     """All findings; paths are relative to the photos' folder.
 
-    wrong_suffix: (path, format by content). twins, copies: pairs of paths; twins_across: of those, a training photo
-        and one kept out of choosing and measuring. small: narrower or lower than the smallest resolution.
+    wrong_suffix: (path, format by content). copies, twins, two_labels: pairs of paths. left_out: twins of training
+        photos. small: narrower or lower than the smallest resolution.
     """
 
     classes: dict[str, int]
     skipped: tuple[str, ...]
-    wrong_suffix: list[tuple[str, str]] = field(default_factory=list)
-    copies: list[tuple[str, str]] = field(default_factory=list)
-    twins: list[tuple[str, str]] = field(default_factory=list)
-    two_labels: list[tuple[str, str]] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
-    few: list[str] = field(default_factory=list)
-    imbalanced: list[str] = field(default_factory=list)
-    small: list[str] = field(default_factory=list)
-    suspects: list[Suspect] = field(default_factory=list)
+    wrong_suffix: list[tuple[str, str]]
+    copies: list[tuple[str, str]]
+    twins: list[tuple[str, str]]
+    two_labels: list[tuple[str, str]]
+    left_out: list[str]
+    few: list[str]
+    imbalanced: list[str]
+    small: list[str]
+    suspects: list[Suspect]
 
     def summary(self) -> str:
         """A line for each kind of finding, or one that there is none."""
@@ -158,7 +160,7 @@ def write_check(folder: Path, root: Path, check: PhotoCheck) -> None:
     if tiles:
         from .figures import contact_sheet  # brings matplotlib
 
-        shown = [(read_picture(root / name), name, text) for name, text in tiles[:_MOST_TILES]]
+        shown = [(read_photo(root / name), name, text) for name, text in tiles[:_MOST_TILES]]
         run_folder.write_atomically(sheet, contact_sheet(shown))
     else:
         sheet.unlink(missing_ok=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from edge_classify.evaluation import class_confidences, confusion, wilson_interval
+from edge_classify.photo import read_photo
 
 from . import figures, run_folder
-from .features import read_picture
 from .photo_check import PhotoCheck
 from .photos import HELD_OUT, Photo, PhotoSet
 
@@ -64,35 +64,23 @@ def write_report(
 
 def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> str:
     intervals = [wilson_interval(entry["evaluation"]["accuracy"], entry["evaluation"]["photos"]) for entry in entries]
-    columns = [
-        "cell",
-        "accuracy",
-        "95 % interval",
-        "calibration error",
-        "kept",
-        "parameters",
-        "multiply-adds",
-        "seconds",
-    ]
-    tuned = any("frozen_accuracy" in entry["evaluation"] for entry in entries)
-    if tuned:
-        columns.insert(2, "frozen")
-    rows = []
-    for index, (entry, (low, high)) in enumerate(zip(entries, intervals, strict=True)):
+    rows: list[dict[str, str]] = []
+    for entry, (low, high) in zip(entries, intervals, strict=True):
         evaluation = entry["evaluation"]
-        cells = [
-            f"{entry['alpha']} @ {entry['resolution']}",
-            f"{evaluation['accuracy']:.1%}",
-            f"{low:.1%} – {high:.1%}",
-            f"{evaluation['calibration_error']:.3f}",
-            f"{evaluation['kept']:.1%}",
-            f"{entry['parameters'] / 1e6:.2f} M",
-            f"{entry['multiply_adds'] / 1e6:.1f} M",
-            f"{entry['seconds']:.1f}",
-        ]
-        if tuned:
-            cells.insert(2, f"{evaluation['frozen_accuracy']:.1%}")
-        rows.append((cells, index == best))
+        tuned = "frozen_accuracy" in evaluation
+        rows.append(
+            {
+                "cell": f"{entry['alpha']} @ {entry['resolution']}",
+                "accuracy": f"{evaluation['accuracy']:.1%}",
+                **({"frozen": f"{evaluation['frozen_accuracy']:.1%}"} if tuned else {}),
+                "95 % interval": f"{low:.1%} – {high:.1%}",
+                "calibration error": f"{evaluation['calibration_error']:.3f}",
+                "kept": f"{evaluation['kept']:.1%}",
+                "parameters": f"{entry['parameters'] / 1e6:.2f} M",
+                "multiply-adds": f"{entry['multiply_adds'] / 1e6:.1f} M",
+                "seconds": f"{entry['seconds']:.1f}",
+            }
+        )
     note = (
         f"Measured on {entries[0]['evaluation']['photos']} photos ({_text(photos.held_out_name)}) on which nothing was "
         "chosen or fitted: neither where training stops, nor the temperature, nor the limit of <i>unknown</i>. "
@@ -101,7 +89,8 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
         "not known which is better."
     )
     plot = _image(figures.grid_plot(entries, intervals)) if len(entries) > 1 else ""
-    return _table(columns, rows) + f"<p class='note'>{note}</p>" + plot
+    table = _table(list(rows[0]), [(list(row.values()), index == best) for index, row in enumerate(rows)])
+    return table + f"<p class='note'>{note}</p>" + plot
 
 
 def _sheet_of_check(folder: Path) -> str:
@@ -151,7 +140,7 @@ def _cell(folder: Path, root: Path, photos: PhotoSet, held_out: Sequence[Photo],
                     text += f", is {photos.labels[photo.label]}"
                 if probabilities[index].argmax() == classes:
                     text = f"unknown ({text})"
-                tiles.append((read_picture(root / photo.path), photo.path.name, text))
+                tiles.append((read_photo(root / photo.path), photo.path.name, text))
                 colors.append(figures.GREEN if right[index] else figures.RED)
             parts += [f"<h3>{title}</h3>", _image(figures.contact_sheet(tiles, colors))]
     return "".join(parts)

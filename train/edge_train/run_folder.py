@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -40,11 +40,19 @@ def write_index(folder: Path, index: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[[Image], None]]:
-    """Write `count` prepared photos as one .npy, uint8 RGB (count, R, R, 3): gives what appends one."""
+def _whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write: it takes the place of the one before when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
+        yield file
+    partial.replace(path)
+
+
+@contextmanager
+def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[[Image], None]]:
+    """Write `count` prepared photos as one .npy, uint8 RGB (count, R, R, 3): gives what appends one."""
+    with _whole_file(path) as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, resolution, resolution, 3)}
         np.lib.format.write_array_header_1_0(file, header)
 
@@ -52,31 +60,23 @@ def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[
             file.write(image.data)
 
         yield append
-    partial.replace(path)
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as one .npz."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with _whole_file(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
-    partial.replace(path)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write one .npy."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with _whole_file(path) as file:
         np.save(file, array)
-    partial.replace(path)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with _whole_file(path) as file:
+        file.write(data)
 
 
 def versions() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,17 +16,17 @@ from tqdm import tqdm
 from edge_classify.errors import DataError
 from edge_classify.evaluation import wilson_interval
 from edge_classify.model_file import UNKNOWN
-from edge_classify.photo import list_pictures
+from edge_classify.photo import list_pictures, read_photo
 from edge_classify.preprocessing import preprocess
 
-from . import report, run_folder
+from . import run_folder
 from .backbone import Backbone, find_backbone
 from .cache import open_cache
 from .cell import CellJob, Settings, fit_cell, teacher_path
-from .features import compute_features, read_picture
+from .features import compute_features
 from .looks import find_twins, look_at_all
 from .parallel import in_processes
-from .photo_check import check_photos, find_suspected_labels, write_check
+from .photo_check import PhotoCheck, check_photos, find_suspected_labels, write_check
 from .photos import (
     HELD_OUT,
     STRANGER,
@@ -67,9 +67,7 @@ def train(
         compute_features(
             database, root, everything, backbones, lambda photo: views if photo.part == TRAINING else ("",)
         )
-        suspects = find_suspected_labels(database, backbones[-1], photos)
-        checked = check_photos(database, photos, twins, suspects, min(resolution for _, resolution in grid))
-        write_check(folder, root, checked)
+        checked = _check(database, root, folder, photos, twins, backbones[-1], grid)
         print(checked.summary())
         print(photos.counts())
 
@@ -97,7 +95,9 @@ def train(
         "versions": run_folder.versions(),
     }
     run_folder.write_index(folder, index)
-    report.write_report(folder, root, photos, entries, checked)
+    from .report import write_report  # brings matplotlib, which the workers need not load
+
+    write_report(folder, root, photos, entries, checked)
     return table(entries)
 
 
@@ -109,10 +109,23 @@ def check(root: Path, folder: Path, grid: Sequence[tuple[float, int]], settings:
     with open_cache() as database:
         photos, twins = sort_photos(database, root, found)
         compute_features(database, root, photos.photos, backbones, lambda _: ("",))
-        suspects = find_suspected_labels(database, backbones[0], photos)
-        checked = check_photos(database, photos, twins, suspects, min(resolution for _, resolution in grid))
+        return _check(database, root, folder, photos, twins, backbones[0], grid).summary()
+
+
+def _check(
+    database: sqlite3.Connection,
+    root: Path,
+    folder: Path,
+    photos: PhotoSet,
+    twins: list[tuple[str, str]],
+    backbone: Backbone,
+    grid: Sequence[tuple[float, int]],
+) -> PhotoCheck:
+    """Check the photos, by the features of `backbone`, and write what was found into the run folder."""
+    suspects = find_suspected_labels(database, backbone, photos)
+    checked = check_photos(database, photos, twins, suspects, min(resolution for _, resolution in grid))
     write_check(folder, root, checked)
-    return checked.summary()
+    return checked
 
 
 def find_backbones(grid: Sequence[tuple[float, int]], settings: Settings) -> list[Backbone]:
@@ -153,23 +166,20 @@ def _find_strangers(database: sqlite3.Connection, folders: Mapping[str, Path]) -
     return strangers
 
 
-def _fit_cells(jobs: Sequence[CellJob]) -> Iterator[dict[str, Any]]:
+def _fit_cells(jobs: Sequence[CellJob]) -> list[dict[str, Any]]:
     """Fit all cells, in all cores where there are several; with a teacher that one first."""
-    waiting = list(jobs)
-    first = None
+    # The costliest first: at the end no core waits long for another.
+    rounds = [list(jobs[::-1])]
+    if jobs[0].settings.distill:
+        teacher, *others = rounds[0]
+        rounds = [[teacher], [replace(job, teacher=teacher_path(teacher)) for job in others]]
+    entries = []
     with tqdm(total=len(jobs), desc="heads", unit="cell") as progress:
-        if jobs[0].settings.distill and len(jobs) > 1:
-            (first,) = in_processes(fit_cell, [waiting.pop()])
-            progress.update()
-            waiting = [replace(job, teacher=teacher_path(jobs[-1])) for job in waiting]
-        # The costliest first: at the end no core waits long for another.
-        finished = []
-        for entry in in_processes(fit_cell, waiting[::-1]):
-            finished.append(entry)
-            progress.update()
-    yield from finished[::-1]
-    if first is not None:
-        yield first
+        for waiting in rounds:
+            for entry in in_processes(fit_cell, waiting):
+                entries.append(entry)
+                progress.update()
+    return entries
 
 
 def _write_prepared(
@@ -187,7 +197,7 @@ def _write_prepared(
             for side in sorted({backbone.resolution for backbone in backbones})
         }
         for photo in photos:
-            picture = read_picture(root / photo.path)
+            picture = read_photo(root / photo.path)
             for image, append in prepared.values():
                 append(preprocess(picture, image))
 

@@ -7,7 +7,7 @@ one class), go through a sigmoid: the probability *known*. The classes share tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,7 +33,6 @@ class Space:
 
     features: how many numbers of a row are features; the rest are the middle's.
     basis: float32, orthonormal, shape (d, F + M). prototypes: float32 of unit length, shape (P, d).
-
     direction: float32, shape (F + M,): where pictures of nothing in particular were given, away from these.
     """
 
@@ -114,7 +113,7 @@ def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
         target = products @ dual + weights * (known - probabilities) / curvature
         dual = np.linalg.solve(products + np.diag(1 / curvature), target)
     direction = (_PRIOR_VARIANCE * (vectors.T @ dual) / scale).astype(np.float32)
-    return Space(space.features, space.basis, space.prototypes, direction)
+    return replace(space, direction=direction)
 
 
 def fit_sigmoid(space: Space, scores: np.ndarray, confidences: np.ndarray, keep: float) -> Unknown:

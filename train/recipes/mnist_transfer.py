@@ -38,6 +38,7 @@ BATCH = 64
 WAYS = ("frozen", "tuned", "scratch", "digits")
 COLORS = dict(zip(WAYS, ("#9aa5b1", "#2563a8", "#b3261e", "#d97706"), strict=True))
 
+Digits = tuple[np.ndarray, np.ndarray]
 # (accuracy on test digits, seconds since the start of this way) after each epoch
 History = list[tuple[float, float]]
 
@@ -112,9 +113,7 @@ class Network:
 
         self.softmax = keras.layers.Dense(CLASSES)
 
-    def fit_top(
-        self, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], epochs: int, began: float
-    ) -> History:
+    def fit_top(self, train: Digits, test: Digits, epochs: int, began: float) -> History:
         """Train the new layers on features that are computed once."""
         import keras
 
@@ -122,14 +121,7 @@ class Network:
         top = keras.Sequential([keras.Input(features[0].shape[1:]), self.hidden, self.softmax])
         return _fit(top, (features[0], train[1]), (features[1], test[1]), epochs, 1e-3, began)
 
-    def fit_whole(
-        self,
-        train: tuple[np.ndarray, np.ndarray],
-        test: tuple[np.ndarray, np.ndarray],
-        epochs: int,
-        rate: float,
-        began: float,
-    ) -> History:
+    def fit_whole(self, train: Digits, test: Digits, epochs: int, rate: float, began: float) -> History:
         """Train all layers, batch norm's statistics among them: black pictures are not like ImageNet's."""
         import keras
 
@@ -144,14 +136,7 @@ class Network:
         return np.concatenate([self.backbone(batch / np.float32(127.5) - 1, training=False) for batch in batches])
 
 
-def _fit(
-    network: keras.Model,
-    train: tuple[np.ndarray, np.ndarray],
-    test: tuple[np.ndarray, np.ndarray],
-    epochs: int,
-    rate: float,
-    began: float,
-) -> History:
+def _fit(network: keras.Model, train: Digits, test: Digits, epochs: int, rate: float, began: float) -> History:
     import keras
 
     steps = epochs * -(-len(train[1]) // BATCH)
