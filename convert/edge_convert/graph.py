@@ -87,7 +87,8 @@ class Classifier:
 
     backbone: scaled image → features, and those of the middle if it has one.
     head: `kernel` [F, K] and `bias` [K]; with `unknown` also `basis` [d, F + M], `prototypes` [P, d],
-        `sharpness`, `threshold` and, if fitted, `direction` [F + M].
+        `discriminants` [D, d], `origin` [D], `centres` [K, D], `offsets` [K], `sharpness` [2], `threshold` [2]
+        and, if fitted, `direction` [F + M].
     """
 
     def __init__(
@@ -154,7 +155,17 @@ class Classifier:
         inside = products[:, :dimensions]
         length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
         nearest = tf.reduce_max(tf.matmul(inside, self._head["prototypes"].T), axis=1, keepdims=True)
-        score = nearest - length * np.float32(-2.0)
+        familiarity = nearest - length * np.float32(-2.0)
         if "direction" in self._head:
-            score -= products[:, dimensions:] * np.float32(-1.0)
-        return tf.sigmoid(self._head["sharpness"] * (score - self._head["threshold"]))
+            familiarity -= products[:, dimensions:] * np.float32(-1.0)
+        coordinates = tf.matmul(inside, self._head["discriminants"].T) - self._head["origin"]
+        likelihoods = tf.matmul(coordinates, self._head["centres"].T) + self._head["offsets"]
+        likeliest = tf.reduce_max(likelihoods, axis=1, keepdims=True)
+        membership = likeliest - tf.reduce_sum(coordinates * coordinates, axis=1, keepdims=True)
+        familiar, member = (
+            tf.sigmoid(sharpness * (score - threshold))
+            for score, sharpness, threshold in zip(
+                (familiarity, membership), self._head["sharpness"], self._head["threshold"], strict=True
+            )
+        )
+        return familiar * member

@@ -14,8 +14,8 @@ from edge_classify.errors import DataError
 from edge_classify.model_file import UNKNOWN
 from edge_classify.preprocessing import Image
 
-FORMAT = 2
-_HEAD = ("kernel", "bias", "basis", "prototypes", "direction")
+FORMAT = 3
+_UNKNOWN = ("basis", "prototypes", "discriminants", "origin", "centres", "offsets", "direction")
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def read_run(folder: Path) -> Run:
 def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
     with np.load(folder / entry["head"]) as arrays:
         probabilities = arrays["held_out_probabilities"]
-        head = {name: arrays[name] for name in _HEAD if name in arrays}
+        head = {name: arrays[name] for name in ("kernel", "bias", *_UNKNOWN) if name in arrays}
     if "prototypes" in head:
         head.update(
             sharpness=np.float32(entry["decision"]["sharpness"]), threshold=np.float32(entry["decision"]["threshold"])

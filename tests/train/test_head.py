@@ -9,7 +9,7 @@ import pytest
 
 from edge_train.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
 from edge_train.rows import Rows
-from edge_train.unknown import fit_direction, fit_sigmoid, fit_space, with_unknown
+from edge_train.unknown import fit_direction, fit_sigmoids, fit_space, with_unknown
 
 FEATURES, MIDDLE = 64, 16
 
@@ -91,7 +91,7 @@ def test_unknown_keeps_the_share_of_new_photos_that_was_asked_for_and_refuses_st
     rows, labels = clusters(600, 4)
     space = fit_space(rows, labels, FEATURES, seed=0)
     other_rows, _ = clusters(2000, 6)
-    unknown = fit_sigmoid(space, space.scores(other_rows), np.full(2000, 0.99), keep)
+    unknown = fit_sigmoids(space, space.scores(other_rows), np.full(2000, 0.99), keep)
     new, _ = clusters(2000, 5)
     sure = np.tile([0.99, 0.005, 0.005], (2000, 1))
     combined = with_unknown(sure, unknown.known(new))
@@ -99,6 +99,20 @@ def test_unknown_keeps_the_share_of_new_photos_that_was_asked_for_and_refuses_st
     assert (combined.argmax(axis=1) < 3).mean() == pytest.approx(keep, abs=0.02)
     strangers = np.random.default_rng(6).uniform(0, 1, (500, FEATURES + MIDDLE)).astype(np.float32)
     assert (with_unknown(sure[:500], unknown.known(strangers)).argmax(axis=1) == 3).mean() > 0.95
+
+
+def test_a_stranger_between_two_classes_is_told_by_membership() -> None:
+    rows, labels = clusters(600, 4)
+    others, _ = clusters(600, 6)
+    space = fit_space(rows, labels, FEATURES, seed=0)
+    unknown = fit_sigmoids(space, space.scores(others), np.full(600, 0.99), 0.95)
+    new, truth = clusters(600, 5)
+    between = (new[truth == 0][:100] + new[truth == 1][:100]) / 2
+    familiarity, membership = (
+        (space.scores(new)[:, None, score] > space.scores(between)[None, :, score]).mean() for score in (0, 1)
+    )
+    assert membership > 0.95 > familiarity
+    assert (unknown.known(new)[:, None] > unknown.known(between)[None]).mean() > 0.95
 
 
 def test_given_strangers_are_told_better() -> None:
@@ -112,6 +126,6 @@ def test_given_strangers_are_told_better() -> None:
     new, _ = clusters(400, 9)
 
     def separated(one: object) -> float:
-        return float((one.scores(new)[:, None] > one.scores(strange[100:])[None]).mean())
+        return float((one.scores(new)[:, None, 0] > one.scores(strange[100:])[None, :, 0]).mean())
 
     assert separated(told) > 0.9 > separated(space)

@@ -58,7 +58,7 @@ def test_a_second_run_needs_no_tensorflow_and_gives_the_same_bytes(
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     head = "heads/0.35_96.npz"
     with np.load(run_folder / head) as one, np.load(tmp_path / "again" / head) as two:
-        assert set(one) == set(two) == {"kernel", "bias", "basis", "prototypes", "held_out_probabilities"}
+        assert set(one) == set(two) >= {"kernel", "bias", "basis", "prototypes", "held_out_probabilities"}
         assert all((one[name] == two[name]).all() for name in one)
 
 

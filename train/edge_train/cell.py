@@ -33,7 +33,7 @@ from .head import (
 )
 from .photos import FOLDS, HELD_OUT, TRAINING, VALIDATION, Photo, PhotoSet, file_sha256, fingerprint
 from .rows import Rows
-from .unknown import MOST_ROWS, Space, Unknown, fit_direction, fit_sigmoid, fit_space, with_unknown
+from .unknown import MOST_ROWS, Space, Unknown, fit_direction, fit_sigmoids, fit_space, with_unknown
 from .views import Augmentation
 
 
@@ -168,18 +168,18 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
     if settings.unknown:
         strangers = gather_features(database, backbone, job.photos.strangers(TRAINING))
         unknown = _fit_unknown(fitted, calibrated.max(axis=1), strangers, size, settings)
-        arrays |= {"basis": unknown.space.basis, "prototypes": unknown.space.prototypes}
-        arrays |= {"direction": unknown.space.direction} if unknown.space.direction is not None else {}
+        arrays |= unknown.space.arrays()
         decision |= {
             "keep": settings.keep,
             "features": size.features,
             "dimensions": len(unknown.space.basis),
             "prototypes": len(unknown.space.prototypes),
-            "sharpness": unknown.sharpness,
-            "threshold": unknown.threshold,
+            "sharpness": unknown.sharpness.tolist(),
+            "threshold": unknown.threshold.tolist(),
         }
 
     probabilities = _probabilities(head, unknown, gather_features(database, backbone, held_out_photos))
+    in_model = list(arrays.values())
     arrays["held_out_probabilities"] = probabilities
     sets = {"unknown/": tuple(job.photos.strangers(HELD_OUT)), **job.strangers} if unknown else {}
     strange = {
@@ -200,7 +200,6 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
     run_folder.write_arrays(path, arrays)
     _write_teacher(job, examples, head)
     weights = copy_weights(backbone, job.folder / "weights")
-    in_model = [arrays[name] for name in _IN_MODEL if name in arrays]
     return {
         "alpha": backbone.alpha,
         "resolution": backbone.resolution,
@@ -217,7 +216,6 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
     }
 
 
-_IN_MODEL = ("kernel", "bias", "basis", "prototypes", "direction")
 _MOST_LEFT_OUT = 12
 
 
@@ -337,7 +335,7 @@ def _fit_unknown(fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size
         return fit_direction(space, rows, strange) if len(strange) else space
 
     scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fitted.folds])
-    return fit_sigmoid(space_of(examples.photos), scores, confidences, settings.keep)
+    return fit_sigmoids(space_of(examples.photos), scores, confidences, settings.keep)
 
 
 def _probabilities(head: Head, unknown: Unknown | None, rows: Rows) -> np.ndarray:
@@ -365,15 +363,17 @@ def _leave_out_classes(job: CellJob, examples: Examples, size: Size) -> dict[str
     folds = np.arange(len(examples.labels)) % FOLDS
     figures = {}
     for index, label in enumerate(job.photos.labels):
-        others, left_out = examples.labels != index, examples.labels == index
-        fitted = np.flatnonzero(others & (folds != 0))[:MOST_ROWS]
-        space = fit_space(examples.read(fitted), examples.labels[fitted], size.features, job.settings.seed)
-        own = np.flatnonzero(others & (folds == 0))[:MOST_ROWS]
-        strange = np.flatnonzero(left_out)[:MOST_ROWS]
-        figures[label] = separation(
-            space.scores(examples.read(own)),
-            space.scores(examples.read(strange)),
-        )
+
+        def rows(chosen: np.ndarray) -> np.ndarray:
+            return examples.read(np.flatnonzero(chosen)[:MOST_ROWS])
+
+        others = examples.labels != index
+        fitted = others & (folds > 1)
+        labels = examples.labels[np.flatnonzero(fitted)[:MOST_ROWS]]
+        space = fit_space(rows(fitted), labels, size.features, job.settings.seed)
+        scores = space.scores(rows(others & (folds == 1)))
+        unknown = fit_sigmoids(space, scores, np.ones(len(scores)), job.settings.keep)
+        figures[label] = separation(unknown.known(rows(others & (folds == 0))), unknown.known(rows(~others)))
     return figures
 
 

@@ -90,7 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     add = unknown.add_argument
     add("--no-unknown", action="store_true", help="leave out the output that says: none of these")
     add("--keep", type=float, default=Settings().keep, metavar="X", help="share of own pictures not called unknown")
-    add("--strangers", type=Path, nargs="+", default=[], metavar="FOLDER", help="measure unknown on these pictures too")
+    add(
+        "--strangers",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FOLDER",
+        help="measure unknown on these pictures too",
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
@@ -122,7 +130,8 @@ def _train(options: argparse.Namespace) -> int:
     )
     grid = _grid(options)
     output = options.output or Path("runs") / options.photos.resolve().name
-    strangers = {folder.name: folder for folder in options.strangers}
+    names = [folder.name for folder in options.strangers]
+    strangers = {folder.name if names.count(folder.name) == 1 else str(folder): folder for folder in options.strangers}
     if options.check:
         print(check(options.photos, output, grid, settings))
         print(f"wrote {output / 'photo_check.json'}")

@@ -15,7 +15,7 @@ import numpy as np
 from edge_classify.errors import DataError
 from edge_classify.preprocessing import Image
 
-FORMAT = 2
+FORMAT = 3
 _INDEX = "run.json"
 
 

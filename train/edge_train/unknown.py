@@ -1,13 +1,16 @@
 """The `unknown` output: how near a picture's features are to anything that the model was trained on.
 
-The features and those of the backbone's middle, each of unit length, make one vector. How much of it lies in the
-subspace of the training photos' vectors, and how near it comes there to the nearest prototype (a cluster centre of
-one class), go through a sigmoid: the probability *known*. The classes share that, `unknown` gets the rest.
+The features and those of the backbone's middle, each of unit length, make one vector. Two scores are asked of it.
+*Familiarity*, which tells strangers from afar: how much of the vector lies in the subspace of the training photos'
+vectors, and how near it comes there to the nearest prototype (a cluster centre of one class). *Membership*, which tells
+those that are like the classes, as one more flower is: how much likelier it is as a member of the nearest class than as
+anything in the subspace. Both go through sigmoids; their product is the probability *known*. The classes share that,
+`unknown` gets the rest.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -18,8 +21,11 @@ _PHOTOS_PER_DIMENSION = 4
 _PHOTOS_PER_PROTOTYPE = 5
 # The subspace's share counts this much, the cosine to the nearest prototype 1.
 _SUBSPACE_WEIGHT = 2.0
-# The probability *known* of a typical photo of the classes.
+# Where a score's sigmoid stands at a typical photo of the classes.
 _TYPICAL_KNOWN = 0.98
+# Membership's sigmoid turns this much further from the typical photo than the share kept asks for: it adds what it
+# knows of near strangers, and strangers from afar are told as well as before.
+_MEMBERSHIP_SLACK = 1.5
 # How steeply the score tells strangers before a direction is added, and how far that may go.
 _STRANGERS_SHARPNESS = 20.0
 _PRIOR_VARIANCE = 100.0
@@ -29,38 +35,59 @@ MOST_ROWS = 4000
 
 @dataclass(frozen=True)
 class Space:
-    """What is familiar: score = 2 · length of (basis · vector) + its largest product with a prototype.
+    """What is familiar, and where the classes lie in it.
 
     features: how many numbers of a row are features; the rest are the middle's.
-    basis: float32, orthonormal, shape (d, F + M). prototypes: float32 of unit length, shape (P, d).
+    basis: float32, orthonormal, shape (d, F + M): inside = basis · vector.
+    prototypes: float32 of unit length, shape (P, d).
+    discriminants, origin: float32, (D, d) and (D,): coordinates = discriminants · inside − origin.
+    centres, offsets: float32, (K, D) and (K,): of the classes, in coordinates.
     direction: float32, shape (F + M,): where pictures of nothing in particular were given, away from these.
+
+    familiarity = 2 · |inside| + the largest of prototypes · inside (+ direction · vector).
+    membership = the largest of centres · coordinates + offsets, less |coordinates|².
     """
 
     features: int
     basis: np.ndarray
     prototypes: np.ndarray
+    discriminants: np.ndarray
+    origin: np.ndarray
+    centres: np.ndarray
+    offsets: np.ndarray
     direction: np.ndarray | None = None
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays, by name."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+
     def scores(self, rows: np.ndarray) -> np.ndarray:
-        """Shape (n,), for rows of shape (n, F + M)."""
+        """Familiarity and membership, shape (n, 2), for rows of shape (n, F + M)."""
         vectors = embed(rows, self.features)
         inside = vectors @ self.basis.T
-        nearest = (inside @ self.prototypes.T).max(axis=1)
-        scores: np.ndarray = _SUBSPACE_WEIGHT * np.sqrt((inside**2).sum(axis=1)) + nearest
-        return scores if self.direction is None else scores + vectors @ self.direction
+        familiarity = _SUBSPACE_WEIGHT * np.sqrt((inside**2).sum(axis=1)) + (inside @ self.prototypes.T).max(axis=1)
+        if self.direction is not None:
+            familiarity = familiarity + vectors @ self.direction
+        coordinates = inside @ self.discriminants.T - self.origin
+        membership = (coordinates @ self.centres.T + self.offsets).max(axis=1) - (coordinates**2).sum(axis=1)
+        return np.stack([familiarity, membership], axis=1)
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """known = sigmoid(sharpness · (score − threshold))."""
+    """known = the product, over both scores, of sigmoid(sharpness · (score − threshold)).
+
+    sharpness, threshold: float64, shape (2,).
+    """
 
     space: Space
-    sharpness: float
-    threshold: float
+    sharpness: np.ndarray
+    threshold: np.ndarray
 
     def known(self, rows: np.ndarray) -> np.ndarray:
         """The probability *known*, shape (n,)."""
-        known: np.ndarray = 1 / (1 + np.exp(-self.sharpness * (self.space.scores(rows) - self.threshold)))
+        known: np.ndarray = _sigmoid(self.sharpness * (self.space.scores(rows) - self.threshold)).prod(axis=1)
         return known
 
 
@@ -89,7 +116,34 @@ def fit_space(rows: np.ndarray, labels: np.ndarray, features: int, seed: int) ->
         members = inside[labels == label]
         most = max(1, _PROTOTYPES // len(classes))
         centres.append(_spherical_k_means(members, int(np.clip(len(members) // _PHOTOS_PER_PROTOTYPE, 1, most)), rng))
-    return Space(features, basis, np.concatenate(centres).astype(np.float32))
+    return Space(features, basis, np.concatenate(centres).astype(np.float32), *_discriminate(vectors, labels, basis))
+
+
+def _discriminate(vectors: np.ndarray, labels: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Discriminants, origin, centres and offsets that make membership the relative Mahalanobis distance.
+
+    Ren et al. 2021: the squared distance to the mean of all photos by their covariance T, less that to the nearest
+    class by the classes' shared covariance W. With W⁻¹ − T⁻¹ = AᵀA, of as many rows as there are classes less one,
+    both are functions of A · (inside − mean) alone, as in Fisher's discriminant analysis.
+    """
+    inside = (vectors @ basis.T).astype(np.float64)
+    mean = inside.mean(axis=0)
+    classes = np.unique(labels)
+    means = np.stack([inside[labels == label].mean(axis=0) for label in classes]) - mean
+    spread = inside - mean
+    within = spread - means[np.searchsorted(classes, labels)]
+    # Covariances of few photos are too narrow: both are widened by the variance of a number of the vector.
+    ridge = np.eye(len(basis)) * vectors.var(axis=0).mean()
+    inverse_within = np.linalg.inv(within.T @ within / len(inside) + ridge)
+    inverse_total = np.linalg.inv(spread.T @ spread / len(inside) + ridge)
+    values, directions = np.linalg.eigh(inverse_within - inverse_total)
+    count = min(len(classes) - 1, len(basis))
+    discriminants = np.sqrt(np.maximum(values[-count:], 1e-12))[:, None] * directions[:, -count:].T
+    toward = means @ inverse_within
+    centres = 2 * toward @ np.linalg.pinv(discriminants)
+    offsets = -(toward * means).sum(axis=1)
+    arrays = (discriminants, discriminants @ mean, centres, offsets)
+    return tuple(array.astype(np.float32) for array in arrays)
 
 
 def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
@@ -101,7 +155,7 @@ def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
     vectors = np.concatenate([embed(rows, space.features), embed(strange, space.features)])
     known = np.repeat([1.0, 0.0], [len(rows), len(strange)])
     weights = np.where(known == 1, 0.5 / len(rows), 0.5 / len(strange)) * len(vectors)
-    scores = space.scores(np.concatenate([rows, strange]))
+    scores = space.scores(np.concatenate([rows, strange]))[:, 0]
     scale = _STRANGERS_SHARPNESS
     offset = scale * (scores - (scores[known == 1].mean() + scores[known == 0].mean()) / 2)
     products = (vectors @ vectors.T).astype(np.float64) * _PRIOR_VARIANCE
@@ -116,17 +170,27 @@ def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
     return replace(space, direction=direction)
 
 
-def fit_sigmoid(space: Space, scores: np.ndarray, confidences: np.ndarray, keep: float) -> Unknown:
-    """The sigmoid on `space`'s score, so that the share `keep` of new photos is not called unknown.
+def fit_sigmoids(space: Space, scores: np.ndarray, confidences: np.ndarray, keep: float) -> Unknown:
+    """The sigmoids on `space`'s scores, so that the share `keep` of new photos is not called unknown.
 
-    scores, confidences: of photos that neither the space that scored them nor the head has seen: the score, and
-        the largest class probability.
+    scores, confidences: of photos that neither the space that scored them nor the head has seen: the scores, (n, 2),
+        and the largest class probability, (n,).
     """
-    spread = np.median(scores) - np.quantile(scores, 1 - keep)
-    sharpness = float(np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / max(spread, 1e-3))
-    # The best class, with probability p · known, beats 1 − known where sharpness · (score − threshold) ≥ −log p.
-    threshold = float(np.quantile(scores + np.log(confidences) / sharpness, 1 - keep))
+    typical = np.median(scores, axis=0)
+    spread = np.maximum(typical - np.quantile(scores, 1 - keep, axis=0), 1e-3)
+    sharpness = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / spread
+    threshold = typical - _MEMBERSHIP_SLACK * spread
+    # The best class, with probability p · known, beats 1 − known where known is at least 1 / (1 + p).
+    member = _sigmoid(sharpness[1] * (scores[:, 1] - threshold[1]))
+    familiar = np.minimum(1 / ((1 + confidences) * member), 1 - 1e-6)
+    turned = scores[:, 0] - np.log(familiar / (1 - familiar)) / sharpness[0]
+    threshold[0] = np.quantile(turned, 1 - keep)
     return Unknown(space, sharpness, threshold)
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    result: np.ndarray = 1 / (1 + np.exp(-np.maximum(values, -80)))
+    return result
 
 
 def _main_directions(vectors: np.ndarray, count: int) -> np.ndarray:
