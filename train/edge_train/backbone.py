@@ -127,21 +127,13 @@ def feature_function(backbone: Backbone) -> tuple[Callable[[Image], np.ndarray],
     A row depends neither on the others nor on its place, so that cached rows are what would be computed again.
     """
     import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     if backbone.kind == "hub":
         compute = _hub_function(backbone)
     else:
-        model = with_middle(load_backbone(backbone.weights, backbone.alpha))
-
-        def compute(pixels: tf.Tensor) -> list[tf.Tensor]:
-            return list(model(tf.cast(pixels, tf.float32) / 127.5 - 1.0, training=False))
-
-    specification = tf.TensorSpec((None, backbone.resolution, backbone.resolution, 3), tf.uint8)
-    traced = tf.function(compute, input_signature=[specification]).get_concrete_function()
-    # With constants for variables TensorFlow folds the batch norms in: a quarter to a half faster.
-    frozen = convert_variables_to_constants_v2(traced)
-    widths = [int(output.shape[-1]) for output in traced.outputs]
+        compute = _on_pixels(with_middle(load_backbone(backbone.weights, backbone.alpha)))
+    frozen = _freeze(compute, backbone.resolution)
+    widths = [int(output.shape[-1]) for output in frozen.outputs]
     size = Size(widths[0], sum(widths[1:]), *_count(frozen))
 
     def features(prepared: Image) -> np.ndarray:
@@ -149,6 +141,47 @@ def feature_function(backbone: Backbone) -> tuple[Callable[[Image], np.ndarray],
         return np.concatenate([np.asarray(output, np.float32) for output in outputs], axis=1)
 
     return features, size
+
+
+def split_at_middle(model: keras.Model, resolution: int) -> tuple[Callable[[Image], np.ndarray], keras.Model]:
+    """The network in two: prepared photos (uint8 RGB, [n, R, R, 3]) → the middle layer's maps → features.
+
+    The first part is as the weights are now and stays so, the second shares its layers with `model`.
+    """
+    import keras
+    import tensorflow as tf
+
+    middle = model.get_layer(MIDDLE).output
+    frozen = _freeze(_on_pixels(keras.Model(model.input, middle)), resolution)
+
+    def maps(prepared: Image) -> np.ndarray:
+        (output,) = frozen(tf.constant(prepared))
+        return np.asarray(output, np.float32)
+
+    return maps, keras.Model(middle, model.output)
+
+
+def _on_pixels(model: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    import tensorflow as tf
+
+    def compute(pixels: tf.Tensor) -> list[tf.Tensor]:
+        outputs = model(tf.cast(pixels, tf.float32) / 127.5 - 1.0, training=False)
+        return outputs if isinstance(outputs, list) else [outputs]
+
+    return compute
+
+
+def _freeze(compute: Callable[[tf.Tensor], list[tf.Tensor]], resolution: int) -> Any:
+    """The function, of uint8 images, with constants for variables.
+
+    TensorFlow folds the batch norms in then: a quarter to a half faster.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    specification = tf.TensorSpec((None, resolution, resolution, 3), tf.uint8)
+    traced = tf.function(compute, input_signature=[specification]).get_concrete_function()
+    return convert_variables_to_constants_v2(traced)
 
 
 def copy_weights(backbone: Backbone, folder: Path) -> Path:

@@ -1,22 +1,26 @@
-"""Fine-tuning: the backbone's upper blocks trained on too, from where the frozen backbone's head has settled."""
+"""Fine-tuning: the backbone's upper blocks trained on too, from where the frozen backbone's head has settled.
+
+What is below them does not change, so that its maps of each photo's views are computed once and kept on disk: an epoch
+then costs a quarter.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from edge_classify.photo import read_photo
-from edge_classify.preprocessing import preprocess
+from edge_classify.preprocessing import Image
 
-from .backbone import MIDDLE, Backbone, load_backbone
+from .backbone import Backbone, load_backbone, split_at_middle
 from .cache import cache_folder
 from .head import (
     Curves,
@@ -30,14 +34,17 @@ from .head import (
     split_batches,
 )
 from .parallel import threads_per_worker
+from .photos import Photo
 from .rows import Rows
-from .views import Augmentation, vary
+from .views import Augmentation, show_view
 
 _LEARNING_RATE = 3e-4
 _WARM_UP = 0.1
 _MOST_GRADIENT = 5.0
-# Photos are kept this much larger than they are shown, so that a view cropped from one is still sharp.
-_ALBUM_SCALE = 1.25
+# Views of each photo, beside the photo as it is.
+_VIEWS = 7
+# Pictures whose maps are computed at once.
+_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ def fine_tune(
     head: Head,
     examples: Examples,
     *,
-    photos: Sequence[Path],
+    root: Path,
+    photos: Sequence[Photo],
     chosen_on: np.ndarray,
     folder: Path,
     epochs: int,
@@ -64,24 +72,22 @@ def fine_tune(
 ) -> Tuned:
     """Train the backbone above its middle, and the head, on `examples.photos`, at a low rate that falls along a cosine.
 
-    head: fitted on the frozen backbone. photos: the files of all examples. folder: where the new weights are put.
+    head: fitted on the frozen backbone. root, photos: of all examples. folder: where the new weights are put.
     chosen_on: examples whose loss decides which epoch's weights are taken.
     settings: of the head; its epochs and learning rate have no meaning here.
 
-    Batch norms keep their statistics: a few hundred photos would give worse ones. Every epoch shows new views.
+    Batch norms keep their statistics: a few hundred photos would give worse ones.
     """
     _use_tensorflow_repeatably()
     import keras
     import tensorflow as tf
 
-    side, batch_size = backbone.resolution, settings.batch_size
-    model = load_backbone(backbone.weights, backbone.alpha, side)
+    batch_size = settings.batch_size
+    model = load_backbone(backbone.weights, backbone.alpha, backbone.resolution)
+    lower, upper = split_at_middle(model, backbone.resolution)
     kernel, bias = keras.Variable(head.kernel), keras.Variable(head.bias)
     steps = epochs * -(-len(examples.photos) // batch_size)
-    names = [layer.name for layer in model.layers]
-    for layer in model.layers[: names.index(MIDDLE) + 1]:
-        layer.trainable = False
-    variables = [*model.trainable_variables, kernel, bias]
+    variables = [*upper.trainable_variables, kernel, bias]
     warm_up = max(1, int(_WARM_UP * steps))
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warm_up), warmup_target=_LEARNING_RATE, warmup_steps=warm_up
@@ -89,35 +95,45 @@ def fine_tune(
     optimizer = keras.optimizers.Adam(rate, global_clipnorm=_MOST_GRADIENT)
     optimizer.build(variables)
 
-    def logits_of(pixels: tf.Tensor) -> tf.Tensor:
-        features = model(tf.cast(pixels, tf.float32) / 127.5 - 1.0, training=False)
+    def logits_of(maps: tf.Tensor) -> tf.Tensor:
+        features = upper(tf.cast(maps, tf.float32), training=False)
         return tf.matmul(features, kernel.value) + bias.value
 
-    def step(pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    def step(maps: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            logits = logits_of(pixels)
+            logits = logits_of(maps)
             loss = tf.reduce_mean(weights * tf.nn.softmax_cross_entropy_with_logits(targets, logits))
         optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
         return logits
 
-    images = tf.TensorSpec((None, side, side, 3), tf.uint8)
-    learn = tf.function(step, input_signature=[images, tf.TensorSpec((None, len(head.bias))), tf.TensorSpec((None,))])
-    infer = tf.function(logits_of, input_signature=[images])
+    shown = replace(augmentation, views=_VIEWS if augmentation.views else 0).keys()
+    total = len(examples.photos) * len(shown) + len(chosen_on)
+    with tqdm(total=total, desc=f"views {backbone.alpha} @ {backbone.resolution}", unit="view") as progress:
 
-    album = _make_album(photos, examples.photos, side)
-    place = {int(photo): index for index, photo in enumerate(examples.photos)}
-    validation = _prepare(photos, chosen_on, side)
+        def maps_of(chosen: np.ndarray, views: Sequence[str]) -> Rows:
+            pictures = _show_views(root, [photos[index] for index in chosen], views, backbone.resolution)
+            return _compute_maps(lower, pictures, progress)
+
+        training, validation = maps_of(examples.photos, shown), maps_of(chosen_on, [""])
+    signature = tf.TensorSpec((None, *training.shape), tf.float16)
+    learn = tf.function(
+        step, input_signature=[signature, tf.TensorSpec((None, len(head.bias))), tf.TensorSpec((None,))]
+    )
+    infer = tf.function(logits_of, input_signature=[signature])
+    place = np.zeros(len(examples.labels), np.intp)
+    place[examples.photos] = np.arange(len(examples.photos)) * len(shown)
+
     rng = np.random.default_rng(seed)
     curves = Curves()
     best: tuple[float, int, list[np.ndarray], Head] = (np.inf, 0, [], head)
-    with tqdm(total=epochs, desc=f"fine-tuning {backbone.alpha} @ {side}", unit="epoch") as progress:
+    with tqdm(total=epochs, desc=f"fine-tuning {backbone.alpha} @ {backbone.resolution}", unit="epoch") as progress:
         for epoch in range(1, epochs + 1):
             batches = split_batches(rng.permutation(examples.photos), batch_size)
             for batch in batches:
-                shown = _show(album.read([place[int(photo)] for photo in batch]), side, augmentation, rng)
+                maps = training.read(place[batch] + rng.integers(len(shown), size=len(batch)))
                 labels = examples.labels[batch]
                 targets = examples.targets(batch, settings.label_smoothing)
-                probabilities = softmax(np.asarray(learn(shown, targets, examples.weights[labels])))
+                probabilities = softmax(np.asarray(learn(maps, targets, examples.weights[labels])))
                 curves.add_batch(probabilities, labels)
             curves.end_epoch(batches)
             progress.update()
@@ -154,36 +170,23 @@ def _save(model: Any, backbone: Backbone, folder: Path) -> Backbone:
     return replace(backbone, weights=path, sha256=content.hexdigest())
 
 
-def _make_album(photos: Sequence[Path], chosen: np.ndarray, side: int) -> Rows:
-    """The chosen photos, squashed to a little more than they are shown at, uint8 BGR."""
-    larger = round(side * _ALBUM_SCALE)
-    album = Rows(cache_folder(), (larger, larger, 3), np.uint8)
-    for photo in chosen:
-        picture = read_photo(photos[photo])
-        shrinks = min(picture.shape[:2]) > larger
-        album.append(
-            cv2.resize(picture, (larger, larger), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        )
-    return album
+def _show_views(root: Path, photos: Sequence[Photo], views: Sequence[str], side: int) -> Iterator[Image]:
+    for photo in photos:
+        picture = read_photo(root / photo.path)
+        for view in views:
+            yield show_view(picture, view, photo.sha256, side)
 
 
-def _prepare(photos: Sequence[Path], chosen: np.ndarray, side: int) -> Rows:
-    """The chosen photos as the device would see them."""
-    prepared = Rows(cache_folder(), (side, side, 3), np.uint8)
-    out = np.empty((side, side, 3), np.uint8)
-    for photo in chosen:
-        prepared.append(preprocess(read_photo(photos[photo]), out))
-    return prepared
-
-
-def _show(pictures: np.ndarray, side: int, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    shown = np.empty((len(pictures), side, side, 3), np.uint8)
-    for picture, out in zip(pictures, shown, strict=True):
-        if augmentation.views:
-            vary(picture, out, rng, augmentation.flip, augmentation.crop, augmentation.color)
-        else:
-            preprocess(picture, out)
-    return shown
+def _compute_maps(lower: Callable[[Image], np.ndarray], pictures: Iterator[Image], progress: tqdm[Any]) -> Rows:
+    rows: Rows | None = None
+    while batch := list(islice(pictures, _BATCH)):
+        maps = lower(np.stack(batch))
+        rows = rows or Rows(cache_folder(), maps.shape[1:], np.float16)
+        for one in maps:
+            rows.append(one)
+        progress.update(len(batch))
+    assert rows is not None
+    return rows
 
 
 def _use_tensorflow_repeatably() -> None:
