@@ -7,30 +7,32 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
-import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from edge_classify import __version__
-from edge_classify.classifier import Classifier
 from edge_classify.command import run
-from edge_classify.errors import DataError, UsageError
+from edge_classify.errors import DataError, ModelFileError, UsageError
+from edge_classify.parallel import in_processes
 
 from . import contract
-from .conversion import PRECISIONS, convert
-from .graph import SCALINGS
-from .metadata import add_metadata
-from .run_folder import Cell, Run, read_run
-from .verification import measure
+from .cell_files import MEMORY, CellJob, make_cell_files, prepare_process
+from .conversion import PRECISIONS
+from .manifest import cell_key, is_whole, read_manifest, verify, write_manifest
+from .run_folder import read_run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.verify is not None:
+        return run(lambda: verify_folder(options.verify), quiet=True)
+    if options.run is None or options.output is None:
+        parser.error("RUN and -o MODELS are needed, or --verify MODELS")
     return run(lambda: convert_run(options), quiet=True)
 
 
@@ -39,9 +41,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="edge-convert",
         description="Make a .tflite file for each cell of a run and each precision, measured on the held-out photos.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder from edge-train")
+    parser.add_argument("run", type=Path, nargs="?", metavar="RUN", help="a run folder from edge-train")
+    parser.add_argument("-o", "--output", type=Path, metavar="MODELS", help="the folder to write model files to")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="MODELS", help="the folder to write model files to"
+        "--verify", type=Path, metavar="MODELS", help="check a folder of model files against its manifest, and stop"
     )
     parser.add_argument(
         "--precision",
@@ -58,12 +61,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="POINTS",
         help="the accuracy that a file may lose against the trained float model, in points (default: 2)",
     )
+    parser.add_argument("--author", default="", metavar="NAME", help="recorded in the files' metadata")
+    parser.add_argument("--license", default="", metavar="TEXT", help="recorded in the files' metadata")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
 def convert_run(options: argparse.Namespace) -> int:
-    """Convert, measure and write cell by cell; a cell that fails leaves no file, and the others are done."""
+    """Convert the cells in parallel; one that fails leaves no file, is told at the end, and the others are done."""
     if options.max_drop < 0:
         raise UsageError(f"--max-drop is {options.max_drop:g}: it is a number of points, 0 or more")
     trained = read_run(options.run)
@@ -71,72 +76,60 @@ def convert_run(options: argparse.Namespace) -> int:
     if output.exists() and not output.is_dir():
         raise DataError(f"{output}: a file of that name is in the way: give another folder with -o")
     output.mkdir(parents=True, exist_ok=True)
-    failures: list[str] = []
-    with tqdm(total=len(trained.cells) * len(options.precision), desc="converting", unit="file") as progress:
-        for cell in trained.cells:
-            # Hidden and on the same disk, so that finished files can be moved into place at once.
-            with tempfile.TemporaryDirectory(prefix=".edge-convert-", dir=output) as folder:
-                failure = None
-                for precision in options.precision:
-                    line, drop = _convert_file(trained, cell, precision, Path(folder))
-                    progress.update()
-                    progress.write(line)
-                    if drop > options.max_drop:
-                        failure = (
-                            f"cell {cell.alpha} @ {cell.resolution}: {precision} loses {drop:.1f} points, "
-                            f"{options.max_drop:g} allowed"
-                        )
-                if failure is None:
-                    for path in sorted(Path(folder).iterdir()):
-                        path.replace(output / path.name)
-                else:
-                    failures.append(failure)
+    keys = [cell_key(trained, cell, options.author, options.license) for cell in trained.cells]
+    kept = _find_kept(output, keys, options.max_drop)
+    jobs = []
+    for number, cell in enumerate(trained.cells):
+        wanted = tuple(
+            precision for precision in options.precision if str(contract.file_name(cell, precision)) not in kept
+        )
+        if wanted:
+            how = (options.max_drop, options.author, options.license)
+            jobs.append(CellJob(options.run, number, wanted, output, *how))
+    made: list[Mapping[str, Any]] = []
+    failures = []
+    with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:
+        for job, files in zip(jobs, in_processes(make_cell_files, jobs, prepare_process, MEMORY), strict=True):
+            for line in files.lines:
+                progress.write(line)
+            progress.update()
+            made += [{**entry, "key": keys[job.cell]} for entry in files.entries]
+            failures += [files.failure] if files.failure else []
+    if kept or made:
+        write_manifest(output, trained, [*kept.values(), *made])
     if failures:
         raise DataError(
             f"{'; '.join(failures)}: no file was written for it; train another cell, or allow more with --max-drop"
         )
+    wanted_files = len(trained.cells) * len(options.precision)
+    if wanted_files > len(made):
+        print(f"{wanted_files - len(made)} of {wanted_files} files were made before and are unchanged")
     example = output / contract.file_name(trained.cells[-1], options.precision[-1])
     print(f"wrote {output}; next, here or on the device: edge-classify --model {example}")
     return 0
 
 
-def _convert_file(trained: Run, cell: Cell, precision: str, folder: Path) -> tuple[str, float]:
-    """Write one model file into `folder`; returns a line about it and its loss of accuracy in points."""
-    began = time.perf_counter()
-    path = folder / contract.file_name(cell, precision)
-    scaling = SCALINGS[cell.backbone]
-    model = add_metadata(
-        convert(trained, cell, precision),
-        name=path.stem,
-        description=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(trained.labels)} labels",
-        labels_file=contract.LABELS,
-        mean=scaling.mean,
-        deviation=scaling.deviation,
-    )
-    labels = contract.labels_part(trained.labels)
-    path.write_bytes(contract.attach(model, {contract.LABELS: labels}))
-    classifier = Classifier(path)
-    figures = measure(classifier, trained, cell)
-    calibration = trained.prepared(cell.resolution, "calibration")
-    card, pictures = contract.test_card(classifier, precision, calibration)
-    parts = {
-        contract.LABELS: labels,
-        contract.CONTRACT: contract.contract(trained, cell, precision, card, figures),
-        **pictures,
+def _find_kept(output: Path, keys: Sequence[str], max_drop: float) -> dict[str, Mapping[str, Any]]:
+    """Entries of the manifest, by file, that are still what this run would give."""
+    try:
+        entries = read_manifest(output)["files"]
+    except ModelFileError:
+        return {}  # none yet, or one that is made anew
+    return {
+        entry["file"]: entry
+        for entry in entries
+        if entry.get("key") in keys and is_whole(output, entry)
+        if 100 * (entry["figures"]["float32_accuracy"] - entry["figures"]["accuracy"]) <= max_drop
     }
-    path.write_bytes(contract.attach(model, parts))
-    Classifier(path)  # as a device will load it: its contract is read, its test card run
-    drop = 100 * (figures["float32_accuracy"] - figures["accuracy"])
-    return _line(path, figures, time.perf_counter() - began), drop
 
 
-def _line(path: Path, figures: dict[str, Any], seconds: float) -> str:
-    return (
-        f"{path.name}: {path.stat().st_size / 1e3:.0f} kB, "
-        f"accuracy {figures['accuracy']:.1%} of {figures['photos']} held-out photos "
-        f"(trained {figures['float32_accuracy']:.1%}), {figures['kept']:.1%} kept, "
-        f"agreement {figures['agreement']:.1%}, {seconds:.0f} s"
-    )
+def verify_folder(folder: Path) -> int:
+    wrong = verify(folder)
+    if wrong:
+        raise ModelFileError("; ".join(wrong))
+    files = read_manifest(folder)["files"]
+    print(f"{folder}: {len(files)} model files are those of the manifest, and give here what was recorded in them")
+    return 0
 
 
 if __name__ == "__main__":

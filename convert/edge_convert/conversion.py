@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +18,7 @@ from .run_folder import Cell, Run
 if TYPE_CHECKING:
     import tensorflow as tf
 
-PRECISIONS = ("float32", "int8")
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 # The operators of the head with an `unknown` output; the backbone has none of them.
 HEAD_OPERATORS = [
@@ -28,8 +30,9 @@ HEAD_OPERATORS = [
 def convert(run: Run, cell: Cell, precision: str) -> bytes:
     """The cell as a TFLite model, input uint8 [1, R, R, 3], without metadata.
 
-    precision: "float32" (the scaling in the graph, float32 out) or "int8" (the scaling in the quantization
-        parameters, uint8 out).
+    precision: "float32", "float16" (its weights stored as such, computed in float32) and "dynamic" (weights of the
+        convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out;
+        "int8" has the scaling in the quantization parameters and uint8 out.
     """
     import tensorflow as tf
 
@@ -48,9 +51,13 @@ def convert(run: Run, cell: Cell, precision: str) -> bytes:
 
     scaling = SCALINGS[cell.backbone]
     graph = Classifier(backbone, scaling, cell.head, cell.resolution)
-    if precision == "float32":
-        converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_pixels()]).convert()
-        return converted
+    if precision != "int8":
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_pixels()])
+        if precision == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        converted: bytes = converter.convert()
+        return _quantize_convolutions(converted) if precision == "dynamic" else converted
 
     def scaled_photos() -> Iterator[list[np.ndarray]]:
         for photo in calibration:
@@ -67,6 +74,21 @@ def convert(run: Run, cell: Cell, precision: str) -> bytes:
             quantized: bytes = converter.convert()
             return quantized
         return _convert_with_float_head(converter, scaled_photos)
+
+
+def _quantize_convolutions(model: bytes) -> bytes:
+    """The float32 model with int8 weights in its convolutions, whose inputs are quantized as they come.
+
+    Not in the depthwise ones: XNNPACK has no such kernels for them, and the graph would fall apart into a partition
+    for each; nor in the head, for what `_convert_with_float_head` says.
+    """
+    from ai_edge_quantizer import qtyping, quantizer
+
+    recipe = quantizer.Quantizer(bytearray(model))
+    recipe.add_dynamic_config(regex=".*", operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it reports sizes, and draws progress bars
+        quantized = recipe.quantize().quantized_model
+    return bytes(quantized)
 
 
 def _convert_with_float_head(

@@ -19,7 +19,15 @@ _AXIS_LABELS = 2
 
 
 def add_metadata(
-    model: bytes, *, name: str, description: str, labels_file: str, mean: float, deviation: float
+    model: bytes,
+    *,
+    name: str,
+    description: str,
+    labels_file: str,
+    mean: float,
+    deviation: float,
+    author: str = "",
+    license: str = "",
 ) -> bytes:
     """The model with TFLite Metadata: an RGB image in, class probabilities out, labelled by `labels_file`.
 
@@ -28,7 +36,7 @@ def add_metadata(
     parsed = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
     parsed.description = description
     buffer = schema.BufferT()
-    buffer.data = _metadata(name, description, labels_file, mean, deviation)
+    buffer.data = _metadata(name, description, labels_file, mean, deviation, author, license)
     parsed.buffers.append(buffer)
     entry = schema.MetadataT()
     entry.name = _NAME
@@ -37,7 +45,9 @@ def add_metadata(
     return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
 
 
-def _metadata(name: str, description: str, labels_file: str, mean: float, deviation: float) -> bytes:
+def _metadata(
+    name: str, description: str, labels_file: str, mean: float, deviation: float, author: str, license: str
+) -> bytes:
     builder = flatbuffers.Builder(1024)
 
     def table(fields: int, *setters: tuple[str, int, object, object]) -> int:
@@ -99,6 +109,7 @@ def _metadata(name: str, description: str, labels_file: str, mean: float, deviat
         offset(0, builder.CreateString(name)),
         offset(1, builder.CreateString(description)),
         offset(3, vector([subgraph])),
+        *(offset(slot, builder.CreateString(text)) for slot, text in ((4, author), (5, license)) if text),
         offset(7, builder.CreateString("1.0.0")),
     )
     builder.Finish(model, file_identifier=_IDENTIFIER)

@@ -13,20 +13,24 @@ from .run_folder import Cell, Run
 
 
 def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
-    """Figures of `evaluate` for the held-out photos, with the trainer's own accuracy and the agreement with it.
+    """Figures of `evaluate` for the held-out photos, and how they differ from the trainer's.
 
     agreement: the share of photos whose best label, `unknown` among them, is that of the trainer's float model.
+    confidence_change: of the mean of the best label's probability.
     """
     prepared = run.prepared(cell.resolution, "held_out")
     # A prepared photo is its own resize; turned back to BGR it takes the same way as a frame.
     probabilities = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in prepared])
     figures = evaluate(probabilities, run.held_out_labels, run.classes)
-    agreement = float((probabilities.argmax(axis=1) == cell.held_out_probabilities.argmax(axis=1)).mean())
+    trained = cell.held_out_probabilities
+    agreement = float((probabilities.argmax(axis=1) == trained.argmax(axis=1)).mean())
+    change = float(probabilities.max(axis=1).mean() - trained.max(axis=1).mean())
     return {
         **figures,
         "float32_accuracy": cell.evaluation["accuracy"],
         "float32_kept": cell.evaluation["kept"],
         "agreement": agreement,
+        "confidence_change": round(change, 6),
         # What the trainer's float model says of these: of the pictures the run folder keeps none.
         **{name: cell.evaluation[name] for name in ("held_out", "strangers") if name in cell.evaluation},
     }

@@ -16,7 +16,7 @@ from edge_classify.flatbuffer import Table
 from edge_classify.interpreter import load_interpreter
 from edge_classify.model_file import read_model_file
 
-PRECISIONS = ("float32", "int8")
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 
 def file_of(models: Path, precision: str) -> Path:
@@ -34,7 +34,7 @@ def test_a_model_file_takes_uint8_and_lists_its_parts(models: Path, precision: s
     assert image["shape"].tolist() == [1, 96, 96, 3]
     assert image["dtype"] == np.uint8
     assert scores["shape"].tolist() == [1, 4]
-    assert scores["dtype"] == (np.float32 if precision == "float32" else np.uint8)
+    assert scores["dtype"] == (np.uint8 if precision == "int8" else np.float32)
     with zipfile.ZipFile(file_of(models, precision)) as parts:
         assert sorted(parts.namelist()) == ["edge.json", "labels.txt", "test_card.png", "test_picture.png"]
         assert parts.read("labels.txt").decode().split() == ["cross", "disc", "stripes", "unknown"]
@@ -52,15 +52,36 @@ def test_the_graph_has_no_padding_and_folded_batch_norms(models: Path, precision
     assert operators.count(depthwise_conv_2d) == 17
     assert pad not in operators
     assert padv2 not in operators
-    assert len(operators) < 100
+    dequantize = 6  # float16 has one for each array of weights
+    assert len(operators) - operators.count(dequantize) < 105
 
 
-def test_the_float32_file_computes_what_the_trainer_measured(models: Path, run_folder: Path) -> None:
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_xnnpack_takes_the_backbone_whole_and_the_head_as_one_more(models: Path, precision: str) -> None:
+    interpreter = load_interpreter(file_of(models, precision))
+    details = interpreter._get_ops_details()  # no public way tells the partitions
+    partitions = [operation for operation in details if operation["op_name"] == "DELEGATE"]
+    # One more in float16 unpacks the weights, once.
+    unpacking = [operation for operation in partitions if len(operation["outputs"]) > 50]
+    assert len(unpacking) == (precision == "float16")
+    assert len(partitions) - len(unpacking) <= 2
+
+
+def test_dynamic_has_int8_weights_where_xnnpack_computes_with_them(models: Path) -> None:
+    details = load_interpreter(file_of(models, "dynamic"))._get_ops_details()
+    tensors = {tensor["index"]: tensor for tensor in load_interpreter(file_of(models, "dynamic")).get_tensor_details()}
+    for name, dtype in (("CONV_2D", np.int8), ("DEPTHWISE_CONV_2D", np.float32), ("FULLY_CONNECTED", np.float32)):
+        weights = {tensors[operation["inputs"][1]]["dtype"] for operation in details if operation["op_name"] == name}
+        assert weights == {dtype}, name
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_the_float_files_compute_what_the_trainer_measured(models: Path, run_folder: Path, precision: str) -> None:
     with np.load(run_folder / "heads" / "0.35_96.npz") as head:
         trained = head["held_out_probabilities"]
-    classifier = Classifier(file_of(models, "float32"))
+    classifier = Classifier(file_of(models, precision))
     given = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in held_out(run_folder)])
-    assert np.abs(given - trained).max() < 1e-3
+    assert np.abs(given - trained).max() < (1e-3 if precision == "float32" else 0.05)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -134,8 +155,41 @@ def test_two_conversions_give_the_same_bytes(models: Path, run_folder: Path, tmp
     moved = Path(shutil.copytree(run_folder, tmp_path / "elsewhere"))
     done = command("edge-convert", moved, "-o", tmp_path / "again", "--max-drop", 25)
     assert done.returncode == 0, done.stderr
-    for precision in PRECISIONS:
-        assert file_of(tmp_path / "again", precision).read_bytes() == file_of(models, precision).read_bytes()
+    for path in [*(file_of(models, precision) for precision in PRECISIONS), models / "manifest.json"]:
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path, tmp_path: Path, command) -> None:
+    output = Path(shutil.copytree(models, tmp_path / "models"))
+    times = {path: path.stat().st_mtime_ns for path in output.glob("*.tflite")}
+    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
+    assert "4 of 4 files were made before and are unchanged" in done.stdout
+    file_of(output, "float32").write_bytes(b"damaged")
+    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
+    assert "3 of 4 files were made before" in done.stdout
+    assert file_of(output, "float32").read_bytes() == file_of(models, "float32").read_bytes()
+    assert {path for path, time in times.items() if path.stat().st_mtime_ns == time} == set(times) - {
+        file_of(output, "float32")
+    }
+    assert (output / "manifest.json").read_bytes() == (models / "manifest.json").read_bytes()
+
+
+def test_a_folder_of_model_files_is_verified_against_its_manifest(models: Path, tmp_path: Path, command) -> None:
+    output = Path(shutil.copytree(models, tmp_path / "models"))
+    done = command("edge-convert", "--verify", output)
+    assert done.returncode == 0, done.stderr
+    assert "4 model files are those of the manifest" in done.stdout
+    changed, missing = file_of(output, "int8"), file_of(output, "float16")
+    changed.write_bytes(changed.read_bytes()[:-1] + b"!")
+    missing.unlink()
+    done = command("edge-convert", "--verify", output)
+    assert done.returncode == 4
+    (error,) = done.stderr.splitlines()
+    assert f"{changed}: its bytes are not those that were measured" in error
+    assert f"{missing}: missing" in error
+    done = command("edge-convert", "--verify", tmp_path)
+    assert done.returncode == 4
+    assert "no manifest.json in it" in done.stderr
 
 
 @pytest.mark.parametrize(

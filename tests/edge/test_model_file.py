@@ -99,12 +99,29 @@ def negative(image: np.ndarray, out: np.ndarray) -> np.ndarray:
     return np.subtract(255, out, out=out)
 
 
+def unsigned_for_signed(image: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """What a model made for [-1, 1] sees of pixels scaled to [0, 1]."""
+    preprocess(image, out)
+    return np.add(out // 2, 128, out=out)
+
+
+@pytest.mark.parametrize("wrong", [negative, unsigned_for_signed])
 @pytest.mark.parametrize("model", ["builtin", "float32", "int8"])
 def test_a_runtime_that_computes_something_else_fails_the_test_card(
-    model: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    model: str, wrong: object, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = BUILTIN_MODEL if model == "builtin" else request.getfixturevalue(f"{model}_model")
     Classifier(path)
-    monkeypatch.setattr(classifier_module, "preprocess", negative)
+    monkeypatch.setattr(classifier_module, "preprocess", wrong)
     with pytest.raises(SelfTestError, match="does not give the probabilities recorded in it"):
+        Classifier(path)
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
+def test_one_flipped_bit_of_a_weight_is_caught(place: float, int8_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    content = bytearray(int8_model.read_bytes())
+    content[int(place * len(parts_of(bytes(content))[0]))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="the model is not the one that was measured"):
         Classifier(path)

@@ -15,12 +15,12 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
+from edge_classify.parallel import in_processes, threads_per_worker
 from edge_classify.photo import decode_photo
 from edge_classify.preprocessing import Image
 
 from .backbone import Backbone, Size, feature_function
 from .cache import cache_folder
-from .parallel import in_processes, threads_per_worker
 from .photos import Photo
 from .rows import Rows
 from .views import show_view

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from edge_classify.parallel import threads_per_worker
 from edge_classify.photo import read_photo
 from edge_classify.preprocessing import Image
 
@@ -33,7 +34,6 @@ from .head import (
     softmax,
     split_batches,
 )
-from .parallel import threads_per_worker
 from .photos import Photo
 from .rows import Rows
 from .views import Augmentation, show_view

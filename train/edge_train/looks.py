@@ -13,10 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
+from edge_classify.parallel import in_processes
 from edge_classify.photo import decode_photo
 from edge_classify.preprocessing import Image
-
-from .parallel import in_processes
 
 _HASH_SIDE = 16
 _THUMBNAIL_SIDE = 32

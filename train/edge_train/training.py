@@ -16,6 +16,7 @@ from tqdm import tqdm
 from edge_classify.errors import DataError
 from edge_classify.evaluation import wilson_interval
 from edge_classify.model_file import UNKNOWN
+from edge_classify.parallel import in_processes
 from edge_classify.photo import list_pictures, read_photo
 from edge_classify.preprocessing import preprocess
 
@@ -25,7 +26,6 @@ from .cache import open_cache
 from .cell import CellJob, Settings, fit_cell, teacher_path
 from .features import compute_features
 from .looks import find_twins, look_at_all
-from .parallel import in_processes
 from .photo_check import PhotoCheck, check_photos, find_suspected_labels, write_check
 from .photos import (
     HELD_OUT,

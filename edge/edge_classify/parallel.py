@@ -1,4 +1,4 @@
-"""Work in several processes at once, results in order."""
+"""Work in several processes at once, results in order: what the desktop's two programs share."""
 
 from __future__ import annotations
 
@@ -8,18 +8,24 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# More would each hold a TensorFlow of their own, some 800 MB.
+# More would each hold a TensorFlow of their own.
 _MOST_WORKERS = 4
+_MEMINFO = Path("/proc/meminfo")
 
 
-def worker_count() -> int:
-    """How many processes are worth starting on this machine."""
-    return min(os.cpu_count() or 1, _MOST_WORKERS)
+def worker_count(memory: int = 0) -> int:
+    """How many processes are worth starting on this machine, where each may need so many bytes of memory."""
+    fitting = _MOST_WORKERS
+    if memory and _MEMINFO.exists():
+        available = next(line for line in _MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:"))
+        fitting = max(1, int(available.split()[1]) * 1024 // memory)
+    return min(os.cpu_count() or 1, _MOST_WORKERS, fitting)
 
 
 def threads_per_worker() -> int:
@@ -28,14 +34,18 @@ def threads_per_worker() -> int:
 
 
 def in_processes(
-    function: Callable[[Job], Result], jobs: Iterable[Job], prepare: Callable[[], None] | None = None
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    prepare: Callable[[], None] | None = None,
+    memory: int = 0,
 ) -> Iterator[Result]:
     """`function` of each job, in the jobs' order.
 
     function, prepare: of a module's top level, for they are pickled; `prepare` is called once in each process.
+    memory: what a process may need, in bytes; where less is free, fewer are started.
     Only a few jobs are under way at a time, so that neither they nor their results pile up in memory.
     """
-    workers = worker_count()
+    workers = worker_count(memory)
     # One thread each for numpy's matrix products, too: sums are in the same order whatever the machine is doing.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")

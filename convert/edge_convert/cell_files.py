@@ -1,0 +1,146 @@
+"""The model files of one cell: converted, measured, given their contract, and loaded as a device will load them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_classify.classifier import Classifier
+from edge_classify.errors import EdgeClassifyError
+
+from . import contract
+from .conversion import convert
+from .graph import SCALINGS
+from .metadata import add_metadata
+from .run_folder import Cell, Run, read_run
+from .verification import measure
+
+# The most that converting one cell was seen to need.
+MEMORY = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class CellJob:
+    """One cell to convert, told so that another process can do it.
+
+    cell: its place in the run. max_drop: the accuracy that a file may lose, in points.
+    """
+
+    run: Path
+    cell: int
+    precisions: tuple[str, ...]
+    output: Path
+    max_drop: float
+    author: str
+    license: str
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """What came of it: lines to print, and the manifest's entries, or why there are none."""
+
+    lines: tuple[str, ...]
+    entries: tuple[Mapping[str, Any], ...]
+    failure: str = ""
+
+
+def make_cell_files(job: CellJob) -> CellFiles:
+    """Write all files of a cell, or none of them where one fails; whatever goes wrong is told, not raised."""
+    trained = read_run(job.run)
+    cell = trained.cells[job.cell]
+    lines: list[str] = []
+    try:
+        # Hidden and on the same disk, so that finished files can be moved into place at once.
+        with tempfile.TemporaryDirectory(prefix=".edge-convert-", dir=job.output) as folder:
+            entries = []
+            for precision in job.precisions:
+                began = time.perf_counter()
+                path, figures = _make_file(job, trained, cell, precision, Path(folder))
+                lines.append(_line(path, figures, time.perf_counter() - began))
+                drop = 100 * (figures["float32_accuracy"] - figures["accuracy"])
+                if drop > job.max_drop:
+                    failure = f"{precision} loses {drop:.1f} points, {job.max_drop:g} allowed"
+                    return CellFiles(tuple(lines), (), f"cell {cell.alpha} @ {cell.resolution}: {failure}")
+                entries.append(_entry(path, cell, precision, figures))
+            for entry in entries:
+                (Path(folder) / entry["file"]).replace(job.output / entry["file"])
+        return CellFiles(tuple(lines), tuple(entries))
+    except EdgeClassifyError as error:
+        reason = str(error)
+    except Exception as error:  # TensorFlow's converter fails in any way it likes; the other cells are still wanted
+        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
+    return CellFiles(tuple(lines), (), f"cell {cell.alpha} @ {cell.resolution}: {reason}")
+
+
+def prepare_process() -> None:
+    """One thread for each process: sums are in the same order, and files equal, whatever the number of cores."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _make_file(job: CellJob, trained: Run, cell: Cell, precision: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    path = folder / contract.file_name(cell, precision)
+    scaling = SCALINGS[cell.backbone]
+    model = add_metadata(
+        convert(trained, cell, precision),
+        name=path.stem,
+        description=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(trained.labels)} labels",
+        labels_file=contract.LABELS,
+        mean=scaling.mean,
+        deviation=scaling.deviation,
+        author=job.author,
+        license=job.license,
+    )
+    labels = contract.labels_part(trained.labels)
+    path.write_bytes(contract.attach(model, {contract.LABELS: labels}))
+    classifier = Classifier(path)
+    figures = measure(classifier, trained, cell)
+    calibration = trained.prepared(cell.resolution, "calibration")
+    card, pictures = contract.test_card(classifier, precision, calibration)
+    parts = {
+        contract.LABELS: labels,
+        contract.CONTRACT: contract.contract(trained, cell, precision, model, card, figures),
+        **pictures,
+    }
+    path.write_bytes(contract.attach(model, parts))
+    Classifier(path)  # its contract is read, its test card run
+    return path, figures
+
+
+def _entry(path: Path, cell: Cell, precision: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "alpha": cell.alpha,
+        "resolution": cell.resolution,
+        "precision": precision,
+        "parameters": cell.parameters,
+        "multiply_adds": cell.multiply_adds,
+        "figures": {name: figures[name] for name in FIGURES},
+    }
+
+
+FIGURES: Sequence[str] = (
+    *("photos", "accuracy", "float32_accuracy", "kept", "float32_kept"),
+    *("agreement", "confidence_change", "calibration_error"),
+)
+
+
+def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:
+    return (
+        f"{path.name}: {path.stat().st_size / 1e3:.0f} kB, "
+        f"accuracy {figures['accuracy']:.1%} of {figures['photos']} held-out photos "
+        f"(trained {figures['float32_accuracy']:.1%}), {figures['kept']:.1%} kept, "
+        f"agreement {figures['agreement']:.1%}, {seconds:.0f} s"
+    )

@@ -1,0 +1,106 @@
+"""The manifest: what lies in a folder of model files, so that anybody can check it, anywhere, without the photos."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_classify.classifier import Classifier
+from edge_classify.errors import EdgeClassifyError, ModelFileError
+from edge_classify.model_file import read_model_file
+
+from .run_folder import Cell, Run
+from .versions import converter_versions
+
+FORMAT = 1
+NAME = "manifest.json"
+
+
+def write_manifest(folder: Path, run: Run, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write it whole or not at all; entries are sorted by file."""
+    index = run.index
+    content = {
+        "format": FORMAT,
+        "labels": run.labels,
+        "data_fingerprint": index["photos"]["fingerprint"],
+        "seed": index["seed"],
+        "arguments": index["arguments"],
+        "versions": {"train": index["versions"], "convert": converter_versions()},
+        "files": sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["file"])),
+    }
+    partial = folder / f".{NAME}.partial"
+    partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    partial.replace(folder / NAME)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Raises ModelFileError where there is none, or one that cannot be read."""
+    path = folder / NAME
+    try:
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if content["format"] > FORMAT:
+            raise ModelFileError(
+                f"{path}: made by a newer edge-convert (format {content['format']}): "
+                "pip install --upgrade edge-classify"
+            )
+        for entry in content["files"]:
+            if Path(entry["file"]).name != entry["file"]:
+                raise ValueError(f"{entry['file']} is no file name")
+            entry["sha256"], entry["bytes"], entry["figures"]["accuracy"]
+    except FileNotFoundError:
+        raise ModelFileError(f"{folder}: no {NAME} in it: give a folder that edge-convert wrote") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(f"{path}: damaged ({error!r}): convert again") from error
+    return content
+
+
+def cell_key(run: Run, cell: Cell, author: str, license: str) -> str:
+    """What a cell's files depend on: where this is equal they need not be made again."""
+    index = run.index
+    told = [
+        *(run.labels, cell.name, cell.backbone, cell.parameters, cell.multiply_adds, cell.weights_sha256),
+        *(dict(cell.decision), dict(cell.evaluation), index["photos"]["fingerprint"], index["seed"]),
+        *(index["arguments"], index["versions"], index["held_out_labels"], converter_versions(), author, license),
+    ]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name in sorted(cell.head):
+        digest.update(cell.head[name].tobytes())
+    digest.update(cell.held_out_probabilities.tobytes())
+    for part in ("calibration", "held_out"):
+        digest.update(run.prepared(cell.resolution, part).tobytes())
+    weights = [cell.weights] if cell.weights.is_file() else sorted(p for p in cell.weights.rglob("*") if p.is_file())
+    for path in weights:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def is_whole(folder: Path, entry: Mapping[str, Any]) -> bool:
+    """Is the file there, byte for byte as the manifest says?"""
+    path = folder / entry["file"]
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == str(entry["sha256"])
+
+
+def verify(folder: Path) -> list[str]:
+    """Check each file of the manifest: its bytes, what it says of itself, and its self-test on this machine.
+
+    Returns a line for each file that is wrong. Raises ModelFileError where there is no manifest.
+    """
+    wrong = []
+    for entry in read_manifest(folder)["files"]:
+        path = folder / entry["file"]
+        if not path.is_file():
+            wrong.append(f"{path}: missing")
+        elif not is_whole(folder, entry):
+            wrong.append(f"{path}: its bytes are not those that were measured: copy it again")
+        else:
+            try:
+                Classifier(path)
+                told = (read_model_file(path).contract or {}).get("evaluation", {})
+                if any(told.get(name) != figure for name, figure in entry["figures"].items()):
+                    wrong.append(f"{path}: its own figures are not the manifest's: convert again")
+            except EdgeClassifyError as error:
+                wrong.append(str(error))
+    return wrong
