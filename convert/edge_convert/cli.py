@@ -95,8 +95,12 @@ def convert_run(options: argparse.Namespace) -> int:
             progress.update()
             made += [{**entry, "key": keys[job.cell]} for entry in files.entries]
             failures += [files.failure] if files.failure else []
-    if kept or made:
-        write_manifest(output, trained, [*kept.values(), *made])
+    entries = [*kept.values(), *made]
+    if entries:
+        from .report import write_report  # brings matplotlib, which the workers need not load
+
+        write_report(output, options.run.resolve().name, entries)
+        write_manifest(output, trained, entries)
     if failures:
         raise DataError(
             f"{'; '.join(failures)}: no file was written for it; train another cell, or allow more with --max-drop"
@@ -105,7 +109,7 @@ def convert_run(options: argparse.Namespace) -> int:
     if wanted_files > len(made):
         print(f"{wanted_files - len(made)} of {wanted_files} files were made before and are unchanged")
     example = output / contract.file_name(trained.cells[-1], options.precision[-1])
-    print(f"wrote {output}; next, here or on the device: edge-classify --model {example}")
+    print(f"wrote {output} (look at {output / 'report.html'}); here or on the device: edge-classify --model {example}")
     return 0
 
 

@@ -221,3 +221,19 @@ def test_unzip_lists_the_parts(models: Path) -> None:
     ).stdout
     for part in ("labels.txt", "edge.json", "test_card.png"):
         assert part in listing
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(models: Path) -> None:
+    page = (models / "report.html").read_text()
+    for precision in PRECISIONS:
+        assert file_of(models, precision).name in page or f"<td>{precision}</td>" in page
+    assert "http" not in page
+    assert page.count("data:image/png;base64,") == 1  # the second picture compares cells, and there is one
+
+
+def test_the_front_is_what_nothing_beats_in_both_ways() -> None:
+    from edge_convert.report import pareto_front
+
+    files = [(100, 0.8), (90, 0.7), (120, 0.8), (150, 0.9), (160, 0.85), (95, 0.6)]
+    entries = [{"bytes": size, "figures": {"accuracy": accuracy}} for size, accuracy in files]
+    assert [entry["bytes"] for entry in pareto_front(entries, "bytes")] == [90, 100, 150]

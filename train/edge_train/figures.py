@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from edge_classify.evaluation import reliability
+from edge_classify.page import BLUE, GREEN, GREY, INK, ORANGE, RED, figure_png, style_axes
 from edge_classify.preprocessing import Image
 
-INK, BLUE, ORANGE, GREY, GREEN, RED = "#1d2733", "#2563a8", "#d97706", "#9aa5b1", "#2e7d4f", "#b3261e"
 _COLUMNS, _TILE = 6, 1.75
 _MOST_NAMED = 24
 
@@ -28,7 +27,7 @@ def contact_sheet(tiles: Sequence[tuple[Image, str, str]], colors: Sequence[str]
     for index, (axes, (picture, name, text)) in enumerate(zip(grid.flat, tiles, strict=False)):
         axes.imshow(_shrink(picture)[..., ::-1])
         axes.set_title(f"{_shorten(text)}\n{_shorten(name)}", fontsize=6.5, color=colors[index] if colors else INK)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def learning_curves(curves: Mapping[str, Sequence[float]]) -> bytes:
@@ -46,11 +45,11 @@ def learning_curves(curves: Mapping[str, Sequence[float]]) -> bytes:
             axes.plot(ends, curves[f"validation_{kind}"], color=ORANGE, marker=".", label="validation, each epoch")
             best = int(np.argmin(curves["validation_loss"]))
             axes.axvline(best + 1, color=GREEN, linestyle=":", label="the epoch taken")
-        _style(axes, "epoch", f"{kind}" + (" (nats)" if kind == "loss" else ""))
+        style_axes(axes, "epoch", f"{kind}" + (" (nats)" if kind == "loss" else ""))
         if kind == "loss":
             axes.set_ylim(0, max(*curves["epoch_loss"], *(curves["validation_loss"] or [0])) * 1.3)
         axes.legend(fontsize=7, frameon=False)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> bytes:
@@ -70,7 +69,7 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> bytes:
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_xlabel("taken for", fontsize=9)
     axes.set_ylabel("is", fontsize=9)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def reliability_diagram(confidences: np.ndarray, right: np.ndarray) -> bytes:
@@ -84,9 +83,9 @@ def reliability_diagram(confidences: np.ndarray, right: np.ndarray) -> bytes:
     axes.set_xlim(0, 1.03)
     axes.set_ylim(0, 1.3)  # room for the legend
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
-    _style(axes, "largest class probability", "")
+    style_axes(axes, "largest class probability", "")
     axes.legend(fontsize=7, frameon=False, loc="upper left")
-    return _png(figure)
+    return figure_png(figure)
 
 
 def known_histogram(own: np.ndarray, strangers: Mapping[str, np.ndarray]) -> bytes:
@@ -98,9 +97,9 @@ def known_histogram(own: np.ndarray, strangers: Mapping[str, np.ndarray]) -> byt
         {"own photos": own, **strangers}.items(), (BLUE, ORANGE, RED, GREEN, GREY) * 4, strict=False
     ):
         axes.hist(values, bins, weights=np.full(len(values), 1 / len(values)), histtype="step", color=color, label=name)
-    _style(axes, "probability of unknown", "share of the pictures")
+    style_axes(axes, "probability of unknown", "share of the pictures")
     axes.legend(fontsize=7, frameon=False)
-    return _png(figure)
+    return figure_png(figure)
 
 
 def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[float, float]]) -> bytes:
@@ -127,9 +126,9 @@ def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[fl
             )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
-    _style(axes, "million multiply-adds (labels: resolution)", "held-out accuracy (%)")
+    style_axes(axes, "million multiply-adds (labels: resolution)", "held-out accuracy (%)")
     axes.legend(fontsize=7, frameon=False, loc="lower right")
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _shrink(picture: Image) -> Image:
@@ -141,18 +140,3 @@ def _shrink(picture: Image) -> Image:
 def _shorten(text: str, most: int = 26) -> str:
     # A dollar sign would start a formula.
     return (text if len(text) <= most else f"…{text[1 - most :]}").replace("$", r"\$")
-
-
-def _style(axes: Any, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=8)
-    axes.set_ylabel(y, fontsize=8)
-    axes.tick_params(labelsize=7)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # No software version in the file: equal figures are equal bytes.
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return buffer.getvalue()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_classify.evaluation import class_confidences, confusion, wilson_interval
+from edge_classify.page import GREEN, RED, escape, image, page, table
 from edge_classify.photo import read_photo
 
 from . import figures, run_folder
@@ -21,17 +20,6 @@ _SHEET = 18
 # More cells than this are described in full only for the best: a page has to load.
 _MOST_DETAILS = 6
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
-h3 { font-size: 1rem; margin: 1.4rem 0 .3rem } p.note { color: #5b6875; max-width: 46rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .6rem 0 }
-th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid #e3e8ee }
-th { font-weight: 600; color: #5b6875 } th:first-child, td:first-child { text-align: left }
-tr.best td { font-weight: 600 } img { max-width: 100%; height: auto } .row { display: flex; flex-wrap: wrap; gap: 1rem }
-summary { cursor: pointer; font-weight: 600 } details { margin: 1rem 0 }
-"""
-
 
 def write_report(
     folder: Path, root: Path, photos: PhotoSet, entries: Sequence[Mapping[str, Any]], check: PhotoCheck
@@ -41,12 +29,12 @@ def write_report(
     best = min(range(len(entries)), key=lambda index: entries[index]["decision"]["choosing_loss"])
     held_out = photos.of(HELD_OUT)
     body = [
-        f"<h1>{_text(root.name)}</h1>",
+        f"<h1>{escape(root.name)}</h1>",
         f"<p>{photos.counts()}.</p>",
         "<h2>The grid</h2>",
         _grid(entries, best, photos),
         "<h2>The photos</h2>",
-        f"<pre>{_text(check.summary())}</pre>",
+        f"<pre>{escape(check.summary())}</pre>",
         _sheet_of_check(folder),
     ]
     for index, entry in enumerate(entries):
@@ -57,9 +45,7 @@ def write_report(
             content = _cell(folder, root, photos, held_out, entry)
             is_open = " open" if index == best else ""
             body.append(f"<details{is_open}><summary>{title}</summary>{content}</details>")
-    page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{_text(root.name)}: training report</title>"
-    page += f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style>{''.join(body)}</html>\n"
-    run_folder.write_atomically(folder / "report.html", page.encode())
+    run_folder.write_atomically(folder / "report.html", page(f"{root.name}: training report", body))
 
 
 def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> str:
@@ -82,20 +68,20 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
             }
         )
     note = (
-        f"Measured on {entries[0]['evaluation']['photos']} photos ({_text(photos.held_out_name)}) on which nothing was "
-        "chosen or fitted: neither where training stops, nor the temperature, nor the limit of <i>unknown</i>. "
+        f"Measured on {entries[0]['evaluation']['photos']} photos ({escape(photos.held_out_name)}) on which nothing "
+        "was chosen or fitted: neither where training stops, nor the temperature, nor the limit of <i>unknown</i>. "
         "<i>Kept</i> is the share of them that is not called unknown. In bold the cell that is best by its loss on the "
         "photos for choosing. Of two cells whose intervals overlap, it is "
         "not known which is better."
     )
-    plot = _image(figures.grid_plot(entries, intervals)) if len(entries) > 1 else ""
-    table = _table(list(rows[0]), [(list(row.values()), index == best) for index, row in enumerate(rows)])
-    return table + f"<p class='note'>{note}</p>" + plot
+    plot = image(figures.grid_plot(entries, intervals)) if len(entries) > 1 else ""
+    grid = table(list(rows[0]), [(list(row.values()), index == best) for index, row in enumerate(rows)])
+    return grid + f"<p class='note'>{note}</p>" + plot
 
 
 def _sheet_of_check(folder: Path) -> str:
     sheet = folder / "photo_check.png"
-    return _image(sheet.read_bytes()) if sheet.exists() else ""
+    return image(sheet.read_bytes()) if sheet.exists() else ""
 
 
 def _cell(folder: Path, root: Path, photos: PhotoSet, held_out: Sequence[Photo], entry: Mapping[str, Any]) -> str:
@@ -115,18 +101,18 @@ def _cell(folder: Path, root: Path, photos: PhotoSet, held_out: Sequence[Photo],
     parts = [
         "<h3>Classes</h3>",
         "<div class='row'>",
-        "<div>" + _table(["class", "held-out photos", "precision", "recall"], per_class[:60]) + "</div>",
-        _image(figures.confusion_matrix(confusion(chosen, truth, classes), photos.labels)),
+        "<div>" + table(["class", "held-out photos", "precision", "recall"], per_class[:60]) + "</div>",
+        image(figures.confusion_matrix(confusion(chosen, truth, classes), photos.labels)),
         "</div>",
         "<h3>Does it mean what it says?</h3>",
         f"<p class='note'>Calibration error {entry['evaluation']['calibration_error']:.3f}; the temperature "
         f"{entry['decision']['temperature']:.2f} was fitted on {entry['decision']['chosen_on']} training photos that "
         "the head had not seen.</p>",
-        _image(figures.reliability_diagram(confidences, right)),
+        image(figures.reliability_diagram(confidences, right)),
     ]
     if probabilities.shape[1] > classes:
         parts += ["<h3>Strangers</h3>", _strangers(entry, probabilities, strange)]
-    parts += ["<h3>Learning</h3>", _image(figures.learning_curves(entry["curves"]))]
+    parts += ["<h3>Learning</h3>", image(figures.learning_curves(entry["curves"]))]
     rng = np.random.default_rng(0)
     some = np.sort(rng.permutation(len(held_out))[:_SHEET]).tolist()
     worst = sorted(np.flatnonzero(~right).tolist(), key=lambda index: -confidences[index])[:_SHEET]
@@ -141,8 +127,8 @@ def _cell(folder: Path, root: Path, photos: PhotoSet, held_out: Sequence[Photo],
                 if probabilities[index].argmax() == classes:
                     text = f"unknown ({text})"
                 tiles.append((read_photo(root / photo.path), photo.path.name, text))
-                colors.append(figures.GREEN if right[index] else figures.RED)
-            parts += [f"<h3>{title}</h3>", _image(figures.contact_sheet(tiles, colors))]
+                colors.append(GREEN if right[index] else RED)
+            parts += [f"<h3>{title}</h3>", image(figures.contact_sheet(tiles, colors))]
     return "".join(parts)
 
 
@@ -163,7 +149,7 @@ def _strangers(entry: Mapping[str, Any], probabilities: np.ndarray, strange: Map
     parts = []
     if rows:
         columns = ["pictures of", "how many", "AUROC", "accepted where 95 % are kept", "accepted as it stands"]
-        parts.append(_table(columns, rows))
+        parts.append(table(columns, rows))
     else:
         parts.append(
             "<p class='note'>No pictures of strangers were given: put some into a folder <code>unknown/</code> beside "
@@ -175,27 +161,10 @@ def _strangers(entry: Mapping[str, Any], probabilities: np.ndarray, strange: Map
             "<p class='note'>Near strangers: how well each class would be told from the others, had none of its photos "
             "been trained on (AUROC; 0.5 is chance).</p>"
         )
-        parts.append(_table(["class left out", "AUROC"], [([name, f"{v:.3f}"], False) for name, v in left_out.items()]))
-    parts.append(_image(figures.known_histogram(probabilities[:, -1], strange)))
+        parts.append(table(["class left out", "AUROC"], [([name, f"{v:.3f}"], False) for name, v in left_out.items()]))
+    parts.append(image(figures.known_histogram(probabilities[:, -1], strange)))
     return "".join(parts)
-
-
-def _table(columns: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]]) -> str:
-    head = "".join(f"<th>{_text(column)}</th>" for column in columns)
-    lines = "".join(
-        f"<tr{' class=best' if best else ''}>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
-        for cells, best in rows
-    )
-    return f"<table><tr>{head}</tr>{lines}</table>"
-
-
-def _image(png: bytes) -> str:
-    return f"<img alt='' src='data:image/png;base64,{base64.b64encode(png).decode()}'>"
 
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
-
-
-def _text(value: str) -> str:
-    return html.escape(value)

@@ -1,0 +1,173 @@
+"""`report.html` beside the model files: which there are, what each costs and gives, and which to pick for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from edge_classify.evaluation import wilson_interval
+from edge_classify.page import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    RED,
+    escape,
+    figure_png,
+    image,
+    page,
+    style_axes,
+    table,
+)
+
+_COLORS = {"float32": GREY, "float16": GREEN, "dynamic": ORANGE, "int8": BLUE}
+_Entry = Mapping[str, Any]
+
+
+def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> None:
+    """Write `report.html`. name: of the run. entries: of the manifest."""
+    entries = sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["bytes"]))
+    front = pareto_front(entries, "bytes")
+    body = [
+        f"<h1>{escape(name)}: model files</h1>",
+        f"<p>Each was run on {entries[0]['figures']['photos']} held-out photos, by the code that the device uses.</p>",
+        "<h2>Which to pick</h2>",
+        _choices(entries, front),
+        "<h2>What accuracy costs</h2>",
+        image(_cost_plot(entries)),
+        "<p class='note'>Bars are 95 % intervals: where two overlap, it is not known which file is better. The line "
+        "joins the files that no other beats in both ways. How long each takes depends on the device's processor: "
+        "time them there.</p>",
+        *_precisions(entries),
+        "<h2>All files</h2>",
+        _files(entries, front),
+        "<p class='note'><i>Trained</i> is the trainer's float model; <i>kept</i> the share of held-out photos that is "
+        "not called unknown; <i>agreement</i> the share whose label is that of the trainer's model; <i>confidence</i> "
+        "the change of the mean probability of the best label. In bold the files that none beats in accuracy and "
+        "size.</p>",
+    ]
+    partial = folder / ".report.html.partial"
+    partial.write_bytes(page(f"{name}: model files", body))
+    partial.replace(folder / "report.html")
+
+
+def pareto_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:
+    """The entries that no other beats in accuracy and in `cost`, cheapest first."""
+    front: list[_Entry] = []
+    for entry in sorted(entries, key=lambda entry: (entry[cost], -entry["figures"]["accuracy"])):
+        if not front or entry["figures"]["accuracy"] > front[-1]["figures"]["accuracy"]:
+            front.append(entry)
+    return front
+
+
+def _choices(entries: Sequence[_Entry], front: Sequence[_Entry]) -> str:
+    best = front[-1]
+    low, _ = _interval(best)
+    # Not known to be worse than the best: its accuracy lies within the best's interval.
+    as_good = min((entry for entry in entries if entry["figures"]["accuracy"] >= low), key=lambda entry: entry["bytes"])
+    fewest = min(
+        (entry for entry in entries if entry["figures"]["accuracy"] >= low), key=lambda entry: entry["multiply_adds"]
+    )
+    rows = [
+        ("The most accurate", best),
+        ("The smallest that is not known to be worse", as_good),
+        ("The fewest multiply-adds, not known to be worse", fewest),
+        ("The smallest of all", min(entries, key=lambda entry: entry["bytes"])),
+    ]
+    return table(
+        ["", "file", "accuracy", "kB", "million multiply-adds"],
+        [
+            (
+                [
+                    *(why, entry["file"], f"{entry['figures']['accuracy']:.1%}", f"{entry['bytes'] / 1e3:.0f}"),
+                    f"{entry['multiply_adds'] / 1e6:.0f}",
+                ],
+                False,
+            )
+            for why, entry in rows
+        ],
+    )
+
+
+def _precisions(entries: Sequence[_Entry]) -> list[str]:
+    """Float32 against int8 for each cell, where both are there."""
+    cells: dict[tuple[float, int], dict[str, _Entry]] = {}
+    for entry in entries:
+        cells.setdefault((entry["alpha"], entry["resolution"]), {})[entry["precision"]] = entry
+    pairs = {cell: files for cell, files in cells.items() if {"float32", "int8"} <= files.keys()}
+    if len(pairs) < 2:
+        return []
+    figure = Figure(figsize=(7.5, 0.6 + 0.28 * len(pairs)), layout="constrained")
+    axes = figure.subplots()
+    for row, files in enumerate(pairs.values()):
+        values = [100 * files[precision]["figures"]["accuracy"] for precision in ("float32", "int8")]
+        axes.plot(values, [row, row], color=RED if values[1] < values[0] else GREEN, linewidth=1.5, zorder=1)
+        for value, precision in zip(values, ("float32", "int8"), strict=True):
+            axes.scatter(value, row, color=_COLORS[precision], zorder=2, label=precision if row == 0 else None)
+    axes.set_yticks(range(len(pairs)), [f"{alpha} @ {resolution}" for alpha, resolution in pairs])
+    style_axes(axes, "held-out accuracy (%)", "")
+    axes.legend(fontsize=7, frameon=False)
+    return ["<h2>What int8 costs</h2>", image(figure_png(figure))]
+
+
+def _cost_plot(entries: Sequence[_Entry]) -> bytes:
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    costs = (("bytes", 1e3, "kB"), ("multiply_adds", 1e6, "million multiply-adds"))
+    for axes, (cost, unit, title) in zip(figure.subplots(1, 2, sharey=True), costs, strict=True):
+        front = pareto_front(entries, cost)
+        line = [(entry[cost] / unit, 100 * entry["figures"]["accuracy"]) for entry in front]
+        axes.step(*zip(*line, strict=True), where="post", color=INK, linewidth=0.8, label="best for the cost")
+        for precision, color in _COLORS.items():
+            files = [entry for entry in entries if entry["precision"] == precision]
+            if files:
+                y = [100 * entry["figures"]["accuracy"] for entry in files]
+                intervals = [_interval(entry) for entry in files]
+                spread = [
+                    [max(0.0, value - 100 * low) for value, (low, _) in zip(y, intervals, strict=True)],
+                    [max(0.0, 100 * high - value) for value, (_, high) in zip(y, intervals, strict=True)],
+                ]
+                x = [entry[cost] / unit for entry in files]
+                axes.errorbar(x, y, spread, color=color, fmt="o", markersize=4, elinewidth=0.4, label=precision)
+        for entry in front:
+            axes.annotate(
+                f"{entry['alpha']}@{entry['resolution']}",
+                (entry[cost] / unit, 100 * entry["figures"]["accuracy"]),
+                textcoords="offset points",
+                xytext=(5, -9),
+                fontsize=6.5,
+            )
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
+        style_axes(axes, title, "held-out accuracy (%)" if cost == "bytes" else "")
+    figure.axes[1].legend(fontsize=7, frameon=False, loc="lower right")
+    return figure_png(figure)
+
+
+def _files(entries: Sequence[_Entry], front: Sequence[_Entry]) -> str:
+    rows = []
+    for entry in entries:
+        figures = entry["figures"]
+        low, high = _interval(entry)
+        cells = {
+            "cell": f"{entry['alpha']} @ {entry['resolution']}",
+            "precision": entry["precision"],
+            "kB": f"{entry['bytes'] / 1e3:.0f}",
+            "accuracy": f"{figures['accuracy']:.1%}",
+            "95 % interval": f"{low:.1%} – {high:.1%}",
+            "trained": f"{figures['float32_accuracy']:.1%}",
+            "kept": f"{figures['kept']:.1%}",
+            "agreement": f"{figures['agreement']:.1%}",
+            "confidence": f"{100 * figures['confidence_change']:+.1f}",
+            "calibration error": f"{figures['calibration_error']:.3f}",
+        }
+        rows.append((cells, entry in front))
+    return table(list(rows[0][0]), [(list(cells.values()), bold) for cells, bold in rows])
+
+
+def _interval(entry: _Entry) -> tuple[float, float]:
+    return wilson_interval(entry["figures"]["accuracy"], entry["figures"]["photos"])
