@@ -16,6 +16,7 @@ from edge_classify.errors import EdgeClassifyError
 
 from . import contract
 from .conversion import convert
+from .diagnosis import find_losses
 from .graph import SCALINGS
 from .metadata import add_metadata
 from .run_folder import Cell, Run, read_run
@@ -23,6 +24,7 @@ from .verification import measure
 
 # The most that converting one cell was seen to need.
 MEMORY = 2_000_000_000
+_LAYERS_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def make_cell_files(job: CellJob) -> CellFiles:
                 drop = 100 * (figures["float32_accuracy"] - figures["accuracy"])
                 if drop > job.max_drop:
                     failure = f"{precision} loses {drop:.1f} points, {job.max_drop:g} allowed"
+                    if precision != "float32":
+                        failure += f" ({_where_lost(trained, cell, path)})"
                     return CellFiles(tuple(lines), (), f"cell {cell.alpha} @ {cell.resolution}: {failure}")
                 entries.append(_entry(path, cell, precision, figures))
             for entry in entries:
@@ -114,6 +118,13 @@ def _make_file(job: CellJob, trained: Run, cell: Cell, precision: str, folder: P
     path.write_bytes(contract.attach(model, parts))
     Classifier(path)  # its contract is read, its test card run
     return path, figures
+
+
+def _where_lost(trained: Run, cell: Cell, path: Path) -> str:
+    calibration = trained.prepared(cell.resolution, "calibration")
+    losses = find_losses(convert(trained, cell, "float32"), path.read_bytes(), calibration)
+    worst = ", ".join(f"{one.layer} to {one.signal_to_noise:.0f} dB" for one in losses[:_LAYERS_NAMED])
+    return f"signal to noise falls most in {worst}"
 
 
 def _entry(path: Path, cell: Cell, precision: str, figures: Mapping[str, Any]) -> dict[str, Any]:
