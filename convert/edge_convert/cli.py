@@ -21,6 +21,7 @@ from edge_classify.parallel import in_processes
 from . import contract
 from .cell_files import MEMORY, CellJob, make_cell_files, prepare_process
 from .conversion import PRECISIONS
+from .exports import EXPORTS
 from .manifest import cell_key, is_whole, read_manifest, verify, write_manifest
 from .run_folder import read_run
 
@@ -60,6 +61,14 @@ def _parser() -> argparse.ArgumentParser:
         default=2.0,
         metavar="POINTS",
         help="the accuracy that a file may lose against the trained float model, in points (default: 2)",
+    )
+    parser.add_argument(
+        "--export",
+        nargs="+",
+        choices=EXPORTS,
+        default=[],
+        metavar="PROGRAM",
+        help=f"write what {', '.join(EXPORTS)} want",
     )
     parser.add_argument("--author", default="", metavar="NAME", help="recorded in the files' metadata")
     parser.add_argument("--license", default="", metavar="TEXT", help="recorded in the files' metadata")
@@ -101,6 +110,9 @@ def convert_run(options: argparse.Namespace) -> int:
 
         write_report(output, options.run.resolve().name, entries)
         write_manifest(output, trained, entries)
+        for name in options.export:
+            for path in EXPORTS[name](output, trained.labels, entries):
+                print(f"wrote {path}")
     if failures:
         raise DataError(
             f"{'; '.join(failures)}: no file was written for it; train another cell, or allow more with --max-drop"

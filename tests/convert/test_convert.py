@@ -239,3 +239,19 @@ def test_the_front_is_what_nothing_beats_in_both_ways() -> None:
     files = [(100, 0.8), (90, 0.7), (120, 0.8), (150, 0.9), (160, 0.85), (95, 0.6)]
     entries = [{"bytes": size, "figures": {"accuracy": accuracy}} for size, accuracy in files]
     assert [entry["bytes"] for entry in pareto_front(entries, "bytes")] == [90, 100, 150]
+
+
+def test_exports_name_the_file_and_its_labels(tmp_path: Path) -> None:
+    from edge_classify.errors import UsageError
+    from edge_convert.exports import export_frigate, export_rpicam
+
+    labels = ("cup", "key ring", "unknown")
+    entry = {"file": "mobilenet_v2_1.0_224_int8.tflite", "resolution": 224, "precision": "int8"}
+    _, stages = export_rpicam(tmp_path, labels, [{**entry, "precision": "float32", "file": "other"}, entry])
+    stage = json.loads(stages.read_text())["object_classify_tf"]
+    assert stage["model_file"] == entry["file"]
+    assert (tmp_path / stage["labels_file"]).read_text().splitlines() == list(labels)
+    (labelmap,) = export_frigate(tmp_path, labels, [entry])
+    assert labelmap.read_text() == "0 cup\n1 key ring\n2 unknown\n"
+    with pytest.raises(UsageError, match="takes int8 files at 224 pixels only"):
+        export_rpicam(tmp_path, labels, [{**entry, "resolution": 96}])

@@ -1,0 +1,60 @@
+"""Files beside the model files, for the programs of others that run them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_classify.errors import UsageError
+
+# rpicam-apps' object_classify_tf stage takes this size, and reads the output as uint8.
+_RPICAM_RESOLUTION = 224
+
+
+def export_rpicam(folder: Path, labels: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """For each int8 file at 224 pixels the post-processing file of rpicam-apps (`--post-process-file`), and labels.txt.
+
+    Paths in it are file names: rpicam-apps is to be started in the folder. Raises UsageError where no file fits.
+    """
+    fitting = [entry for entry in entries if entry["resolution"] == _RPICAM_RESOLUTION and entry["precision"] == "int8"]
+    if not fitting:
+        raise UsageError(
+            "--export rpicam: rpicam-apps takes int8 files at 224 pixels only, and there is none: train one"
+        )
+    names = folder / "labels.txt"
+    names.write_text("".join(f"{label}\n" for label in labels), "utf-8")
+    written = [names]
+    for entry in fitting:
+        stages = {
+            "object_classify_tf": {
+                "number_of_results": 1,
+                "number_of_threads": 2,
+                "refresh_rate": 5,
+                "threshold_high": 0.6,
+                "threshold_low": 0.4,
+                "model_file": entry["file"],
+                "labels_file": names.name,
+                "display_labels": 1,
+                "verbose": 0,
+            },
+            "annotate_cv": {"text": "", "fg": 255, "bg": 0, "scale": 1.0, "thickness": 2, "alpha": 0.3},
+        }
+        path = folder / f"{Path(entry['file']).stem}_rpicam.json"
+        path.write_text(json.dumps(stages, indent=1) + "\n", "utf-8")
+        written.append(path)
+    return written
+
+
+def export_frigate(folder: Path, labels: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> list[Path]:  # noqa: ARG001 - called as all exports are
+    """Frigate's labelmap.txt: an index and a label a line."""
+    path = folder / "labelmap.txt"
+    path.write_text("".join(f"{index} {label}\n" for index, label in enumerate(labels)), "utf-8")
+    return [path]
+
+
+EXPORTS: Mapping[str, Callable[[Path, Sequence[str], Sequence[Mapping[str, Any]]], list[Path]]] = {
+    "rpicam": export_rpicam,
+    "frigate": export_frigate,
+}
