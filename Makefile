@@ -34,6 +34,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/bias_correction.py
 	$(BIN)/python benchmarks/builtin.py
+	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/training.py

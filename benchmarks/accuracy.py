@@ -34,7 +34,7 @@ def main() -> None:
             os.environ["XDG_CACHE_HOME"] = cache
             first = command("edge-train", *arguments)
             again = command("edge-train", *arguments)
-        converted = command("edge-convert", arguments[2], "-o", WORK / "models")
+        converted = command("edge-convert", arguments[2], "-o", WORK / "models", "--precision", "float32", "int8")
         print(f"{alpha}@{resolution}: photos to both files {first + converted:.0f} s; training again {again:.1f} s")
         for precision in ("float32", "int8"):
             measure(WORK / "models" / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite")

@@ -43,7 +43,7 @@ def model_file(alpha: float, resolution: int, precision: str = "int8") -> Path:
     if not path.exists():
         arguments = train_arguments(alpha, resolution)
         command("edge-train", *arguments)
-        command("edge-convert", arguments[2], "-o", path.parent)
+        command("edge-convert", arguments[2], "-o", path.parent, "--precision", precision)
     return path
 
 
@@ -81,4 +81,7 @@ def ratio(seconds: dict[str, list[float]], name: str, base: str) -> tuple[float,
 def machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown CPU")
-    return f"{platform.machine()}, {model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    flags = next((line.split(":")[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    # What int8 is fast by; the same name of a processor can stand for some with it and some without.
+    dot_products = next((flag for flag in flags if "vnni" in flag or flag == "asimddp"), "no int8 dot products")
+    return f"{platform.machine()}, {model}, {dot_products}, {os.cpu_count()} cores, Python {platform.python_version()}"

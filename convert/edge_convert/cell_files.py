@@ -22,8 +22,8 @@ from .metadata import add_metadata
 from .run_folder import Cell, Run, read_run
 from .verification import measure
 
-# The most that converting one cell was seen to need.
-MEMORY = 2_000_000_000
+# 1.0 at 224 was seen to need 1.1 GB; and a half more.
+MEMORY = 1_600_000_000
 _LAYERS_NAMED = 3
 
 

@@ -81,7 +81,9 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
 
 def _sheet_of_check(folder: Path) -> str:
     sheet = folder / "photo_check.png"
-    return image(sheet.read_bytes()) if sheet.exists() else ""
+    if not sheet.exists():
+        return ""
+    return f"<details><summary>Photos to look at</summary>{image(sheet.read_bytes())}</details>"
 
 
 def _cell(folder: Path, root: Path, photos: PhotoSet, held_out: Sequence[Photo], entry: Mapping[str, Any]) -> str:

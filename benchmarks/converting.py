@@ -1,0 +1,103 @@
+"""What each precision keeps and costs over the grid: accuracy against the trained model, agreement, time.
+
+    python benchmarks/converting.py                                        # 20 cells of two sets: hours
+    python benchmarks/converting.py --alpha 0.35 --resolution 96 160       # some of them
+
+Photos: Alien vs Predator and flowers; weights from local files. Figures are those of the manifest, and so of the
+files themselves; times are bare inference, one thread, the precisions of a cell in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mediapipe
+import numpy as np
+from common import DATA, WORK, command, in_turns, machine, ratio
+from mediapipe.tasks import python as tasks
+from mediapipe.tasks.python import vision
+
+from edge_classify import Classifier
+from edge_classify.interpreter import load_interpreter
+
+SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers"}
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+ROUNDS, INVOCATIONS = 20, 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--alpha", nargs="+", default=["0.35", "0.5", "0.75", "1.0"])
+    parser.add_argument("--resolution", nargs="+", default=["96", "128", "160", "192", "224"])
+    options = parser.parse_args()
+    print(machine())
+    for title, name in SETS.items():
+        run, models = WORK / "converting" / name, WORK / "converting" / f"{name}_models"
+        command(
+            *("edge-train", DATA / "data" / name, "-o", run, "--weights", DATA / "weights"),
+            *("--alpha", *options.alpha, "--resolution", *options.resolution),
+        )
+        command("edge-convert", run, "-o", models, "--max-drop", 100)
+        entries = json.loads((models / "manifest.json").read_text())["files"]
+        print(f"{title}: {len(entries)} files")
+        for precision in PRECISIONS:
+            report([entry for entry in entries if entry["precision"] == precision], precision)
+        cells = {(entry["alpha"], entry["resolution"]) for entry in entries}
+        times = [compare_times(models, *cell) for cell in sorted(cells)]
+        for precision in PRECISIONS[1:]:
+            ratios = [one[precision] for one in times]
+            print(f"  {precision} takes {min(ratios):.2f} to {max(ratios):.2f} of float32's time")
+        worst = min((agreement_with_mediapipe(models / entry["file"], run), entry["file"]) for entry in entries)
+        print(f"  MediaPipe's label is ours on {worst[0]:.1%} of held-out photos at least ({worst[1]})")
+
+
+def report(entries: list[dict[str, Any]], precision: str) -> None:
+    losses = [100 * (entry["figures"]["float32_accuracy"] - entry["figures"]["accuracy"]) for entry in entries]
+    worst = entries[int(np.argmax(losses))]
+    agreements = [entry["figures"]["agreement"] for entry in entries]
+    changes = [100 * abs(entry["figures"]["confidence_change"]) for entry in entries]
+    print(
+        f"  {precision}: loses {np.mean(losses):.2f} points on average, {max(losses):.1f} at most "
+        f"({worst['alpha']}@{worst['resolution']}); agreement {np.mean(agreements):.1%} on average, "
+        f"{min(agreements):.1%} at least; confidence changes by {np.mean(changes):.1f} points"
+    )
+
+
+def compare_times(models: Path, alpha: float, resolution: int) -> dict[str, float]:
+    """Each precision's time as a share of float32's."""
+    ways: dict[str, Callable[[], None]] = {}
+    for precision in PRECISIONS:
+        interpreter = load_interpreter(models / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite")
+        ways[precision] = partial(invoke, interpreter)
+    seconds = in_turns(ways, ROUNDS)
+    return {precision: ratio(seconds, precision, "float32")[0] for precision in PRECISIONS}
+
+
+def invoke(interpreter: Any) -> None:
+    for _ in range(INVOCATIONS):
+        interpreter.invoke()
+
+
+def agreement_with_mediapipe(path: Path, run: Path) -> float:
+    """The share of prepared held-out photos on which MediaPipe Tasks says our label."""
+    classifier = Classifier(path)
+    photos = np.load(run / "prepared" / f"{classifier.input_size[0]}_held_out.npy", mmap_mode="r")
+    options = vision.ImageClassifierOptions(tasks.BaseOptions(model_asset_path=str(path)), max_results=1)
+    same = 0
+    with vision.ImageClassifier.create_from_options(options) as peer:
+        for photo in photos:
+            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(photo))
+            label = peer.classify(image).classifications[0].categories[0].category_name
+            scores = classifier.probabilities(photo[..., ::-1])
+            # Where the best two are equal, either is right.
+            same += scores[classifier.labels.index(label)] == scores.max()
+    return same / len(photos)
+
+
+if __name__ == "__main__":
+    main()
