@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 ALPHA, RESOLUTION, HIDDEN, CLASSES = 0.35, 96, 100, 5
 BATCH = 64
-# Of the picture's side, and of a full turn: at most.
-SHIFT, TURN = 0.05, 0.03
 WAYS = ("frozen", "tuned", "scratch", "digits")
 COLORS = dict(zip(WAYS, ("#9aa5b1", "#2563a8", "#b3261e", "#d97706"), strict=True))
 
@@ -51,7 +49,7 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="mnist.npz as Keras has it (default: downloaded)")
     parser.add_argument("--weights", default="imagenet", help="as edge-train's --weights")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -128,10 +126,7 @@ class Network:
         import keras
 
         image = keras.Input((RESOLUTION, RESOLUTION, 3), dtype="uint8")
-        # Written a little elsewhere and turned a little each time, while training.
-        moved = keras.layers.RandomTranslation(SHIFT, SHIFT, fill_mode="constant")(image)
-        turned = keras.layers.RandomRotation(TURN, fill_mode="constant")(moved)
-        scaled = keras.layers.Rescaling(1 / 127.5, -1)(turned)
+        scaled = keras.layers.Rescaling(1 / 127.5, -1)(image)
         features = self.backbone(scaled)
         network = keras.Model(image, self.softmax(self.hidden(features)))
         return _fit(network, train, test, epochs, rate, began)
