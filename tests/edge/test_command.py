@@ -46,7 +46,13 @@ def test_json_lines_have_the_documented_keys(command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_it_prints_the_table_at_once(stop: signal.Signals) -> None:
-    process = subprocess.Popen([EDGE_CLASSIFY, "--camera", "demo"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [EDGE_CLASSIFY, "--camera", "demo"],
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in its background with Ctrl-C ignored; the tests may be run so.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(stop)
