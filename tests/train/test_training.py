@@ -207,14 +207,18 @@ def test_no_room_for_features_is_one_line_and_loses_no_earlier_cell(photos: Path
 
 
 def test_fine_tuning_gives_the_same_weights_twice_and_says_both_figures(photos: Path, tmp_path: Path, command) -> None:
+    # Another folder of the same name, asked for by a second option.
+    other = write_photos(tmp_path / "other", 6, ("disc",)) / "disc"
+    strangers = ("--strangers", photos / "disc", "--strangers", other)
     weights = []
     for name in ("one", "two"):
         run = tmp_path / name
-        done = command("edge-train", photos, "-o", run, *TRAINING, "--fine-tune", 2, "--strangers", photos / "disc")
+        done = command("edge-train", photos, "-o", run, *TRAINING, "--fine-tune", 2, *strangers)
         assert done.returncode == 0, done.stderr
         (cell,) = json.loads((run / "run.json").read_text())["cells"]
         assert {"accuracy", "frozen_accuracy"} <= set(cell["evaluation"])
-        assert cell["evaluation"]["strangers"]["disc"]["pictures"] == 40
+        measured = cell["evaluation"]["strangers"]
+        assert {name: measured[name]["pictures"] for name in measured} == {str(photos / "disc"): 40, str(other): 6}
         weights.append((cell["weights"], cell_bytes(run)))
     assert weights[0] == weights[1]
 
