@@ -68,14 +68,11 @@ def _choices(entries: Sequence[_Entry], front: Sequence[_Entry]) -> str:
     best = front[-1]
     low, _ = _interval(best)
     # Not known to be worse than the best: its accuracy lies within the best's interval.
-    as_good = min((entry for entry in entries if entry["figures"]["accuracy"] >= low), key=lambda entry: entry["bytes"])
-    fewest = min(
-        (entry for entry in entries if entry["figures"]["accuracy"] >= low), key=lambda entry: entry["multiply_adds"]
-    )
+    as_good = [entry for entry in entries if entry["figures"]["accuracy"] >= low]
     rows = [
         ("The most accurate", best),
-        ("The smallest that is not known to be worse", as_good),
-        ("The fewest multiply-adds, not known to be worse", fewest),
+        ("The smallest that is not known to be worse", min(as_good, key=lambda entry: entry["bytes"])),
+        ("The fewest multiply-adds, not known to be worse", min(as_good, key=lambda entry: entry["multiply_adds"])),
         ("The smallest of all", min(entries, key=lambda entry: entry["bytes"])),
     ]
     return table(
