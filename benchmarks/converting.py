@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mediapipe
 import numpy as np
+from accuracy import label_of
 from common import DATA, WORK, command, in_turns, machine, ratio
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
@@ -91,9 +91,9 @@ def agreement_with_mediapipe(path: Path, run: Path) -> float:
     same = 0
     with vision.ImageClassifier.create_from_options(options) as peer:
         for photo in photos:
-            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(photo))
-            label = peer.classify(image).classifications[0].categories[0].category_name
-            scores = classifier.probabilities(photo[..., ::-1])
+            frame = photo[..., ::-1]
+            label = label_of(peer, frame)
+            scores = classifier.probabilities(frame)
             # Where the best two are equal, either is right.
             same += scores[classifier.labels.index(label)] == scores.max()
     return same / len(photos)

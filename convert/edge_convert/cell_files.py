@@ -6,13 +6,13 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_classify.classifier import Classifier
-from edge_classify.errors import EdgeClassifyError
+from edge_classify.errors import DataError, EdgeClassifyError
 
 from . import contract
 from .conversion import convert
@@ -20,11 +20,16 @@ from .diagnosis import find_losses
 from .graph import SCALINGS
 from .metadata import add_metadata
 from .run_folder import Cell, Run, read_run
-from .verification import measure
+from .verification import measure, points_lost
 
 # 1.0 at 224 was seen to need 1.1 GB; and a half more.
 MEMORY = 1_600_000_000
 _LAYERS_NAMED = 3
+# Of those measured, what the manifest repeats.
+_FIGURES = (
+    *("photos", "accuracy", "float32_accuracy", "kept", "float32_kept"),
+    *("agreement", "confidence_change", "calibration_error"),
+)
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,10 @@ def make_cell_files(job: CellJob) -> CellFiles:
                 began = time.perf_counter()
                 path, figures = _make_file(job, trained, cell, precision, Path(folder))
                 lines.append(_line(path, figures, time.perf_counter() - began))
-                drop = 100 * (figures["float32_accuracy"] - figures["accuracy"])
-                if drop > job.max_drop:
-                    failure = f"{precision} loses {drop:.1f} points, {job.max_drop:g} allowed"
-                    if precision != "float32":
-                        failure += f" ({_where_lost(trained, cell, path)})"
-                    return CellFiles(tuple(lines), (), f"cell {cell.alpha} @ {cell.resolution}: {failure}")
+                lost = points_lost(figures)
+                if lost > job.max_drop:
+                    where = f" ({_where_lost(trained, cell, path)})" if precision != "float32" else ""
+                    raise DataError(f"{precision} loses {lost:.1f} points, {job.max_drop:g} allowed{where}")
                 entries.append(_entry(path, cell, precision, figures))
             for entry in entries:
                 (Path(folder) / entry["file"]).replace(job.output / entry["file"])
@@ -138,14 +141,8 @@ def _entry(path: Path, cell: Cell, precision: str, figures: Mapping[str, Any]) -
         "precision": precision,
         "parameters": cell.parameters,
         "multiply_adds": cell.multiply_adds,
-        "figures": {name: figures[name] for name in FIGURES},
+        "figures": {name: figures[name] for name in _FIGURES},
     }
-
-
-FIGURES: Sequence[str] = (
-    *("photos", "accuracy", "float32_accuracy", "kept", "float32_kept"),
-    *("agreement", "confidence_change", "calibration_error"),
-)
 
 
 def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:

@@ -24,6 +24,7 @@ from .conversion import PRECISIONS
 from .exports import EXPORTS
 from .manifest import cell_key, is_whole, read_manifest, verify, write_manifest
 from .run_folder import read_run
+from .verification import points_lost
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,8 +94,8 @@ def convert_run(options: argparse.Namespace) -> int:
             precision for precision in options.precision if str(contract.file_name(cell, precision)) not in kept
         )
         if wanted:
-            how = (options.max_drop, options.author, options.license)
-            jobs.append(CellJob(options.run, number, wanted, output, *how))
+            job = CellJob(options.run, number, wanted, output, options.max_drop, options.author, options.license)
+            jobs.append(job)
     made: list[Mapping[str, Any]] = []
     failures = []
     with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:
@@ -135,16 +136,15 @@ def _find_kept(output: Path, keys: Sequence[str], max_drop: float) -> dict[str, 
         entry["file"]: entry
         for entry in entries
         if entry.get("key") in keys and is_whole(output, entry)
-        if 100 * (entry["figures"]["float32_accuracy"] - entry["figures"]["accuracy"]) <= max_drop
+        if points_lost(entry["figures"]) <= max_drop
     }
 
 
 def verify_folder(folder: Path) -> int:
-    wrong = verify(folder)
+    count, wrong = verify(folder)
     if wrong:
         raise ModelFileError("; ".join(wrong))
-    files = read_manifest(folder)["files"]
-    print(f"{folder}: {len(files)} model files are those of the manifest, and give here what was recorded in them")
+    print(f"{folder}: {count} model files are those of the manifest, and give here what was recorded in them")
     return 0
 
 

@@ -83,13 +83,14 @@ def is_whole(folder: Path, entry: Mapping[str, Any]) -> bool:
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == str(entry["sha256"])
 
 
-def verify(folder: Path) -> list[str]:
+def verify(folder: Path) -> tuple[int, list[str]]:
     """Check each file of the manifest: its bytes, what it says of itself, and its self-test on this machine.
 
-    Returns a line for each file that is wrong. Raises ModelFileError where there is no manifest.
+    Returns the number of files, and a line for each that is wrong. Raises ModelFileError where there is no manifest.
     """
+    entries = read_manifest(folder)["files"]
     wrong = []
-    for entry in read_manifest(folder)["files"]:
+    for entry in entries:
         path = folder / entry["file"]
         if not path.is_file():
             wrong.append(f"{path}: missing")
@@ -103,4 +104,4 @@ def verify(folder: Path) -> list[str]:
                     wrong.append(f"{path}: its own figures are not the manifest's: convert again")
             except EdgeClassifyError as error:
                 wrong.append(str(error))
-    return wrong
+    return len(entries), wrong

@@ -16,6 +16,7 @@ from edge_classify.page import (
     INK,
     ORANGE,
     RED,
+    error_bars,
     escape,
     figure_png,
     image,
@@ -121,12 +122,9 @@ def _cost_plot(entries: Sequence[_Entry]) -> bytes:
         for precision, color in _COLORS.items():
             files = [entry for entry in entries if entry["precision"] == precision]
             if files:
-                y = [100 * entry["figures"]["accuracy"] for entry in files]
-                intervals = [_interval(entry) for entry in files]
-                spread = [
-                    [max(0.0, value - 100 * low) for value, (low, _) in zip(y, intervals, strict=True)],
-                    [max(0.0, 100 * high - value) for value, (_, high) in zip(y, intervals, strict=True)],
-                ]
+                shares = [entry["figures"]["accuracy"] for entry in files]
+                y = [100 * share for share in shares]
+                spread = error_bars(shares, [_interval(entry) for entry in files])
                 x = [entry[cost] / unit for entry in files]
                 axes.errorbar(x, y, spread, color=color, fmt="o", markersize=4, elinewidth=0.4, label=precision)
         for entry in front:

@@ -55,6 +55,13 @@ def style_axes(axes: Any, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def error_bars(shares: Sequence[float], intervals: Sequence[tuple[float, float]]) -> list[list[float]]:
+    """For matplotlib's errorbar, in percent: how far the intervals reach below the shares, and above."""
+    below = [max(0.0, 100 * (share - low)) for share, (low, _) in zip(shares, intervals, strict=True)]
+    above = [max(0.0, 100 * (high - share)) for share, (_, high) in zip(shares, intervals, strict=True)]
+    return [below, above]
+
+
 def figure_png(figure: Any) -> bytes:
     """A matplotlib figure as PNG."""
     file = io.BytesIO()

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from edge_classify.evaluation import reliability
-from edge_classify.page import BLUE, GREEN, GREY, INK, ORANGE, RED, figure_png, style_axes
+from edge_classify.page import BLUE, GREEN, GREY, INK, ORANGE, RED, error_bars, figure_png, style_axes
 from edge_classify.preprocessing import Image
 
 _COLUMNS, _TILE = 6, 1.75
@@ -112,11 +112,9 @@ def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[fl
             (entry, interval) for entry, interval in zip(entries, intervals, strict=True) if entry["alpha"] == alpha
         ]
         x = [entry["multiply_adds"] / 1e6 for entry, _ in cells]
-        y = [100 * entry["evaluation"]["accuracy"] for entry, _ in cells]
-        spread = [
-            [max(0.0, value - 100 * low) for value, (_, (low, _)) in zip(y, cells, strict=True)],
-            [max(0.0, 100 * high - value) for value, (_, (_, high)) in zip(y, cells, strict=True)],
-        ]
+        shares = [entry["evaluation"]["accuracy"] for entry, _ in cells]
+        y = [100 * share for share in shares]
+        spread = error_bars(shares, [interval for _, interval in cells])
         axes.errorbar(
             x, y, spread, color=color, marker="o", capsize=2, linewidth=1, elinewidth=0.6, label=f"alpha {alpha}"
         )
