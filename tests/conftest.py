@@ -10,6 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Reading a file takes as long as the machine is busy, and its place on disk is not what is varied.
+_FUZZING = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("short", settings(max_examples=40, derandomize=True, **_FUZZING))
+settings.register_profile("long", settings(max_examples=10_000, **_FUZZING))
+settings.load_profile("short")
 
 ROOT = Path(__file__).parent.parent
 

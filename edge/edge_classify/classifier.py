@@ -17,6 +17,7 @@ from .interpreter import load_interpreter
 from .model_file import BUILTIN_MODEL, UNKNOWN, ModelFile, read_labels, read_model_file
 from .preprocessing import Image, preprocess
 from .test_card import pixel_difference, prepare_card
+from .trial import try_model
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class Classifier:
             raise UsageError(f"threshold is {threshold}: it is a probability, from 0 to 1")
         self.model_file = read_model_file(BUILTIN_MODEL if model is None else model)
         self.threshold = threshold
+        if not self.model_file.intact:
+            try_model(self.model_file.path, num_threads)
         self._interpreter = load_interpreter(self.model_file.path, num_threads)
         self._write_input, self.input_size = _input_writer(
             self.model_file, self._interpreter.get_input_details(), self._view
@@ -196,7 +199,7 @@ class Classifier:
         if sizes != {self.input_size} or card.scores.size != self._output.size:
             raise ModelFileError(f"{path}: damaged, its test card does not fit its input and output: copy it again")
         difference = pixel_difference(prepare_card(card.variant, *self.input_size), card.prepared)
-        if difference > card.pixel_tolerance:
+        if not difference <= card.pixel_tolerance:
             raise SelfTestError(
                 f"{path}: this machine prepares pictures unlike where the model was made (test card differs by "
                 f"{difference:.2f} grey levels, {card.pixel_tolerance:g} allowed): reinstall opencv-python-headless"

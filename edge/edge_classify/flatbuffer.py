@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+_TABLES = 1000
+
 
 @dataclass(frozen=True)
 class Table:
@@ -38,9 +40,18 @@ class Table:
         field = self._field(slot)
         return None if field is None else Table(self.data, field + _unsigned(self.data, field))
 
-    def tables(self, slot: int) -> list[Table]:
-        """A vector of tables."""
+    def table_at(self, slot: int, index: int) -> Table:
+        """One of a vector of tables. Raises ValueError where it has fewer."""
         start, length = self._vector(slot, 4)
+        if index >= length:
+            raise ValueError("an index points outside its vector")
+        return Table(self.data, start + 4 * index + _unsigned(self.data, start + 4 * index))
+
+    def tables(self, slot: int) -> list[Table]:
+        """A vector of tables. Raises ValueError where it is so long that following it would take for ever."""
+        start, length = self._vector(slot, 4)
+        if length > _TABLES:
+            raise ValueError(f"a vector of {length} tables")
         entries = range(start, start + 4 * length, 4)
         return [Table(self.data, entry + _unsigned(self.data, entry)) for entry in entries]
 

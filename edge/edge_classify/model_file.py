@@ -7,6 +7,7 @@ A model file of this project is a TFLite flatbuffer with a zip appended: `labels
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -25,8 +26,11 @@ FORMAT = 1
 UNKNOWN = "unknown"
 BUILTIN_MODEL = Path(__file__).with_name("builtin.tflite")
 
-# Parts that are read are small; a larger one is no part of ours.
-_PART_LIMIT = 16 * 2**20
+# A FlatBuffer has no more; a part that is read is small, and so is a prepared picture, in pixels a side.
+_FILE_LIMIT, _PART_LIMIT, _PICTURE_LIMIT = 2 * 2**30, 16 * 2**20, 2048
+# The test card is checked with the tolerances that the file tells: they may not be so wide that nothing fails.
+_PIXEL_TOLERANCE_LIMIT, _SCORE_TOLERANCE_LIMIT = 2.0, 0.2
+_CONTRACT = ("model", "preprocess", "decision", "test_card", "evaluation", "provenance")
 
 # Slots of the TFLite schema (schema.fbs) and of TFLite Metadata (metadata_schema.fbs).
 _MODEL_BUFFERS, _MODEL_METADATA = 4, 6
@@ -38,6 +42,12 @@ _TENSOR_PROCESS_UNITS, _TENSOR_ASSOCIATED_FILES = 4, 6
 _UNIT_OPTIONS_TYPE, _UNIT_OPTIONS = 0, 1
 _FILE_NAME, _FILE_TYPE = 0, 2
 _NORMALIZATION_OPTIONS, _AXIS_LABELS = 1, 2
+
+# What the libraries raise on parts that are not what they should be.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, DataError),
+    *(KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, NotImplementedError),
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,7 @@ class ModelFile:
     labels: in output order, or None where the file has none.
     normalization: (mean, deviation) of the float input from TFLite Metadata, or None.
     contract: `edge.json`, or None for files of others.
+    intact: the model is, byte for byte, the one that `contract` was written for.
     """
 
     path: Path
@@ -76,6 +87,7 @@ class ModelFile:
     normalization: tuple[float, float] | None
     contract: Mapping[str, Any] | None
     test_card: TestCard | None
+    intact: bool = False
 
     @property
     def name(self) -> str:
@@ -89,6 +101,8 @@ def read_model_file(path: str | Path) -> ModelFile:
     """
     path = Path(path)
     try:
+        if path.stat().st_size > _FILE_LIMIT:
+            raise ModelFileError(f"{path}: larger than any TFLite model (2 GiB)")
         data = path.read_bytes()
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such model file") from None
@@ -117,12 +131,13 @@ def read_model_file(path: str | Path) -> ModelFile:
             model_bytes = min(part.header_offset for part in parts.infolist())
             if contract["model"].get("crc32", crc := zlib.crc32(data[:model_bytes])) != crc:
                 raise ValueError("the model is not the one that was measured")
+            intact = "crc32" in contract["model"]
             png = _part(parts, "test_card.png")
             picture = _part(parts, "test_picture.png") if "test_picture.png" in names else png
             card = _test_card(contract, png, picture, labels or ())
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, DataError, RuntimeError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise ModelFileError(f"{path}: damaged, its attached parts cannot be read ({error}): copy it again") from error
-    return ModelFile(path, labels, normalization, contract, card)
+    return ModelFile(path, labels, normalization, contract, card, intact)
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
@@ -153,14 +168,11 @@ def _part(parts: zipfile.ZipFile, name: str) -> bytes:
 def _read_metadata(data: bytes) -> tuple[list[str], tuple[float, float] | None]:
     """From TFLite Metadata: the names of the output's label files, and the input's normalization."""
     model = Table.root(data)
-    buffers = model.tables(_MODEL_BUFFERS)
     for entry in model.tables(_MODEL_METADATA):
         if entry.string(_METADATA_NAME) != "TFLITE_METADATA":
             continue
-        index = entry.integer(_METADATA_BUFFER)
-        if index >= len(buffers):
-            raise ValueError("the metadata's buffer does not exist")
-        subgraphs = Table.root(buffers[index].raw(_BUFFER_DATA)).tables(_MODEL_METADATA_SUBGRAPHS)
+        buffer = model.table_at(_MODEL_BUFFERS, entry.integer(_METADATA_BUFFER))
+        subgraphs = Table.root(buffer.raw(_BUFFER_DATA)).tables(_MODEL_METADATA_SUBGRAPHS)
         if not subgraphs:
             break
         files = [
@@ -192,6 +204,8 @@ def _check_contract(path: Path, contract: Any) -> None:
             f"{path}: made in model file format {contract['format']}, this edge-classify reads up to {FORMAT}: "
             "pip install --upgrade edge-classify"
         )
+    if wrong := [name for name in _CONTRACT if not isinstance(contract[name], dict)]:
+        raise ValueError(f"edge.json's {wrong[0]} is no object")
     if contract["preprocess"] != PREPARATION:
         raise ModelFileError(
             f"{path}: wants its pictures prepared as {contract['preprocess']}, which this edge-classify does not do: "
@@ -203,11 +217,21 @@ def _test_card(contract: Mapping[str, Any], png: bytes, picture: bytes, labels: 
     card = contract["test_card"]
     if tuple(card["labels"]) != labels:
         raise ValueError("labels.txt is not the one that the test card was recorded with")
+    pixel_tolerance, score_tolerance = float(card["pixel_tolerance"]), float(card["score_tolerance"])
+    if not (0 <= pixel_tolerance <= _PIXEL_TOLERANCE_LIMIT and 0 <= score_tolerance <= _SCORE_TOLERANCE_LIMIT):
+        raise ValueError("the test card's tolerances are no tolerances")
     return TestCard(
         variant=int(card["variant"]),
-        prepared=np.ascontiguousarray(decode_photo(png, "test_card.png")[..., ::-1]),
-        picture=np.ascontiguousarray(decode_photo(picture, "test_picture.png")[..., ::-1]),
-        scores=np.array(card["scores"], np.float32),
-        pixel_tolerance=float(card["pixel_tolerance"]),
-        score_tolerance=float(card["score_tolerance"]),
+        prepared=_picture(png, "test_card.png"),
+        picture=_picture(picture, "test_picture.png"),
+        scores=np.array(card["scores"], np.float32).reshape(len(labels)),
+        pixel_tolerance=pixel_tolerance,
+        score_tolerance=score_tolerance,
     )
+
+
+def _picture(png: bytes, name: str) -> Image:
+    """uint8 RGB. A few bytes of PNG can hold a picture of gigabytes: its size is looked at first."""
+    if png[:8] != b"\x89PNG\r\n\x1a\n" or max(struct.unpack_from(">II", png, 16)) > _PICTURE_LIMIT:
+        raise ValueError(f"{name} is no PNG, or larger than any input")
+    return np.ascontiguousarray(decode_photo(png, name)[..., ::-1])

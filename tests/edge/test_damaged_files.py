@@ -1,0 +1,152 @@
+"""Files damaged in every way that hypothesis thinks of: one of our errors, no crash, nothing large, nothing written.
+
+pytest tests/edge/test_damaged_files.py --hypothesis-profile long        # 10,000 of them and more
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_classify import Classifier, ModelFileError
+from edge_classify.flatbuffer import Table
+from edge_classify.model_file import BUILTIN_MODEL, read_model_file
+from edge_classify.trial import try_model
+
+OURS = BUILTIN_MODEL.read_bytes()
+_BUFFERS, _DATA = 4, 0
+
+
+def parts_of(content: bytes) -> tuple[bytes, bytes]:
+    """The model, and the zip behind it."""
+    with zipfile.ZipFile(io.BytesIO(content)) as parts:
+        end = min(part.header_offset for part in parts.infolist())
+    return content[:end], content[end:]
+
+
+def without_contract(content: bytes) -> bytes:
+    """A file as others make them: TFLite Metadata and labels."""
+    with zipfile.ZipFile(io.BytesIO(content)) as parts:
+        labels = parts.read("labels.txt")
+    file = io.BytesIO(parts_of(content)[0])
+    with zipfile.ZipFile(file, "a") as parts:
+        parts.writestr("labels.txt", labels)
+    return file.getvalue()
+
+
+def structure(content: bytes) -> list[int]:
+    """The places that are no weights: there a wrong byte changes what the file means."""
+    model = parts_of(content)[0]
+    weights = bytearray(len(content))
+    for buffer in Table.root(model).tables(_BUFFERS):
+        data = buffer.raw(_DATA)
+        if len(data) > 64 and bytes(data[4:8]) != b"M001":
+            start = model.find(bytes(data))
+            weights[start : start + len(data)] = b"\1" * len(data)
+    return [place for place, is_weight in enumerate(weights) if not is_weight]
+
+
+FOREIGN = without_contract(OURS)
+PLACES = {OURS: structure(OURS), FOREIGN: structure(FOREIGN)}
+WORDS = [bytes(4), b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0\0\0", b"../a", b"PK\x05\x06", b"PK\x03\x04"]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """`content` with a few changes: bytes, whole words, pieces taken out, put twice, cut off, appended."""
+    places = st.sampled_from(PLACES[content])
+    data = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        place = min(draw(places), len(data))
+        match draw(st.sampled_from(["byte", "word", "gone", "twice", "cut", "more"])):
+            case "byte":
+                data[place : place + 1] = bytes([draw(st.integers(0, 255))])
+            case "word":
+                data[place : place + 4] = draw(st.sampled_from(WORDS))
+            case "gone":
+                del data[place : place + draw(st.integers(1, 64))]
+            case "twice":
+                data[place:place] = data[place : place + draw(st.integers(1, 64))]
+            case "cut":
+                del data[place:]
+            case "more":
+                data += draw(st.binary(max_size=64))
+    return bytes(data)
+
+
+def survives(path: Path, read: Callable[[Path], object]) -> None:
+    before = sorted(path.parent.iterdir())
+    refusal = ""
+    try:
+        read(path)
+    except ModelFileError as error:
+        refusal = str(error)
+    assert not refusal or (str(path) in refusal and "\n" not in refusal)
+    assert sorted(path.parent.iterdir()) == before
+
+
+@pytest.fixture(scope="module")
+def damaged_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damaged") / "model.tflite"
+
+
+@given(content=st.sampled_from([OURS, FOREIGN]).flatmap(damaged))
+def test_reading_what_a_damaged_file_says_of_itself(content: bytes, damaged_file: Path) -> None:
+    damaged_file.write_bytes(content)
+    survives(damaged_file, read_model_file)
+
+
+@given(content=damaged(FOREIGN))
+def test_a_damaged_model_of_others_does_not_crash_us(content: bytes, damaged_file: Path) -> None:
+    damaged_file.write_bytes(content)
+    survives(damaged_file, Classifier)
+
+
+def test_a_model_that_crashes_the_interpreter_is_refused(damaged_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What it is in the file that crashes a given LiteRT changes with its version: so the crash is made.
+    (damaged_file.parent / "crash.py").write_text("import ctypes\nctypes.string_at(0)\n")
+    monkeypatch.setattr("edge_classify.trial.__name__", "crash")
+    monkeypatch.chdir(damaged_file.parent)
+    with pytest.raises(ModelFileError, match="the interpreter crashes on it"):
+        try_model(damaged_file, 1)
+
+
+def zip_behind(parts: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO(parts_of(OURS)[0])
+    with zipfile.ZipFile(file, "a", compression) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def test_bombs_are_not_unpacked(damaged_file: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(OURS)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    png = bytearray(parts["test_card.png"])
+    png[16:24] = (30_000).to_bytes(4, "big") * 2
+    bombs = [
+        zip_behind({**parts, "labels.txt": bytes(500 * 2**20)}, zipfile.ZIP_DEFLATED),
+        zip_behind({**parts, "test_card.png": bytes(png)}),
+        zip_behind({**parts, "edge.json": b"[" * 2**20}),
+    ]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for bomb in bombs:
+        damaged_file.write_bytes(bomb)
+        with pytest.raises(ModelFileError, match="damaged"):
+            read_model_file(damaged_file)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100 * 1024  # kB
+
+
+def test_names_in_the_zip_are_never_paths(damaged_file: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(OURS)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    damaged_file.write_bytes(zip_behind({**parts, "../outside.txt": b"x", "/etc/outside.txt": b"x"}))
+    survives(damaged_file, Classifier)
+    assert not (damaged_file.parent.parent / "outside.txt").exists()
