@@ -15,8 +15,9 @@ from edge_classify.classifier import Classifier
 from edge_classify.errors import DataError, EdgeClassifyError
 
 from . import contract
-from .conversion import convert
+from .conversion import INTEGER, convert
 from .diagnosis import find_losses
+from .edge_tpu import check_integer
 from .graph import SCALINGS
 from .metadata import add_metadata
 from .run_folder import Cell, Run, read_run
@@ -36,13 +37,15 @@ _FIGURES = (
 class CellJob:
     """One cell to convert, told so that another process can do it.
 
-    cell: its place in the run. max_drop: the accuracy that a file may lose, in points.
+    cell: its place in the run. calibration_photos: how many to take ranges from. max_drop: the accuracy that a file
+    may lose, in points.
     """
 
     run: Path
     cell: int
     precisions: tuple[str, ...]
     output: Path
+    calibration_photos: int
     max_drop: float
     author: str
     license: str
@@ -97,8 +100,12 @@ def prepare_process() -> None:
 def _make_file(job: CellJob, trained: Run, cell: Cell, precision: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     path = folder / contract.file_name(cell, precision)
     scaling = SCALINGS[cell.backbone]
+    calibration = trained.calibration(cell.resolution, job.calibration_photos)
+    converted = convert(cell, precision, calibration)
+    if precision == INTEGER:
+        check_integer(converted)
     model = add_metadata(
-        convert(trained, cell, precision),
+        converted,
         name=path.stem,
         description=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(trained.labels)} labels",
         labels_file=contract.LABELS,
@@ -111,7 +118,6 @@ def _make_file(job: CellJob, trained: Run, cell: Cell, precision: str, folder: P
     path.write_bytes(contract.attach(model, {contract.LABELS: labels}))
     classifier = Classifier(path)
     figures = measure(classifier, trained, cell)
-    calibration = trained.prepared(cell.resolution, "calibration")
     card, pictures = contract.test_card(classifier, precision, calibration)
     parts = {
         contract.LABELS: labels,
@@ -125,7 +131,7 @@ def _make_file(job: CellJob, trained: Run, cell: Cell, precision: str, folder: P
 
 def _where_lost(trained: Run, cell: Cell, path: Path) -> str:
     calibration = trained.prepared(cell.resolution, "calibration")
-    losses = find_losses(convert(trained, cell, "float32"), path.read_bytes(), calibration)
+    losses = find_losses(convert(cell, "float32", calibration), path.read_bytes(), calibration)
     worst = ", ".join(f"{one.layer} to {one.signal_to_noise:.0f} dB" for one in losses[:_LAYERS_NAMED])
     return f"signal to noise falls most in {worst}"
 
@@ -141,13 +147,17 @@ def _entry(path: Path, cell: Cell, precision: str, figures: Mapping[str, Any]) -
         "precision": precision,
         "parameters": cell.parameters,
         "multiply_adds": cell.multiply_adds,
-        "figures": {name: figures[name] for name in _FIGURES},
+        "figures": {name: figures[name] for name in _FIGURES if name in figures},
     }
 
 
 def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:
+    size = f"{path.name}: {path.stat().st_size / 1e3:.0f} kB"
+    if "accuracy" not in figures:
+        compared = f", agreement {figures['agreement']:.1%} on {figures['photos']} photos" if figures["photos"] else ""
+        return f"{size}{compared}, {seconds:.0f} s"
     return (
-        f"{path.name}: {path.stat().st_size / 1e3:.0f} kB, "
+        f"{size}, "
         f"accuracy {figures['accuracy']:.1%} of {figures['photos']} held-out photos "
         f"(trained {figures['float32_accuracy']:.1%}), {figures['kept']:.1%} kept, "
         f"agreement {figures['agreement']:.1%}, {seconds:.0f} s"

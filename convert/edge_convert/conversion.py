@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edge_classify.preprocessing import Image
+
 from .bias_correction import round_weights
 from .graph import SCALINGS, Classifier, build_backbone, load_hub
-from .run_folder import Cell, Run
+from .run_folder import Cell
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
+# int8 whose head is in integers too: what the Edge TPU's compiler takes.
+INTEGER = "integer"
 
 # The operators of the head with an `unknown` output; the backbone has none of them.
 HEAD_OPERATORS = [
@@ -27,31 +31,32 @@ HEAD_OPERATORS = [
 ]
 
 
-def convert(run: Run, cell: Cell, precision: str) -> bytes:
+def convert(cell: Cell, precision: str, calibration: Image) -> bytes:
     """The cell as a TFLite model, input uint8 [1, R, R, 3], without metadata.
 
     precision: "float32", "float16" (its weights stored as such, computed in float32) and "dynamic" (weights of the
         convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out;
-        "int8" has the scaling in the quantization parameters and uint8 out.
+        "int8" and "integer" have the scaling in the quantization parameters and uint8 out.
+    calibration: prepared photos, uint8 RGB [n, R, R, 3], from which the last two take their ranges.
     """
     import tensorflow as tf
 
     # The path that freezes variables is called deprecated; the other leaves them in the model, unfolded.
     logging.getLogger("absl").setLevel(logging.ERROR)
-    calibration = run.prepared(cell.resolution, "calibration")
+    quantized = precision in ("int8", INTEGER)
     if cell.backbone == "hub":
         backbone = load_hub(cell.weights)
     else:
         network = build_backbone(cell.weights, cell.alpha, cell.resolution)
-        if precision == "int8":
+        if quantized:
             round_weights(network, calibration)
 
         def backbone(image: tf.Tensor) -> list[tf.Tensor]:
             return list(network(image, training=False))
 
     scaling = SCALINGS[cell.backbone]
-    graph = Classifier(backbone, scaling, cell.head, cell.resolution)
-    if precision != "int8":
+    graph = Classifier(backbone, scaling, cell.head, cell.resolution, square_root=precision != INTEGER)
+    if not quantized:
         converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_pixels()])
         if precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -69,10 +74,10 @@ def convert(run: Run, cell: Cell, precision: str) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about input statistics that only the old converter used
-        if "prototypes" not in cell.head:
+        if precision == INTEGER or "prototypes" not in cell.head:
             converter.inference_input_type = converter.inference_output_type = tf.uint8
-            quantized: bytes = converter.convert()
-            return quantized
+            integer: bytes = converter.convert()
+            return integer
         return _convert_with_float_head(converter, scaled_photos)
 
 

@@ -89,6 +89,7 @@ class Classifier:
     head: `kernel` [F, K] and `bias` [K]; with `unknown` also `basis` [d, F + M], `prototypes` [P, d],
         `discriminants` [D, d], `origin` [D], `centres` [K, D], `offsets` [K], `sharpness` [2], `threshold` [2]
         and, if fitted, `direction` [F + M].
+    square_root: the Edge TPU has none, and XNNPACK has not what stands in for it.
     """
 
     def __init__(
@@ -97,11 +98,14 @@ class Classifier:
         scaling: Scaling,
         head: Mapping[str, np.ndarray],
         resolution: int,
+        *,
+        square_root: bool = True,
     ) -> None:
         self._backbone = backbone
         self._scaling = scaling
         self._head = head
         self._resolution = resolution
+        self._square_root = square_root
 
     def from_scaled(self) -> tf.types.experimental.ConcreteFunction:
         """float32 [1, R, R, 3], scaled → probabilities; quantization folds the scaling into its input."""
@@ -153,7 +157,10 @@ class Classifier:
             products -= tf.matmul(part, -column.T)
         dimensions = len(self._head["basis"])
         inside = products[:, :dimensions]
-        length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
+        if self._square_root:
+            length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
+        else:
+            length = tf.reduce_sum(inside * tf.math.l2_normalize(inside, axis=1), axis=1, keepdims=True)
         nearest = tf.reduce_max(tf.matmul(inside, self._head["prototypes"].T), axis=1, keepdims=True)
         familiarity = nearest - length * np.float32(-2.0)
         if "direction" in self._head:

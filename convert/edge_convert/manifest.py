@@ -49,7 +49,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         for entry in content["files"]:
             if Path(entry["file"]).name != entry["file"]:
                 raise ValueError(f"{entry['file']} is no file name")
-            entry["sha256"], entry["bytes"], entry["figures"]["accuracy"]
+            entry["sha256"], entry["bytes"], entry["figures"]["photos"]
     except FileNotFoundError:
         raise ModelFileError(f"{folder}: no {NAME} in it: give a folder that edge-convert wrote") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -57,13 +57,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-def cell_key(run: Run, cell: Cell, author: str, license: str) -> str:
-    """What a cell's files depend on: where this is equal they need not be made again."""
+def cell_key(run: Run, cell: Cell, *settings: object) -> str:
+    """What a cell's files depend on: where this is equal they need not be made again. settings: of the conversion."""
     index = run.index
     told = [
         *(run.labels, cell.name, cell.backbone, cell.parameters, cell.multiply_adds, cell.weights_sha256),
         *(dict(cell.decision), dict(cell.evaluation), index["photos"]["fingerprint"], index["seed"]),
-        *(index["arguments"], index["versions"], index["held_out_labels"], converter_versions(), author, license),
+        *(index["arguments"], index["versions"], index["held_out_labels"], converter_versions(), *settings),
     ]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for name in sorted(cell.head):

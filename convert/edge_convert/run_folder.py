@@ -51,12 +51,13 @@ class Run:
     """A whole run.
 
     labels: in output order. classes: without the `unknown` that the graph computes.
+    held_out_labels: None where nobody said what the held-out photos show.
     """
 
     folder: Path
     labels: tuple[str, ...]
     cells: tuple[Cell, ...]
-    held_out_labels: np.ndarray
+    held_out_labels: np.ndarray | None
     index: Mapping[str, Any]
 
     @property
@@ -68,6 +69,17 @@ class Run:
         """The prepared photos, uint8 RGB [n, R, R, 3], read from disk as needed; part: "calibration" or "held_out"."""
         prepared: Image = np.load(self.folder / "prepared" / f"{resolution}_{part}.npy", mmap_mode="r")
         return prepared
+
+    def calibration(self, resolution: int, count: int) -> Image:
+        """Some `count` of the calibration photos, equally many of each class; uint8 RGB [n, R, R, 3]."""
+        labels = np.array(self.index["calibration_labels"], int)
+        classes = np.unique(labels)
+        chosen = []
+        for label in classes:
+            members = np.flatnonzero(labels == label)
+            each = min(-(-count // len(classes)), len(members))
+            chosen += members[np.linspace(0, len(members) - 1, each).astype(int)].tolist()
+        return self.prepared(resolution, "calibration")[chosen]
 
 
 def read_run(folder: Path) -> Run:
@@ -87,11 +99,12 @@ def read_run(folder: Path) -> Run:
         if index["format"] < FORMAT:
             raise DataError(f"{folder}: made by an older edge-train (run format {index['format']}): train again")
         cells = tuple(_read_cell(folder, entry) for entry in index["cells"])
-        run = Run(folder, tuple(index["labels"]), cells, np.array(index["held_out_labels"]), index)
+        truth = index["held_out_labels"]
+        run = Run(folder, tuple(index["labels"]), cells, None if truth is None else np.array(truth), index)
         for cell in cells:
             for part, count in (
                 ("calibration", len(index["calibration_labels"])),
-                ("held_out", len(run.held_out_labels)),
+                ("held_out", len(cell.held_out_probabilities)),
             ):
                 shape = run.prepared(cell.resolution, part).shape
                 if shape != (count, cell.resolution, cell.resolution, 3):

@@ -18,26 +18,36 @@ def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
 
     agreement: the share of photos whose best label, `unknown` among them, is that of the trainer's float model.
     confidence_change: of the mean of the best label's probability.
+
+    Where nobody said what the photos show, these two are all; without photos there is only their number, 0.
     """
     prepared = run.prepared(cell.resolution, "held_out")
+    if not len(prepared):
+        return {"photos": 0}
     # A prepared photo is its own resize; turned back to BGR it takes the same way as a frame.
     probabilities = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in prepared])
-    figures = evaluate(probabilities, run.held_out_labels, run.classes)
     trained = cell.held_out_probabilities
     agreement = float((probabilities.argmax(axis=1) == trained.argmax(axis=1)).mean())
     change = float(probabilities.max(axis=1).mean() - trained.max(axis=1).mean())
+    compared = {"agreement": agreement, "confidence_change": round(change, 6)}
+    if run.held_out_labels is None:
+        return {"photos": len(prepared), **compared}
     return {
-        **figures,
+        **evaluate(probabilities, run.held_out_labels, run.classes),
         "float32_accuracy": cell.evaluation["accuracy"],
         "float32_kept": cell.evaluation["kept"],
-        "agreement": agreement,
-        "confidence_change": round(change, 6),
+        **compared,
         # What the trainer's float model says of these: of the pictures the run folder keeps none.
         **{name: cell.evaluation[name] for name in ("held_out", "strangers") if name in cell.evaluation},
     }
 
 
 def points_lost(figures: Mapping[str, Any]) -> float:
-    """The accuracy that a file loses against the trainer's float model, in points. figures: of `measure`."""
+    """The accuracy that a file loses against the trainer's float model, in points; 0 where none was measured.
+
+    figures: of `measure`.
+    """
+    if "accuracy" not in figures:
+        return 0.0
     lost: float = 100 * (figures["float32_accuracy"] - figures["accuracy"])
     return lost

@@ -138,6 +138,41 @@ def test_without_unknown_the_whole_model_is_integer(photos: Path, tmp_path: Path
     assert [tensor for tensor in tensors if tensor.integer(1, "<b") == float32] == []
 
 
+def test_the_edge_tpu_s_file_is_integer_throughout_and_can_say_unknown(
+    run_folder: Path, models: Path, tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Coral's compiler is not free software and not at hand; what is called is a stand-in with its command line.
+    compiler = tmp_path / "bin" / "edgetpu_compiler"
+    compiler.parent.mkdir()
+    copy = 'cp "$4" "${4%.tflite}_edgetpu.tflite"'
+    compiler.write_text(f'#!/bin/sh\n[ "$1 $2" = "--show_operations --out_dir" ] && {copy}\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(compiler.parent), prepend=":")
+    output = tmp_path / "models"
+    done = command("edge-convert", run_folder, "-o", output, "--precision", "int8", "--edgetpu", "--max-drop", 25)
+    assert done.returncode == 0, done.stderr
+    assert (output / "mobilenet_v2_0.35_96_integer_edgetpu.tflite").exists()
+    float32 = 0
+    tensors = Table.root(file_of(output, "integer").read_bytes()).tables(2)[0].tables(0)
+    assert [tensor for tensor in tensors if tensor.integer(1, "<b") == float32] == []
+    ours, exact = Classifier(file_of(output, "integer")), Classifier(file_of(models, "float32"))
+    assert ours.labels[-1] == "unknown"
+    photos = held_out(run_folder)
+    given = np.stack([ours.probabilities(photo[..., ::-1]) for photo in photos])
+    wanted = np.stack([exact.probabilities(photo[..., ::-1]) for photo in photos])
+    assert (
+        given[:, :3].argmax(1) == wanted[:, :3].argmax(1)
+    ).mean() > 0.8  # random weights lose more than trained ones
+
+
+def test_what_the_edge_tpu_does_not_have_is_named(float32_model: Path) -> None:
+    from edge_classify.errors import DataError
+    from edge_convert.edge_tpu import check_integer
+
+    with pytest.raises(DataError, match=r"the Edge TPU has no .*CAST.*CONV_2D in float32"):
+        check_integer(float32_model.read_bytes())
+
+
 def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(run_folder: Path, tmp_path: Path, command) -> None:
     # The trainer's figure is raised, so that the true one is a loss.
     run, output = Path(shutil.copytree(run_folder, tmp_path / "run")), tmp_path / "models"
