@@ -32,7 +32,7 @@ builtin-model: $(DESKTOP)
 
 benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/accuracy.py
-	$(BIN)/python benchmarks/bias_correction.py
+	$(BIN)/python benchmarks/quantization.py
 	$(BIN)/python benchmarks/builtin.py
 	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/loop.py

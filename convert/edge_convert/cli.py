@@ -30,7 +30,7 @@ from .verification import points_lost
 
 IMAGENET = "imagenet"
 _IMAGENET_OPTIONS = ("alpha", "resolution", "photos", "weights", "top", "labels")
-_CALIBRATION_PHOTOS = 200
+_CALIBRATION_PHOTOS = 100
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,17 @@ def cell_key(run: Run, cell: Cell, *settings: object) -> str:
         digest.update(cell.head[name].tobytes())
     digest.update(cell.held_out_probabilities.tobytes())
     for part in ("calibration", "held_out"):
-        digest.update(run.prepared(cell.resolution, part).tobytes())
+        digest.update(_digest(run.folder / "prepared" / f"{cell.resolution}_{part}.npy"))
     weights = [cell.weights] if cell.weights.is_file() else sorted(p for p in cell.weights.rglob("*") if p.is_file())
     for path in weights:
-        digest.update(path.read_bytes())
+        digest.update(_digest(path))
     return digest.hexdigest()
+
+
+@cache  # cells share them, and they are large
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def is_whole(folder: Path, entry: Mapping[str, Any]) -> bool:
