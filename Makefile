@@ -1,16 +1,23 @@
 # make demo     see a drawn camera classified, with its latency (installs the device side only)
 # make test     install everything, then linters, types and tests
+# make models   the whole grid of model files, as CI builds it: of drawn digits, or of PHOTOS=folder;
+#               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" RUN=runs/grid MODELS=models/grid]
 # make builtin-model [MNIST=mnist.npz]    train the digit reader that ships in the package
 # make benchmarks   the figures of benchmarks/README.md, with real photos beside the clone
 
 PYTHON ?= python3
 VENV ?= .venv
+WEIGHTS ?= imagenet
+ALPHA ?= all
+RESOLUTION ?= all
+RUN ?= runs/grid
+MODELS ?= models/grid
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEVICE = $(VENV)/.device
 DESKTOP = $(VENV)/.desktop
 
-.PHONY: demo test lint types builtin-model benchmarks clean
+.PHONY: demo test lint types models builtin-model benchmarks clean
 
 demo: $(DEVICE)
 	$(BIN)/edge-classify --camera demo --count 240
@@ -21,9 +28,20 @@ test: lint types
 lint: $(DESKTOP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 types: $(DESKTOP)
 	$(BIN)/mypy
+
+models: $(DESKTOP)
+ifndef PHOTOS
+	$(BIN)/python train/recipes/digit_photos.py --output build/digits
+endif
+	$(BIN)/edge-train $(or $(PHOTOS),build/digits) --output $(RUN) --weights $(WEIGHTS) --alpha $(ALPHA) --resolution $(RESOLUTION)
+	$(BIN)/edge-convert $(RUN) --output $(MODELS) $(CONVERT)
+	$(BIN)/edge-convert --verify $(MODELS)
+	cd $(MODELS) && sha256sum *.tflite manifest.json report.html > SHA256SUMS
 
 builtin-model: $(DESKTOP)
 	$(BIN)/python train/recipes/builtin_model.py --output runs/builtin $(if $(MNIST),--mnist $(MNIST))

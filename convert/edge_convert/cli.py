@@ -12,15 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from edge_classify import __version__
 from edge_classify.command import run
 from edge_classify.errors import DataError, ModelFileError, UsageError
 from edge_classify.parallel import in_processes
 
 from . import contract
-from .cell_files import MEMORY, CellJob, make_cell_files, prepare_process
 from .conversion import INTEGER, PRECISIONS
 from .edge_tpu import COMPILER, compile_model
 from .exports import EXPORTS
@@ -137,6 +134,11 @@ def convert_imagenet(options: argparse.Namespace) -> int:
 
 def convert_run(options: argparse.Namespace, folder: Path) -> int:
     """Convert the cells in parallel; one that fails leaves no file, is told at the end, and the others are done."""
+    # `--verify` runs on devices, which have not got what these bring.
+    from tqdm import tqdm
+
+    from .cell_files import MEMORY, CellJob, make_cell_files, prepare_process
+
     if options.max_drop < 0:
         raise UsageError(f"--max-drop is {options.max_drop:g}: it is a number of points, 0 or more")
     if options.calibration_photos < 1:

@@ -188,14 +188,6 @@ def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(run_folder: Path
     assert [path.name for path in output.iterdir()] == ["mobilenet_v2_1.0_224_int8.tflite"]
 
 
-def test_two_conversions_give_the_same_bytes(models: Path, run_folder: Path, tmp_path: Path, command) -> None:
-    moved = Path(shutil.copytree(run_folder, tmp_path / "elsewhere"))
-    done = command("edge-convert", moved, "-o", tmp_path / "again", "--max-drop", 25)
-    assert done.returncode == 0, done.stderr
-    for path in [*(file_of(models, precision) for precision in PRECISIONS), models / "manifest.json"]:
-        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
-
-
 def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path, tmp_path: Path, command) -> None:
     output = Path(shutil.copytree(models, tmp_path / "models"))
     times = {path: path.stat().st_mtime_ns for path in output.glob("*.tflite")}

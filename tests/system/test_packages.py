@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,17 @@ heavy = {"tensorflow", "keras", "edge_train", "edge_convert", "tqdm"} & set(sys.
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_model_files_are_verified_where_only_the_device_side_is_installed(models: Path) -> None:
+    code = """
+import sys
+for name in ("tensorflow", "keras", "tqdm", "matplotlib", "flatbuffers", "ai_edge_quantizer", "edge_train"):
+    sys.modules[name] = None
+from edge_convert.cli import main
+sys.exit(main(["--verify", sys.argv[1]]))
+"""
+    subprocess.run([sys.executable, "-c", code, str(models)], check=True, timeout=60)
 
 
 def test_no_file_of_the_demo_is_larger_than_100_kb() -> None:
