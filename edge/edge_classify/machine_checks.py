@@ -1,0 +1,261 @@
+"""What edge-doctor looks at on a machine: software, cameras, power, heat, room."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from .errors import CameraError, EdgeClassifyError
+from .system import THROTTLING, System, VideoDevice, is_throttled
+
+_OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
+_MB = 2**20
+
+_GOVERNOR = "echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
+_POWER = "take the board's own power supply and a short, thick cable; give USB devices a powered hub"
+_HEAT = "give it a heat sink, a fan, or air"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    level: green is well; yellow works, but not as well as it could; with red, edge-classify does not work
+        as it is started by default, or not for long.
+    check: what was looked at. text: what was seen. remedy: what mends it.
+    exit_code: edge-doctor's, for a red one.
+    figures: numbers for programs.
+    """
+
+    level: Literal["green", "yellow", "red"]
+    check: str
+    text: str
+    remedy: str = ""
+    exit_code: int = EdgeClassifyError.exit_code
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_software(system: System) -> Iterator[Finding]:
+    """Python, the machine's kind, the interpreter and OpenCV."""
+    yield _check_python(system)
+    yield _check_machine(system)
+    yield _check_interpreter()
+    yield _check_opencv()
+
+
+def check_machine(system: System) -> Iterator[Finding]:
+    """Cameras, power, heat, and room in memory and on the disk. What the machine does not have is left out."""
+    yield from _check_cameras(system)
+    yield from _check_power(system)
+    yield from _check_temperature(system)
+    yield from _check_governor(system)
+    yield from _check_memory(system)
+    yield _check_disk(system)
+
+
+def _check_python(system: System) -> Finding:
+    text = "{}.{}".format(*system.python)
+    if _OLDEST_PYTHON <= system.python <= _NEWEST_PYTHON:
+        return Finding("green", "python", text)
+    return Finding("red", "python", f"{text}: 3.11 to 3.13 is needed", "take Raspberry Pi OS Bookworm or Trixie")
+
+
+def _check_machine(system: System) -> Finding:
+    processor = re.search(r"^model name\s*: (.+)$", system.read("proc/cpuinfo") or "", re.MULTILINE)
+    name = system.model() or (processor[1] if processor else "unknown machine")
+    cores = "1 core" if system.cores == 1 else f"{system.cores} cores"
+    text = f"{name}, {system.machine}, {cores}, {system.word_bits} bits"
+    if system.word_bits == 64:
+        return Finding("green", "machine", text)
+    wide = system.machine in ("aarch64", "x86_64")
+    text += f"{' under a 64-bit kernel' if wide else ''}: LiteRT has no build for it"
+    remedy = (
+        "install the 64-bit Raspberry Pi OS"
+        + ("" if wide else " (a Pi 3, a Zero 2 W, or newer)")
+        + ", or tflite-runtime as docs/raspberry-pi.md says"
+    )
+    return Finding("yellow" if find_spec("tflite_runtime") else "red", "machine", text, remedy)
+
+
+def _check_interpreter() -> Finding:
+    from .interpreter import convolutions_in_xnnpack, interpreter_class, load_interpreter
+    from .model_file import BUILTIN_MODEL
+
+    try:
+        package = interpreter_class().__module__.split(".")[0].replace("_", "-")
+        interpreter = load_interpreter(BUILTIN_MODEL)
+    except Exception as error:  # whatever a broken installation raises
+        return Finding(
+            "red", "interpreter", f"does not work: {_first_line(error)}", "pip install --force-reinstall ai-edge-litert"
+        )
+    text = f"{package} {_version(package)}"
+    counts = convolutions_in_xnnpack(interpreter)
+    if counts is None:
+        return Finding("yellow", "interpreter", f"{text}; it does not tell whether XNNPACK is in use")
+    taken, convolutions = counts
+    if taken == convolutions:
+        return Finding("green", "interpreter", f"{text} with XNNPACK")
+    if package == "ai-edge-litert":
+        remedy = "XNNPACK reads /sys/devices/system/cpu: in a container, mount /sys"
+    else:
+        remedy = "pip install ai-edge-litert, if there is a build for this machine"
+    text += f", XNNPACK computes {taken} of {convolutions} convolutions of an int8 model: it is slower than it could be"
+    return Finding("yellow", "interpreter", text, remedy)
+
+
+def _check_opencv() -> Finding:
+    try:
+        import cv2
+
+        registry = cv2.videoio_registry
+        usable = [backend for backend in registry.getBackends() if registry.hasBackend(backend)]
+        backends = list(dict.fromkeys(registry.getBackendName(backend) for backend in usable))
+    except Exception as error:
+        remedy = "pip uninstall -y opencv-python; pip install --force-reinstall opencv-python-headless"
+        return Finding("red", "opencv", f"does not work: {_first_line(error)}", remedy)
+    text = f"{cv2.__version__}; video through {', '.join(backends)}"
+    missing = {"V4L2": "USB cameras", "FFMPEG": "video files and network cameras"}
+    lost = [what for name, what in missing.items() if name not in backends]
+    if lost:
+        return Finding(
+            "yellow", "opencv", f"{text}: {' and '.join(lost)} do not open", "pip install opencv-python-headless"
+        )
+    return Finding("green", "opencv", text)
+
+
+def _check_cameras(system: System) -> Iterator[Finding]:
+    holders = system.holders()
+    cameras = [device for device in system.video_devices() if device.captures]
+    for camera in cameras:
+        yield _check_video_device(system, camera, holders.get(f"/dev/{camera.path.name}", set()))
+    listing = system.program("rpicam-hello", "libcamera-hello")
+    modules: list[str] = []
+    if listing:
+        users = set[str]().union(*(names for device, names in holders.items() if device.startswith("/dev/media")))
+        try:
+            modules = _modules(system.run(listing, "--list-cameras", seconds=10))
+        except OSError as error:
+            yield Finding(
+                "yellow", "modules", f"camera modules are not known: {error}", "restart the Pi", CameraError.exit_code
+            )
+        for module in modules:
+            yield _in_use("modules", module, users) if users else Finding("green", "modules", module)
+    if cameras or modules:
+        return
+    others = len(system.video_devices())
+    text = f"no camera ({others} /dev/video* are codecs and the like)" if others else "no camera"
+    remedy = "plug in a USB camera (lsusb lists it)"
+    if system.is_raspberry_pi() and listing:
+        remedy += ", or look at the module's ribbon cable, and that /boot/firmware/config.txt has camera_auto_detect=1"
+    elif system.is_raspberry_pi():
+        remedy += ", or for a camera module: sudo apt install rpicam-apps-lite"
+    yield Finding("red", "camera", text, remedy, CameraError.exit_code)
+
+
+def _check_video_device(system: System, camera: VideoDevice, users: set[str]) -> Finding:
+    device = f"/dev/{camera.path.name}"
+    group = system.group_of(camera.path)
+    text = f"{device}, {camera.name or 'without a name'}"
+    if not system.may_open(camera.path):
+        remedy = "log out and in again"
+        if system.user not in group.members:
+            remedy = f"sudo usermod -aG {group.name} {system.user}, then log out and in again"
+        text += f": {system.user} may not open it, root and the group {group.name} may"
+        return Finding("red", "camera", text, remedy, CameraError.exit_code)
+    if users:
+        return _in_use("camera", text, users)
+    return Finding("green", "camera", f"{text}: {system.user} may open it")
+
+
+def _in_use(check: str, camera: str, users: set[str]) -> Finding:
+    names = ", ".join(sorted(users))
+    return Finding("yellow", check, f"{camera}: held by {names}", "stop that program if the camera does not open")
+
+
+def _modules(listing: str) -> list[str]:
+    """The camera modules in what `rpicam-hello --list-cameras` prints, without USB cameras, which it may list too."""
+    found = re.findall(r"^(\d+) : (\S+) (?:\[([^\]]*)\] )?\((\S+)\)", listing, re.MULTILINE)
+    return [f"csi:{number}, {sensor} {mode}".strip() for number, sensor, mode, path in found if "/usb" not in path]
+
+
+def _check_power(system: System) -> Iterator[Finding]:
+    bits = system.throttled_bits()
+    if bits is None:
+        if system.is_raspberry_pi():
+            remedy = "sudo apt install raspi-utils, and be in the group video"
+            yield Finding("yellow", "power", "vcgencmd does not tell undervoltage and throttling", remedy)
+        elif is_throttled(system):
+            yield Finding("yellow", "throttling", "the processor is held back for heat, now", _HEAT)
+        return
+    figures = {"get_throttled": bits}
+    now = [name for bit, name in THROTTLING.items() if bits >> bit & 1]
+    before = [name for bit, name in THROTTLING.items() if bits >> bit >> 16 & 1]
+    if "undervoltage" in now:
+        yield Finding("red", "power", "undervoltage, now: it slows down and may crash", _POWER, figures=figures)
+    elif "undervoltage" in before:
+        yield Finding("yellow", "power", "undervoltage since the start, not now", _POWER, figures=figures)
+    else:
+        yield Finding("green", "power", "no undervoltage since the start", figures=figures)
+    if slow := now[now[:1] == ["undervoltage"] :]:
+        yield Finding("yellow", "throttling", f"{', '.join(slow)}, now", _HEAT, figures=figures)
+    elif slow := before[before[:1] == ["undervoltage"] :]:
+        yield Finding("yellow", "throttling", f"{', '.join(slow)} since the start, not now", _HEAT, figures=figures)
+    else:
+        yield Finding("green", "throttling", "none since the start", figures=figures)
+
+
+def _check_temperature(system: System) -> Iterator[Finding]:
+    if (degrees := system.temperature()) is None:
+        return
+    text, figures = f"{degrees:.0f} °C", {"celsius": degrees}
+    if degrees < 80:
+        yield Finding("green", "temperature", text, figures=figures)
+    else:
+        yield Finding("yellow", "temperature", f"{text}: a Pi slows down from 80 °C", _HEAT, figures=figures)
+
+
+def _check_governor(system: System) -> Iterator[Finding]:
+    policy = "sys/devices/system/cpu/cpu0/cpufreq"
+    governor = system.read(f"{policy}/scaling_governor")
+    if governor is None:
+        return
+    # The drivers of PCs call powersave what moves between slow and fast all the same.
+    moves = (system.read(f"{policy}/scaling_driver") or "").startswith(("intel_pstate", "amd-pstate"))
+    if governor == "powersave" and not moves:
+        yield Finding("yellow", "governor", "powersave: the processor stays at its slowest", _GOVERNOR)
+    else:
+        yield Finding("green", "governor", governor)
+
+
+def _check_memory(system: System) -> Iterator[Finding]:
+    if (memory := system.memory()) is None:
+        return
+    text = f"{memory.available // _MB} MB available of {memory.total // _MB} MB"
+    remedy = "stop other programs, or run without a desktop"
+    # edge-classify with a small model takes some 100 MB.
+    level: Literal["green", "yellow", "red"] = "green"
+    if memory.available < 200 * _MB:
+        level = "red" if memory.available < 80 * _MB else "yellow"
+    yield Finding(level, "memory", text, "" if level == "green" else remedy)
+
+
+def _check_disk(system: System) -> Finding:
+    free = system.free_bytes(system.root) // _MB
+    if free >= 200:
+        return Finding("green", "disk", f"{free} MB free")
+    return Finding("yellow", "disk", f"{free} MB free: updates and logs may fail", "sudo apt clean; df -h / tells more")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # Debian's, or one under another name
+        return "(version not known)"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
