@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 from .errors import CameraError, EdgeClassifyError
@@ -83,11 +84,11 @@ def _check_machine(system: System) -> Finding:
 
 def _check_interpreter() -> Finding:
     from .interpreter import convolutions_in_xnnpack, interpreter_class, load_interpreter
-    from .model_file import BUILTIN_MODEL
 
     try:
         package = interpreter_class().__module__.split(".")[0].replace("_", "-")
-        interpreter = load_interpreter(BUILTIN_MODEL)
+        # Not by way of model_file, which needs OpenCV.
+        interpreter = load_interpreter(Path(__file__).with_name("builtin.tflite"))
     except Exception as error:  # whatever a broken installation raises
         return Finding(
             "red", "interpreter", f"does not work: {_first_line(error)}", "pip install --force-reinstall ai-edge-litert"
