@@ -187,7 +187,7 @@ def _check_power(system: System) -> Iterator[Finding]:
     bits = system.throttled_bits()
     if bits is None:
         if system.is_raspberry_pi():
-            remedy = "sudo apt install raspi-utils, and be in the group video"
+            remedy = f"sudo apt install raspi-utils; sudo usermod -aG video {system.user}, then log out and in again"
             yield Finding("yellow", "power", "vcgencmd does not tell undervoltage and throttling", remedy)
         elif is_throttled(system):
             yield Finding("yellow", "throttling", "the processor is held back for heat, now", _HEAT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import shorten
 from time import perf_counter
 
 import numpy as np
@@ -46,24 +47,18 @@ def _card(model_file: ModelFile) -> Iterator[Finding]:
     contract = model_file.contract
     if contract is None:
         remedy = "its labels and preparation are taken from TFLite Metadata, or assumed"
-        yield Finding("yellow", "model", f"{model_file.name}, {size}, not made by edge-convert", remedy)
+        yield Finding("yellow", "model", f"{model_file.path.name}: {size}, not made by edge-convert", remedy)
     else:
         model, prepare = contract["model"], contract["preprocess"]
-        yield Finding(
-            "green",
-            "model",
-            f"{model['family']}, alpha {model['alpha']}, {model['precision']}, {model['parameters']} parameters, {size}",
-        )
-        yield Finding(
-            "green",
-            "preparation",
-            f"{prepare['resize']} to {model['resolution']}×{model['resolution']}, "
-            f"{prepare['interpolation']}, {prepare['color_order']}",
-        )
+        resolution = model["resolution"]
+        kind = f"{model['family']}, alpha {model['alpha']}, resolution {resolution}, {model['precision']}"
+        yield Finding("green", "model", f"{model_file.path.name}: {kind}, {model['parameters']} parameters, {size}")
+        text = f"{prepare['resize']} to {resolution}×{resolution}, {prepare['interpolation']}, {prepare['color_order']}"
+        yield Finding("green", "preparation", text)
     if model_file.labels is None:
         yield Finding("yellow", "labels", "none: classes are shown by number", "edge-classify --labels FILE")
     else:
-        shown = ", ".join(model_file.labels[:12]) + (", …" if len(model_file.labels) > 12 else "")
+        shown = shorten(", ".join(model_file.labels), 100, placeholder=" …")
         yield Finding("green", "labels", f"{len(model_file.labels)}: {shown}")
     if contract is None:
         return
@@ -97,8 +92,8 @@ def _speed(path: str, system: System) -> Iterator[Finding]:
     for threads in (number for number in _THREADS if number <= system.cores):
         p50, p90 = np.percentile(_times(Classifier(path, num_threads=threads), frame), (50, 90)).tolist()
         figures[str(threads)] = {"p50": round(p50, 3), "p90": round(p90, 3)}
-        shown.append(f"{threads} thread{'s'[: threads > 1]} {p50:.1f} (p90 {p90:.1f})")
-    text = f"ms for a 640×480 frame, p50: {', '.join(shown)}"
+        shown.append(f"{p50:.1f} ms with {threads} thread{'s'[: threads > 1]} (p90 {p90:.1f})")
+    text = f"640×480 frame to label {', '.join(shown)}"
     if min(figure["p50"] for figure in figures.values()) > 100:
         remedy = "train with a smaller --alpha or --resolution, or convert to int8"
         yield Finding("yellow", "latency", f"{text}: under 10 frames a second", remedy, figures={"threads": figures})

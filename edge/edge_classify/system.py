@@ -5,13 +5,9 @@ A test makes a folder with the files of another machine in it, and a `System` th
 
 from __future__ import annotations
 
-import getpass
 import os
-import platform
 import re
 import shutil
-import struct
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -64,6 +60,8 @@ def _may_open(path: Path) -> bool:
 
 
 def _user() -> str:
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
@@ -86,8 +84,8 @@ class System:
 
     root: Path = Path("/")
     search_path: str = field(default_factory=lambda: os.environ.get("PATH", os.defpath))
-    machine: str = field(default_factory=platform.machine)
-    word_bits: int = struct.calcsize("P") * 8
+    machine: str = field(default_factory=lambda: os.uname().machine)
+    word_bits: int = 64 if sys.maxsize > 2**32 else 32
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     python: tuple[int, int] = sys.version_info[:2]
     user: str = field(default_factory=_user)
@@ -111,6 +109,8 @@ class System:
 
     def run(self, program: str, *arguments: str, seconds: float) -> str:
         """What the program prints. Raises OSError; TimeoutError, which is one, after `seconds`."""
+        import subprocess  # 5 ms of a start, where there may be nothing to run
+
         try:
             done = subprocess.run(
                 [program, *arguments],
@@ -199,7 +199,7 @@ class System:
                 continue
             for link in links:
                 try:
-                    yield folder.parent.name, os.readlink(link)
+                    yield folder.parent.name, str(link.readlink())
                 except OSError:
                     continue
 
