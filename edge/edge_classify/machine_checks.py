@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,8 @@ from .system import THROTTLING, System, VideoDevice, is_throttled
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
 _MB = 2**20
 
+# Not the bare word: outside a virtual environment Debian's pip refuses.
+_PIP = f"{sys.executable} -m pip install"
 _GOVERNOR = "echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
 _POWER = "take the board's own power supply and a short, thick cable; give USB devices a powered hub"
 _HEAT = "give it a heat sink, a fan, or air"
@@ -91,7 +94,7 @@ def _check_interpreter() -> Finding:
         interpreter = load_interpreter(Path(__file__).with_name("builtin.tflite"))
     except Exception as error:  # whatever a broken installation raises
         return Finding(
-            "red", "interpreter", f"does not work: {_first_line(error)}", "pip install --force-reinstall ai-edge-litert"
+            "red", "interpreter", f"does not work: {_first_line(error)}", f"{_PIP} --force-reinstall ai-edge-litert"
         )
     text = f"{package} {_version(package)}"
     counts = convolutions_in_xnnpack(interpreter)
@@ -103,7 +106,7 @@ def _check_interpreter() -> Finding:
     if package == "ai-edge-litert":
         remedy = "XNNPACK reads /sys/devices/system/cpu: in a container, mount /sys"
     else:
-        remedy = "pip install ai-edge-litert, if there is a build for this machine"
+        remedy = f"{_PIP} ai-edge-litert, if there is a build for this machine"
     text += f", XNNPACK computes {taken} of {convolutions} convolutions of an int8 model: it is slower than it could be"
     return Finding("yellow", "interpreter", text, remedy)
 
@@ -116,14 +119,17 @@ def _check_opencv() -> Finding:
         usable = [backend for backend in registry.getBackends() if registry.hasBackend(backend)]
         backends = list(dict.fromkeys(registry.getBackendName(backend) for backend in usable))
     except Exception as error:
-        remedy = "pip uninstall -y opencv-python; pip install --force-reinstall opencv-python-headless"
+        remedy = f"{_PIP} --force-reinstall opencv-python-headless (and uninstall opencv-python)"
         return Finding("red", "opencv", f"does not work: {_first_line(error)}", remedy)
     text = f"{cv2.__version__}; video through {', '.join(backends)}"
     missing = {"V4L2": "USB cameras", "FFMPEG": "video files and network cameras"}
     lost = [what for name, what in missing.items() if name not in backends]
     if lost:
         return Finding(
-            "yellow", "opencv", f"{text}: {' and '.join(lost)} do not open", "pip install opencv-python-headless"
+            "yellow",
+            "opencv",
+            f"{text}: {' and '.join(lost)} do not open",
+            f"{_PIP} --force-reinstall opencv-python-headless",
         )
     return Finding("green", "opencv", text)
 

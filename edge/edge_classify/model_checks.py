@@ -64,13 +64,15 @@ def _card(model_file: ModelFile) -> Iterator[Finding]:
         return
     evaluation, provenance = contract["evaluation"], contract["provenance"]
     low, high = wilson_interval(evaluation["accuracy"], evaluation["photos"])
-    accuracy = (
-        f"{evaluation['accuracy']:.1%} of {evaluation['photos']} held-out photos (95 % sure: {low:.0%} to {high:.0%}); "
-        f"float32 {evaluation['float32_accuracy']:.1%}"
+    percent = {name: 100 * evaluation[name] for name in ("accuracy", "float32_accuracy", "kept")}
+    photos = evaluation["photos"]
+    text = (
+        f"{percent['accuracy']:.1f} % of {photos} held-out photos (95 % sure: {100 * low:.0f} to {100 * high:.0f} %), "
     )
+    text += f"float32 {percent['float32_accuracy']:.1f} %"
     if contract["decision"]["unknown"]:
-        accuracy += f"; {evaluation['kept']:.1%} of them not called unknown"
-    yield Finding("green", "accuracy", accuracy)
+        text += f"; {percent['kept']:.1f} % of them not called unknown"
+    yield Finding("green", "accuracy", text)
     made = provenance["versions"]
     yield Finding(
         "green",
