@@ -24,6 +24,9 @@ _POWER = "take the board's own power supply and a short, thick cable; give USB d
 _HEAT = "give it a heat sink, a fan, or air"
 
 
+Level = Literal["green", "yellow", "red"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was looked at.
@@ -35,7 +38,7 @@ class Finding:
     figures: numbers for programs.
     """
 
-    level: Literal["green", "yellow", "red"]
+    level: Level
     check: str
     text: str
     remedy: str = ""
@@ -136,31 +139,19 @@ def _check_opencv() -> Finding:
 
 def _check_cameras(system: System) -> Iterator[Finding]:
     holders = system.holders()
-    cameras = [device for device in system.video_devices() if device.captures]
-    for camera in cameras:
-        yield _check_video_device(system, camera, holders.get(f"/dev/{camera.path.name}", set()))
-    listing = system.program("rpicam-hello", "libcamera-hello")
-    modules: list[str] = []
-    if listing:
-        users = set[str]().union(*(names for device, names in holders.items() if device.startswith("/dev/media")))
-        try:
-            modules = _modules(system.run(listing, "--list-cameras", seconds=10))
-        except OSError as error:
-            yield Finding(
-                "yellow", "modules", f"camera modules are not known: {error}", "restart the Pi", CameraError.exit_code
-            )
-        for module in modules:
-            yield _in_use("modules", module, users) if users else Finding("green", "modules", module)
-    if cameras or modules:
-        return
-    others = len(system.video_devices())
-    text = f"no camera ({others} /dev/video* are codecs and the like)" if others else "no camera"
-    remedy = "plug in a USB camera (lsusb lists it)"
-    if system.is_raspberry_pi() and listing:
-        remedy += ", or look at the module's ribbon cable, and that /boot/firmware/config.txt has camera_auto_detect=1"
-    elif system.is_raspberry_pi():
-        remedy += ", or for a camera module: sudo apt install rpicam-apps-lite"
-    yield Finding("red", "camera", text, remedy, CameraError.exit_code)
+    devices = system.video_devices()
+    found = False
+    for device in devices:
+        if device.captures:
+            found = True
+            yield _check_video_device(system, device, holders.get(f"/dev/{device.path.name}", set()))
+    for finding in _check_modules(system, holders):
+        found = found or finding.text.startswith("csi:")
+        yield finding
+    if not found:
+        text = f"no camera ({len(devices)} /dev/video* are codecs and the like)" if devices else "no camera"
+        remedy = "plug in a USB camera (lsusb lists it)" + (", or a module" if system.is_raspberry_pi() else "")
+        yield Finding("red", "camera", text, remedy, CameraError.exit_code)
 
 
 def _check_video_device(system: System, camera: VideoDevice, users: set[str]) -> Finding:
@@ -183,10 +174,27 @@ def _in_use(check: str, camera: str, users: set[str]) -> Finding:
     return Finding("yellow", check, f"{camera}: held by {names}", "stop that program if the camera does not open")
 
 
-def _modules(listing: str) -> list[str]:
-    """The camera modules in what `rpicam-hello --list-cameras` prints, without USB cameras, which it may list too."""
-    found = re.findall(r"^(\d+) : (\S+) (?:\[([^\]]*)\] )?\((\S+)\)", listing, re.MULTILINE)
-    return [f"csi:{number}, {sensor} {mode}".strip() for number, sensor, mode, path in found if "/usb" not in path]
+def _check_modules(system: System, holders: Mapping[str, set[str]]) -> Iterator[Finding]:
+    """A Pi's camera modules, as `rpicam-hello` lists them."""
+    program = system.program("rpicam-hello", "libcamera-hello")
+    if program is None:
+        if system.is_raspberry_pi():
+            text = "rpicam tools are not installed, only USB cameras work"
+            yield Finding("green", "modules", text, "for a camera module: sudo apt install rpicam-apps-lite")
+        return
+    try:
+        listing = system.run(program, "--list-cameras", seconds=10)
+    except OSError as error:
+        yield Finding("yellow", "modules", str(error), "restart the Pi")
+        return
+    modules = re.findall(r"^(\d+) : (\S+) (?:\[([^\]]*)\] )?\(", listing, re.MULTILINE)
+    users = set[str]().union(*(names for device, names in holders.items() if device.startswith("/dev/media")))
+    for number, sensor, mode in modules:
+        module = f"csi:{number}, {sensor} {mode}".strip()
+        yield _in_use("modules", module, users) if users else Finding("green", "modules", module)
+    if not modules:
+        remedy = "if there is one: its ribbon cable, and camera_auto_detect=1 in /boot/firmware/config.txt"
+        yield Finding("green", "modules", "rpicam-hello finds no camera module", remedy)
 
 
 def _check_power(system: System) -> Iterator[Finding]:
@@ -199,20 +207,24 @@ def _check_power(system: System) -> Iterator[Finding]:
             yield Finding("yellow", "throttling", "the processor is held back for heat, now", _HEAT)
         return
     figures = {"get_throttled": bits}
-    now = [name for bit, name in THROTTLING.items() if bits >> bit & 1]
-    before = [name for bit, name in THROTTLING.items() if bits >> bit >> 16 & 1]
-    if "undervoltage" in now:
-        yield Finding("red", "power", "undervoltage, now: it slows down and may crash", _POWER, figures=figures)
-    elif "undervoltage" in before:
-        yield Finding("yellow", "power", "undervoltage since the start, not now", _POWER, figures=figures)
+    undervoltage, *slower = THROTTLING.items()
+    states = [("now", bits), ("since boot, not now", bits >> 16)]
+    for when, word in states:
+        if word >> undervoltage[0] & 1:
+            level: Level = "red" if when == "now" else "yellow"
+            text = f"undervoltage {when}: it slows the Pi down, and may crash it"
+            yield Finding(level, "power", text, _POWER, figures=figures)
+            break
     else:
-        yield Finding("green", "power", "no undervoltage since the start", figures=figures)
-    if slow := now[now[:1] == ["undervoltage"] :]:
-        yield Finding("yellow", "throttling", f"{', '.join(slow)}, now", _HEAT, figures=figures)
-    elif slow := before[before[:1] == ["undervoltage"] :]:
-        yield Finding("yellow", "throttling", f"{', '.join(slow)} since the start, not now", _HEAT, figures=figures)
+        yield Finding("green", "power", "no undervoltage since boot", figures=figures)
+    for when, word in states:
+        if names := [name for bit, name in slower if word >> bit & 1]:
+            # Low voltage slows it down, too.
+            remedy = _POWER if word >> undervoltage[0] & 1 else _HEAT
+            yield Finding("yellow", "throttling", f"{', '.join(names)} {when}", remedy, figures=figures)
+            break
     else:
-        yield Finding("green", "throttling", "none since the start", figures=figures)
+        yield Finding("green", "throttling", "none since boot", figures=figures)
 
 
 def _check_temperature(system: System) -> Iterator[Finding]:
@@ -244,7 +256,7 @@ def _check_memory(system: System) -> Iterator[Finding]:
     text = f"{memory.available // _MB} MB available of {memory.total // _MB} MB"
     remedy = "stop other programs, or run without a desktop"
     # edge-classify with a small model takes some 100 MB.
-    level: Literal["green", "yellow", "red"] = "green"
+    level: Level = "green"
     if memory.available < 200 * _MB:
         level = "red" if memory.available < 80 * _MB else "yellow"
     yield Finding(level, "memory", text, "" if level == "green" else remedy)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-# What the bits of the firmware's `get_throttled` mean; 16 higher, the same has happened since the start.
+# What the bits of the firmware's `get_throttled` mean; 16 higher, the same has happened since boot.
 THROTTLING = {
     0: "undervoltage",
     1: "frequency capped",
