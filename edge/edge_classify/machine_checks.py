@@ -50,7 +50,7 @@ def check_software(system: System) -> Iterator[Finding]:
     """Python, the machine's kind, the interpreter and OpenCV."""
     yield _check_python(system)
     yield _check_machine(system)
-    yield _check_interpreter()
+    yield _check_interpreter(system)
     yield _check_opencv()
 
 
@@ -88,17 +88,19 @@ def _check_machine(system: System) -> Finding:
     return Finding("yellow" if find_spec("tflite_runtime") else "red", "machine", text, remedy)
 
 
-def _check_interpreter() -> Finding:
+def _check_interpreter(system: System) -> Finding:
     from .interpreter import convolutions_in_xnnpack, interpreter_class, load_interpreter
+
+    install = f"{_PIP} --force-reinstall ai-edge-litert"
+    if system.word_bits == 32:
+        install = "as for the machine, above"
 
     try:
         package = interpreter_class().__module__.split(".")[0].replace("_", "-")
         # Not by way of model_file, which needs OpenCV.
         interpreter = load_interpreter(Path(__file__).with_name("builtin.tflite"))
     except Exception as error:  # whatever a broken installation raises
-        return Finding(
-            "red", "interpreter", f"does not work: {_first_line(error)}", f"{_PIP} --force-reinstall ai-edge-litert"
-        )
+        return Finding("red", "interpreter", f"does not work: {_first_line(error)}", install)
     text = f"{package} {_version(package)}"
     counts = convolutions_in_xnnpack(interpreter)
     if counts is None:
@@ -107,11 +109,9 @@ def _check_interpreter() -> Finding:
     if taken == convolutions:
         return Finding("green", "interpreter", f"{text} with XNNPACK")
     if package == "ai-edge-litert":
-        remedy = "XNNPACK reads /sys/devices/system/cpu: in a container, mount /sys"
-    else:
-        remedy = f"{_PIP} ai-edge-litert, if there is a build for this machine"
+        install = "XNNPACK reads /sys/devices/system/cpu: in a container, mount /sys"
     text += f", XNNPACK computes {taken} of {convolutions} convolutions of an int8 model: it is slower than it could be"
-    return Finding("yellow", "interpreter", text, remedy)
+    return Finding("yellow", "interpreter", text, install)
 
 
 def _check_opencv() -> Finding:
@@ -201,7 +201,7 @@ def _check_power(system: System) -> Iterator[Finding]:
     bits = system.throttled_bits()
     if bits is None:
         if system.is_raspberry_pi():
-            remedy = f"sudo apt install raspi-utils; sudo usermod -aG video {system.user}, then log out and in again"
+            remedy = "sudo apt install raspi-utils; only root and the group video may ask it"
             yield Finding("yellow", "power", "vcgencmd does not tell undervoltage and throttling", remedy)
         elif is_throttled(system):
             yield Finding("yellow", "throttling", "the processor is held back for heat, now", _HEAT)

@@ -197,8 +197,9 @@ def test_a_processor_cooled_by_slowing_down_is_throttled_a_fan_is_not(machine: M
 
 def test_32_bits_under_a_64_bit_kernel_are_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_classify.machine_checks.find_spec", lambda _: None)
-    found = of(list(check_software(machine(pi("4 Model B", "0x0"), word_bits=32, python=(3, 9)))), "machine")[0]
-    assert found.level == "red"
+    findings = list(check_software(machine(pi("4 Model B", "0x0"), word_bits=32, python=(3, 9))))
+    assert levels(findings, "python", "machine") == {"python": "red", "machine": "red"}
+    (found,) = of(findings, "machine")
     assert "32 bits under a 64-bit kernel: LiteRT has no build for it" in found.text
     assert "64-bit Raspberry Pi OS" in found.remedy
 
