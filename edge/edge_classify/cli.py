@@ -67,6 +67,7 @@ def _classify(options: argparse.Namespace) -> int:
     from .latency import Latency
     from .outputs.console import Console
     from .outputs.json_lines import JsonLines
+    from .outputs.service import Service
     from .pipeline import classify_frames
     from .sources import open_camera
 
@@ -85,10 +86,11 @@ def _classify(options: argparse.Namespace) -> int:
             else Console(sys.stdout, steady=source.stream)
         )
         try:
-            with output:
+            with output, Service.from_environment() as service:
                 for result in islice(classify_frames(source, classifier), options.count):
                     latency.append(result.timing_ms, result.finished_at)
                     output.append(result)
+                    service.append(result)
         except KeyboardInterrupt:
             pass
         finally:

@@ -51,3 +51,18 @@ def load_interpreter(path: Path, num_threads: int = 1) -> Interpreter:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
         raise ModelFileError(f"{path}: the interpreter refuses this model ({reason})") from error
     return interpreter
+
+
+def convolutions_in_xnnpack(interpreter: Interpreter) -> tuple[int, int] | None:
+    """How many of the model's convolutions XNNPACK's fast kernels compute, and how many there are.
+
+    None where the interpreter does not list its operators.
+    """
+    try:
+        operators = interpreter._get_ops_details()  # type: ignore[attr-defined]  # no public way tells it
+    except AttributeError:
+        return None
+    # What a delegate took over stays in the list; a node DELEGATE has its weights among the inputs.
+    taken = {int(tensor) for node in operators if node["op_name"] == "DELEGATE" for tensor in node["inputs"]}
+    weights = [int(node["inputs"][1]) for node in operators if node["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D")]
+    return sum(tensor in taken for tensor in weights), len(weights)

@@ -1,0 +1,239 @@
+"""The machine around the program: everything that is read from the system is read here.
+
+A test makes a folder with the files of another machine in it, and a `System` that reads there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+# What the bits of the firmware's `get_throttled` mean; 16 higher, the same has happened since boot.
+THROTTLING = {
+    0: "undervoltage",
+    1: "frequency capped",
+    2: "throttled",
+    3: "soft temperature limit",
+}
+
+# A Pi's video devices that are steps of a pipeline (raw sensor data, scaler, codec) and not cameras to open.
+_PIPELINE = ("unicam", "bcm2835-", "rp1-cfe", "pispbe", "rpivid", "rpi-hevc")
+
+# Of Linux' videodev2.h: the request for a device's capabilities, and the bits for "gives pictures".
+_QUERYCAP = 0x80685600
+_QUERYCAP_BYTES = 104
+_DEVICE_CAPABILITIES = slice(88, 92)
+_CAPTURES = 0x1 | 0x1000
+
+
+class VideoDevice(NamedTuple):
+    """One of /dev/video*.
+
+    captures: whether it gives pictures that OpenCV can read, and is no codec, scaler or metadata.
+    """
+
+    path: Path
+    name: str
+    captures: bool
+
+
+class Group(NamedTuple):
+    name: str
+    members: set[str]
+
+
+class Memory(NamedTuple):
+    """Total and available memory in bytes."""
+
+    total: int
+    available: int
+
+
+def _may_open(path: Path) -> bool:
+    return os.access(path, os.R_OK | os.W_OK)
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return str(os.geteuid())
+
+
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(path).free
+
+
+@dataclass(frozen=True)
+class System:
+    """One machine. Without arguments, this one.
+
+    root: where its /dev, /etc, /proc and /sys are.
+    search_path: the folders of its programs, as in PATH.
+    word_bits: 32 or 64, of the userland; the kernel's may be another.
+    may_open: whether the user may read and write a device.
+    """
+
+    root: Path = Path("/")
+    search_path: str = field(default_factory=lambda: os.environ.get("PATH", os.defpath))
+    machine: str = field(default_factory=lambda: os.uname().machine)
+    word_bits: int = 64 if sys.maxsize > 2**32 else 32
+    cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    python: tuple[int, int] = sys.version_info[:2]
+    user: str = field(default_factory=_user)
+    may_open: Callable[[Path], bool] = _may_open
+    free_bytes: Callable[[Path], int] = _free_bytes
+
+    def read(self, path: str) -> str | None:
+        """A small text file, stripped, or None where it cannot be read."""
+        try:
+            return (self.root / path).read_text("utf-8", "replace").strip("\0 \n")
+        except OSError:
+            return None
+
+    def files(self, pattern: str) -> list[Path]:
+        """What matches `pattern` below the root, its numbers in order."""
+        return sorted(self.root.glob(pattern), key=lambda path: [int(n) for n in re.findall(r"\d+", path.name)])
+
+    def program(self, *names: str) -> str | None:
+        """The path of the first of these programs that is installed."""
+        return next((path for name in names if (path := shutil.which(name, path=self.search_path))), None)
+
+    def run(self, program: str, *arguments: str, seconds: float) -> str:
+        """What the program prints. Raises OSError; TimeoutError, which is one, after `seconds`."""
+        import subprocess  # 5 ms of a start, where there may be nothing to run
+
+        try:
+            done = subprocess.run(
+                [program, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{program} did not answer within {seconds:g} s") from None
+        return done.stdout.decode("utf-8", "replace")
+
+    def model(self) -> str | None:
+        """The board's name from its device tree: "Raspberry Pi 4 Model B Rev 1.4". None on a PC."""
+        return self.read("proc/device-tree/model") or self.read("sys/firmware/devicetree/base/model")
+
+    def is_raspberry_pi(self) -> bool:
+        return (self.model() or "").startswith("Raspberry Pi")
+
+    def throttled_bits(self) -> int | None:
+        """The firmware's `get_throttled` (see THROTTLING), or None where there is no telling.
+
+        Without `vcgencmd`, or the right to ask with it, the kernel still tells undervoltage.
+        """
+        if program := self.program("vcgencmd"):
+            try:
+                answer = self.run(program, "get_throttled", seconds=2)
+            except OSError:
+                answer = ""
+            if found := re.search(r"throttled=0x([0-9a-f]+)", answer):
+                return int(found[1], 16)
+        for folder in self.files("sys/class/hwmon/hwmon*"):
+            if self.read(f"{folder}/name") == "rpi_volt":
+                return int(self.read(f"{folder}/in0_lcrit_alarm") == "1")
+        return None
+
+    def temperature(self) -> float | None:
+        """Of the hottest thermal zone, in °C."""
+        zones = [self.read(str(zone / "temp")) for zone in self.files("sys/class/thermal/thermal_zone*")]
+        return max((int(text) / 1000 for text in zones if text and text.lstrip("-").isdigit()), default=None)
+
+    def memory(self) -> Memory | None:
+        lines = dict(re.findall(r"^(\w+): +(\d+) kB$", self.read("proc/meminfo") or "", re.MULTILINE))
+        if not {"MemTotal", "MemAvailable"} <= lines.keys():
+            return None
+        return Memory(int(lines["MemTotal"]) * 1024, int(lines["MemAvailable"]) * 1024)
+
+    def group_of(self, path: Path) -> Group:
+        """The group that a device belongs to, after /etc/group: members are so from their next login on."""
+        number = path.stat().st_gid
+        found = re.search(rf"^([^:]+):[^:]*:{number}:(.*)$", self.read("etc/group") or "", re.MULTILINE)
+        return Group(found[1], set(found[2].split(","))) if found else Group(str(number), set())
+
+    def video_devices(self) -> list[VideoDevice]:
+        """All of /dev/video*, by number."""
+        return [self._video_device(path) for path in self.files("dev/video[0-9]*")]
+
+    def _video_device(self, path: Path) -> VideoDevice:
+        sysfs = f"sys/class/video4linux/{path.name}"
+        name = self.read(f"{sysfs}/name") or ""
+        capabilities = _capabilities(path)
+        if capabilities is not None:
+            captures = bool(capabilities & _CAPTURES)
+        else:  # we may not ask it; a webcam's first device is the camera, the others are its metadata
+            captures = self.read(f"{sysfs}/index") in ("0", None)
+        return VideoDevice(path, name, captures and not name.startswith(_PIPELINE))
+
+    def holders(self) -> dict[str, set[str]]:
+        """Programs that have camera devices open: {"/dev/video0": {"motion (812)"}}, ours left out.
+
+        Only root sees the programs of other users.
+        """
+        found: dict[str, set[str]] = {}
+        for process, target in self._open_files():
+            if re.fullmatch(r"/dev/(video|media)\d+", target) and process != str(os.getpid()):
+                name = self.read(f"proc/{process}/comm") or "?"
+                found.setdefault(target, set()).add(f"{name} ({process})")
+        return found
+
+    def _open_files(self) -> Iterator[tuple[str, str]]:
+        for folder in self.files("proc/[0-9]*/fd"):
+            try:
+                links = list(folder.iterdir())
+            except OSError:  # another user's, or gone meanwhile
+                continue
+            for link in links:
+                try:
+                    yield folder.parent.name, str(link.readlink())
+                except OSError:
+                    continue
+
+
+def is_throttled(system: System | None = None) -> bool:
+    """Whether the machine now holds its processor back, for heat or for lack of power.
+
+    On a Pi it starts a process, so ask every few seconds, not at every frame.
+    """
+    system = system or System()
+    bits = system.throttled_bits()
+    if bits is not None:
+        return bool(bits & sum(1 << bit for bit in THROTTLING))
+    cooling = system.files("sys/class/thermal/cooling_device*")
+    return any(
+        (system.read(f"{device}/type") or "").lower().startswith(("cpufreq", "thermal-cpufreq", "processor"))
+        and system.read(f"{device}/cur_state") not in ("0", None)
+        for device in cooling
+    )
+
+
+def _capabilities(path: Path) -> int | None:
+    """What the device itself can do, in V4L2's bits; None where it is none, or may not be asked."""
+    import fcntl  # not everywhere that pictures can be classified
+
+    try:
+        # Opening does not disturb a program that streams from it.
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        answer = fcntl.ioctl(descriptor, _QUERYCAP, bytes(_QUERYCAP_BYTES))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return int.from_bytes(answer[_DEVICE_CAPABILITIES], sys.byteorder)

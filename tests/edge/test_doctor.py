@@ -1,0 +1,324 @@
+"""edge-doctor, on folders that look like other machines, and on this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_classify import doctor
+from edge_classify.interpreter import convolutions_in_xnnpack, interpreter_class, load_interpreter
+from edge_classify.machine_checks import Finding, check_machine, check_software
+from edge_classify.model_file import BUILTIN_MODEL
+from edge_classify.system import System, is_throttled
+
+Machine = Callable[..., System]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """Makes a machine of the files in it; what lies in `bin` are its programs, shell scripts."""
+
+    def make(files: dict[str, str], **facts: object) -> System:
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        for name, content in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if content.startswith("->"):
+                path.symlink_to(content[2:])
+            else:
+                path.write_text(content)
+                path.chmod(0o755)
+        system = System(
+            root=tmp_path,
+            search_path=str(tmp_path / "bin"),
+            machine="aarch64",
+            cores=4,
+            user="pi",
+            may_open=lambda _: True,
+            free_bytes=lambda _: 8 * 10**9,
+        )
+        return replace(system, **facts)
+
+    return make
+
+
+def pi(model: str, throttled: str, **others: str) -> dict[str, str]:
+    return {
+        "proc/device-tree/model": f"Raspberry Pi {model}\0",
+        "bin/vcgencmd": f'#!/bin/sh\n[ "$1" = get_throttled ] && echo throttled={throttled}\n',
+        **others,
+    }
+
+
+WEBCAM = {
+    "dev/video0": "",
+    "dev/video1": "",
+    "sys/class/video4linux/video0/name": "HD Webcam: HD Webcam\n",
+    "sys/class/video4linux/video0/index": "0\n",
+    "sys/class/video4linux/video1/name": "HD Webcam: HD Webcam\n",
+    "sys/class/video4linux/video1/index": "1\n",
+}
+CODECS = {
+    "dev/video19": "",
+    "sys/class/video4linux/video19/name": "rpi-hevc-dec\n",
+    "sys/class/video4linux/video19/index": "0\n",
+    "dev/video20": "",
+    "sys/class/video4linux/video20/name": "pispbe-input\n",
+    "sys/class/video4linux/video20/index": "0\n",
+}
+LISTING = """#!/bin/sh
+cat <<'END'
+[0:12:34.567890123] [1234]  INFO Camera camera_manager.cpp:327 libcamera v0.5.0
+Available cameras
+-----------------
+0 : imx708 [4608x2592 10-bit RGGB] (/base/axi/pcie@1000120000/rp1/i2c@88000/imx708@1a)
+    Modes: 'SRGGB10_CSI2P' : 1536x864 [120.13 fps - (768, 432)/3072x1728 crop]
+1 : ov5647 [2592x1944 10-bit GBRG] (/base/axi/pcie@1000120000/rp1/i2c@80000/ov5647@36)
+END
+"""
+
+
+def levels(findings: object, *checks: str) -> dict[str, str]:
+    return {found.check: found.level for found in findings if found.check in checks or not checks}
+
+
+def of(findings: list[Finding], check: str) -> list[Finding]:
+    return [finding for finding in findings if finding.check == check]
+
+
+def test_a_pi_4_that_suffers_says_each_cause_and_its_remedy(machine: Machine) -> None:
+    system = machine(
+        pi("4 Model B Rev 1.4", "0x50005")
+        | WEBCAM
+        | {
+            "sys/class/thermal/thermal_zone0/temp": "83212\n",
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave\n",
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_driver": "cpufreq-dt\n",
+            "proc/meminfo": "MemTotal:         998000 kB\nMemFree:           12000 kB\nMemAvailable:      60000 kB\n",
+        },
+        free_bytes=lambda _: 50 * 10**6,
+    )
+    findings = list(check_machine(system))
+    assert levels(findings) == {
+        "camera": "green",
+        "modules": "green",
+        "power": "red",
+        "throttling": "yellow",
+        "temperature": "yellow",
+        "governor": "yellow",
+        "memory": "red",
+        "disk": "yellow",
+    }
+    assert all(finding.remedy for finding in findings if finding.level != "green")
+    assert of(findings, "power")[0].text.startswith("undervoltage now")
+    assert of(findings, "throttling")[0].text == "throttled now"
+    assert "power supply" in of(findings, "throttling")[0].remedy
+    assert "83 °C" in of(findings, "temperature")[0].text
+    assert is_throttled(system)
+
+
+def test_a_pi_5_in_order_shows_its_cameras_and_no_codecs(machine: Machine) -> None:
+    system = machine(
+        pi("5 Model B Rev 1.0", "0x0")
+        | WEBCAM
+        | CODECS
+        | {
+            "bin/rpicam-hello": LISTING,
+            "sys/class/thermal/thermal_zone0/temp": "48500\n",
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
+            "proc/meminfo": "MemTotal:        8000000 kB\nMemAvailable:    7000000 kB\n",
+        }
+    )
+    findings = [*check_software(system), *check_machine(system)]
+    assert set(levels(findings).values()) == {"green"}
+    assert of(findings, "machine")[0].text == "Raspberry Pi 5 Model B Rev 1.0, aarch64, 4 cores, 64 bits"
+    assert [found.text for found in of(findings, "camera")] == ["/dev/video0, HD Webcam: HD Webcam: pi may open it"]
+    modules = [found.text for found in of(findings, "modules")]
+    assert modules == ["csi:0, imx708 4608x2592 10-bit RGGB", "csi:1, ov5647 2592x1944 10-bit GBRG"]
+    assert not is_throttled(system)
+
+
+def test_a_machine_with_none_of_it_lacks_a_camera_and_no_more(machine: Machine) -> None:
+    system = machine({})
+    findings = [*check_software(system), *check_machine(system)]
+    assert [found.check for found in findings if found.level != "green"] == ["camera"]
+    assert not is_throttled(system)
+
+
+def test_a_pi_whose_module_is_not_found_is_told_where_to_look(machine: Machine) -> None:
+    listing = {"bin/rpicam-hello": "#!/bin/sh\necho 'No cameras available!'\n"}
+    findings = list(check_machine(machine(pi("5", "0x0") | CODECS | listing)))
+    (finding,) = of(findings, "camera")
+    assert (finding.level, finding.exit_code) == ("red", 3)
+    assert finding.text == "no camera (2 /dev/video* are codecs and the like)"
+    assert "ribbon cable" in of(findings, "modules")[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("bits", "power", "throttling", "now"),
+    [
+        ("0x0", "green", "green", False),
+        ("0x50000", "yellow", "yellow", False),
+        ("0x10001", "red", "green", True),
+        ("0xe0008", "green", "yellow", True),
+    ],
+)
+def test_the_firmware_s_bits_are_told_as_now_and_since_the_start(
+    machine: Machine, bits: str, power: str, throttling: str, now: bool
+) -> None:
+    system = machine(pi("4 Model B", bits))
+    found = list(check_machine(system))
+    assert levels(found, "power", "throttling") == {"power": power, "throttling": throttling}
+    assert of(found, "power")[0].figures == {"get_throttled": int(bits, 16)}
+    assert is_throttled(system) is now
+
+
+def test_without_vcgencmd_the_kernel_s_alarm_and_cooling_tell(machine: Machine) -> None:
+    broken = {"bin/vcgencmd": '#!/bin/sh\necho "Can\'t open device file: /dev/vcio"\n'}
+    alarm = {"sys/class/hwmon/hwmon2/name": "rpi_volt\n", "sys/class/hwmon/hwmon2/in0_lcrit_alarm": "1\n"}
+    assert levels(check_machine(machine(broken | alarm)), "power") == {"power": "red"}
+
+
+def test_a_processor_cooled_by_slowing_down_is_throttled_a_fan_is_not(machine: Machine) -> None:
+    cooling = "sys/class/thermal/cooling_device"
+    assert not is_throttled(machine({f"{cooling}0/type": "pwm-fan\n", f"{cooling}0/cur_state": "3\n"}))
+    assert is_throttled(machine({f"{cooling}1/type": "cpufreq-cpu0\n", f"{cooling}1/cur_state": "1\n"}))
+
+
+def test_32_bits_under_a_64_bit_kernel_are_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_classify.machine_checks.find_spec", lambda _: None)
+    findings = list(check_software(machine(pi("4 Model B", "0x0"), word_bits=32, python=(3, 9))))
+    assert levels(findings, "python", "machine") == {"python": "red", "machine": "red"}
+    (found,) = of(findings, "machine")
+    assert "32 bits under a 64-bit kernel: LiteRT has no build for it" in found.text
+    assert "64-bit Raspberry Pi OS" in found.remedy
+
+
+def test_who_may_not_open_the_camera_is_told_the_group(machine: Machine) -> None:
+    files = WEBCAM | {"etc/group": f"video:x:{os.getegid()}:motion,pi\n"}
+    may_not = machine(files, may_open=lambda _: False)
+    (in_group,) = of(list(check_machine(may_not)), "camera")
+    (outside,) = of(list(check_machine(replace(may_not, user="eve"))), "camera")
+    assert (in_group.level, in_group.exit_code, in_group.remedy) == ("red", 3, "log out and in again")
+    assert outside.remedy == "sudo usermod -aG video eve, then log out and in again"
+
+
+def test_the_program_that_holds_the_camera_is_named(machine: Machine) -> None:
+    system = machine(WEBCAM | {"proc/412/comm": "motion\n", "proc/412/fd/7": "->/dev/video0"})
+    (finding,) = of(list(check_machine(system)), "camera")
+    assert finding.level == "yellow"
+    assert "held by motion (412)" in finding.text
+
+
+def test_a_program_that_hangs_is_left_after_the_time_limit(machine: Machine) -> None:
+    system = machine({"bin/rpicam-hello": "#!/bin/sh\nexec sleep 60\n"})
+    program = system.program("libcamera-hello", "rpicam-hello")
+    assert program is not None
+    with pytest.raises(TimeoutError, match="did not answer within"):
+        system.run(program, seconds=0.2)
+
+
+def test_it_can_tell_whether_xnnpack_is_in_use() -> None:
+    taken, convolutions = convolutions_in_xnnpack(load_interpreter(BUILTIN_MODEL)) or (0, 0)
+    assert taken == convolutions > 50
+    without = sys.modules[interpreter_class().__module__].OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    plain = interpreter_class()(model_path=str(BUILTIN_MODEL), experimental_op_resolver_type=without)
+    plain.allocate_tensors()
+    assert convolutions_in_xnnpack(plain) == (0, convolutions)
+
+
+def edge_doctor(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "edge_classify.doctor", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+def test_a_model_file_s_card_is_shown_tested_and_timed(int8_model: Path) -> None:
+    done = edge_doctor(int8_model, "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == report["exit_code"]
+    assert done.stderr == ""
+    found = {finding["check"]: finding for finding in report["findings"]}
+    for check in ("model", "preparation", "labels", "accuracy", "provenance", "test card"):
+        assert found[check]["level"] == "green", check
+    assert found["labels"]["text"] == "4: cross, disc, stripes, unknown"
+    assert {"p50", "p90"} == set(found["latency"]["figures"]["threads"]["1"])
+    assert report["red"] == sum(finding["level"] == "red" for finding in report["findings"])
+
+
+def test_the_exit_code_is_that_of_the_first_red_line(int8_model: Path, tmp_path: Path) -> None:
+    gone = edge_doctor(tmp_path / "gone.tflite")
+    assert gone.returncode == 4
+    assert re.search(r"^red +model .*gone.tflite: there is no such model file$", gone.stdout, re.MULTILINE)
+    data = bytearray(int8_model.read_bytes())
+    data[len(data) // 2] ^= 255
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(data)
+    assert edge_doctor(damaged).returncode == 4
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_colour_is_for_terminals_and_no_color_is_respected(no_color: str) -> None:
+    reader, writer = pty.openpty()
+    words = [sys.executable, "-m", "edge_classify.doctor"]
+    process = subprocess.Popen(words, stdout=writer, stderr=writer, env={**os.environ, "NO_COLOR": no_color})
+    os.close(writer)
+    shown = b""
+    try:
+        while part := os.read(reader, 4096):
+            shown += part
+    except OSError:  # how a terminal's end is told
+        pass
+    process.wait(timeout=60)
+    os.close(reader)
+    assert b"green" in shown
+    assert (b"\x1b[32mgreen" in shown) is not bool(no_color)
+    if no_color:
+        assert b"\x1b" not in shown
+
+
+def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The unit that edge-doctor prints for an installation in `tmp_path`."""
+    (tmp_path / "bin").mkdir()
+    shutil.copy("/bin/true", tmp_path / "bin" / "edge-classify")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert doctor.main(["--print-service"]) == 0
+    unit = tmp_path / "edge-classify.service"
+    unit.write_text(capsys.readouterr().out)
+    return unit
+
+
+def test_systemd_accepts_the_unit_and_finds_it_little_exposed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed (Debian: systemd)")
+    unit = service(tmp_path, monkeypatch, capsys)
+    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert verified.returncode == 0, verified.stderr
+    # Newer than Bookworm's systemd, and ignored by it.
+    known = ("RestartSteps", "RestartMaxDelaySec")
+    complaints = [line for line in verified.stderr.splitlines() if unit.name in line]
+    assert not [line for line in complaints if not any(key in line for key in known)]
+    words = ["systemd-analyze", "security", "--offline=yes", "--no-pager", unit]
+    looked = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    score = re.search(r"Overall exposure level for \S+: (\d+\.\d)", looked.stdout)
+    assert score, looked.stdout + looked.stderr
+    assert float(score[1]) <= 1.5
+
+
+def test_a_service_is_not_made_for_programs_in_a_home_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "prefix", "/home/pi/edge-classify/.venv")
+    assert doctor.main(["--print-service"]) == 2
+    assert "docs/service.md" in capsys.readouterr().err
