@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from textwrap import shorten
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
 from .classifier import Classifier
-from .errors import EdgeClassifyError
+from .errors import EdgeClassifyError, ModelFileError
 from .evaluation import wilson_interval
 from .interpreter import convolutions_in_xnnpack, load_interpreter
 from .machine_checks import Finding
@@ -29,7 +30,12 @@ def check_model(path: str, system: System) -> Iterator[Finding]:
     except EdgeClassifyError as error:
         yield Finding("red", "model", str(error), exit_code=error.exit_code)
         return
-    yield from _card(model_file)
+    try:
+        yield from _card(model_file)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        text = f"{path}: its edge.json is not complete ({error!r}): convert it again"
+        yield Finding("red", "model", text, exit_code=ModelFileError.exit_code)
+        return
     try:
         size = Classifier(path).input_size
     except EdgeClassifyError as error:
@@ -62,7 +68,22 @@ def _card(model_file: ModelFile) -> Iterator[Finding]:
         yield Finding("green", "labels", f"{len(model_file.labels)}: {shown}")
     if contract is None:
         return
-    evaluation, provenance = contract["evaluation"], contract["provenance"]
+    yield _accuracy(contract)
+    provenance = contract["provenance"]
+    made = provenance["versions"]
+    yield Finding(
+        "green",
+        "provenance",
+        f"photos {provenance['data_fingerprint'][:12]}, seed {provenance['seed']}, "
+        f"weights {provenance['weights']['name']}, edge-classify {made['convert']['edge-classify']}, "
+        f"TensorFlow {made['convert']['tensorflow']}",
+    )
+
+
+def _accuracy(contract: Mapping[str, Any]) -> Finding:
+    evaluation = contract["evaluation"]
+    if "accuracy" not in evaluation:
+        return Finding("yellow", "accuracy", "not measured where the file was made: try it on pictures of your own")
     low, high = wilson_interval(evaluation["accuracy"], evaluation["photos"])
     percent = {name: 100 * evaluation[name] for name in ("accuracy", "float32_accuracy", "kept")}
     photos = evaluation["photos"]
@@ -72,15 +93,7 @@ def _card(model_file: ModelFile) -> Iterator[Finding]:
     text += f"float32 {percent['float32_accuracy']:.1f} %"
     if contract["decision"]["unknown"]:
         text += f"; {percent['kept']:.1f} % of them not called unknown"
-    yield Finding("green", "accuracy", text)
-    made = provenance["versions"]
-    yield Finding(
-        "green",
-        "provenance",
-        f"photos {provenance['data_fingerprint'][:12]}, seed {provenance['seed']}, "
-        f"weights {provenance['weights']['name']}, edge-classify {made['convert']['edge-classify']}, "
-        f"TensorFlow {made['convert']['tensorflow']}",
-    )
+    return Finding("green", "accuracy", text)
 
 
 def _speed(path: str, system: System) -> Iterator[Finding]:
