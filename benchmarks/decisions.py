@@ -286,8 +286,7 @@ def still() -> None:
 
 def frames(disturbance: str) -> Iterator[Frame]:
     for number, (_, image) in enumerate(held_still(1, disturbance)):
-        # As if live: Stillness looks at the clock, too.
-        yield Frame(image, number, perf_counter(), "")
+        yield Frame(image, number, number / FPS, "")
 
 
 def cost() -> None:

@@ -28,6 +28,7 @@ from common import machine
 from edge_classify import CameraError, Classifier, Frame, demo, sources
 from edge_classify.decision import Decision
 from edge_classify.latency import Latency
+from edge_classify.memory import use_one_heap
 from edge_classify.outputs.console import Console
 from edge_classify.outputs.events import Events
 from edge_classify.outputs.json_lines import JsonLines
@@ -165,8 +166,6 @@ def soak(count: int, folder: Path) -> tuple[np.ndarray, float, tuple[int, int], 
             still += result.still
             if number == SETTLED:
                 settled_mb, settled = resident_mb(), held()
-            if number % 1000 == 0:
-                print(number, resident_mb(), held(), [len(w._waiting) for w in writers.values()])
         growth = resident_mb() - settled_mb
         print(f"{count} frames in {time.perf_counter() - began:.0f} s; {still} of them still, not classified")
         print(", ".join(f"{name} {times}" for name, times in camera.faults.items()))
@@ -182,13 +181,15 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--frames", type=int, default=200_000)
     count = parser.parse_args().frames
+    use_one_heap()
     logging.disable(logging.WARNING)  # of the full disk, once a minute
     print(machine())
     before = held()
     with tempfile.TemporaryDirectory() as folder:
         totals, growth, settled, ended = soak(count, Path(folder))
-    time.sleep(1.5)
-    after = held()
+    until = time.perf_counter() + 30  # for the stalling readers, which read what is left
+    while (after := held())[1] > before[1] and time.perf_counter() < until:
+        time.sleep(0.5)
     tenth = count // 10
     first, last = (float(np.percentile(part, 99)) for part in (totals[:tenth], totals[-tenth:]))
     checks = {

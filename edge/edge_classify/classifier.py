@@ -129,7 +129,9 @@ class Classifier:
 
     def scores(self) -> np.ndarray:
         """The probabilities of all classes that the last inference gave: a new array, float32, shape (K,)."""
-        scores: np.ndarray = (self._output.astype(np.float32) - self._zero_point) * np.float32(self._scale)
+        scores: np.ndarray = np.multiply(self._output, np.float32(self._scale), dtype=np.float32)
+        if self._zero_point:
+            scores -= np.float32(self._zero_point * self._scale)
         if self._logits:
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()

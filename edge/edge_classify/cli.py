@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TextIO
 from . import __version__
 from .command import run
 from .errors import UsageError
+from .memory import use_one_heap
 
 if TYPE_CHECKING:
     from .decision import Decision
@@ -131,6 +132,7 @@ def _classify(options: argparse.Namespace) -> int:
     _check(options)
     # A service manager's stop ends the loop as Ctrl-C does, with the summary.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    use_one_heap()
 
     from .classifier import Classifier
     from .latency import Latency

@@ -70,7 +70,7 @@ def classify_frames(
     scores = classifier.scores()
     for frame in frames:
         began = perf_counter()
-        still = stillness is not None and stillness.shows_nothing_new(frame.image, began)
+        still = stillness is not None and stillness.shows_nothing_new(frame.image, frame.captured_at)
         if still and classification is not None:
             classification = classification._replace(timing=Timing((perf_counter() - began) * 1e3, 0.0, 0.0))
         else:

@@ -25,16 +25,18 @@ class Stillness:
         self._unchanged = 0
         self._classified_at = 0.0
 
-    def shows_nothing_new(self, image: Image, now: float) -> bool:
+    def shows_nothing_new(self, image: Image, captured_at: float) -> bool:
         """Whether `image` need not be classified; where it must, it is what the next are compared with.
 
-        image: uint8 BGR, shape (height, width, 3). now: in seconds.
+        image: uint8 BGR, shape (height, width, 3). captured_at: in seconds.
         """
         step = max(1, image.shape[1] // _SAMPLES)
-        cells = cv2.resize(image[::step, ::step], _CELLS, interpolation=cv2.INTER_AREA)
+        # Rows by numpy, columns by OpenCV: a slice of both takes five times as long.
+        samples = cv2.resize(image[::step], (_SAMPLES, len(image[::step])), interpolation=cv2.INTER_NEAREST)
+        cells = cv2.resize(samples, _CELLS, interpolation=cv2.INTER_AREA)
         still = self._cells is not None and cv2.norm(cells, self._cells, cv2.NORM_INF) <= TOLERANCE
         self._unchanged = self._unchanged + 1 if still else 0
-        if self._unchanged > _FRAMES_FIRST and now - self._classified_at < _REFRESH:
+        if self._unchanged > _FRAMES_FIRST and captured_at - self._classified_at < _REFRESH:
             return True
-        self._cells, self._classified_at = cells, now
+        self._cells, self._classified_at = cells, captured_at
         return False
