@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -112,3 +113,20 @@ def test_ending_does_not_wait_for_a_stuck_reader(pipe: tuple[int, int]) -> None:
             writer.write(line)
     assert time.perf_counter() - began < 5
     assert writer.dropped > 1000
+
+
+def test_what_a_full_disk_cuts_off_does_not_spoil_the_next_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with path.open("wb", buffering=0) as file, Writer(file.fileno(), "events.jsonl", live=True) as writer:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, limit[1]))
+        try:
+            for line in LINES[:3]:
+                writer.write(line)
+            assert writer.drain(10)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        writer.write(LINES[3])
+        assert writer.drain(10)
+        assert writer.dropped == 2
+    assert path.read_text().splitlines(keepends=True) == [LINES[0], LINES[1][: 300 - len(LINES[0])] + "\n", LINES[3]]
