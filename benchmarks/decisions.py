@@ -16,14 +16,13 @@ from __future__ import annotations
 import csv
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from time import perf_counter
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from common import DATA, FLOWERS, PHOTOS, in_turns, machine, model_file, ratio
+from common import DATA, FLOWERS, PHOTOS, in_turns, machine, model_file
 
 from edge_classify import Classifier, Frame, demo, open_camera, read_photo
 from edge_classify.decision import Decision
@@ -39,6 +38,7 @@ WIDTH, HEIGHT, FPS = 320, 240, 30
 SCENES = 90
 SEED = 7
 LATE = 5
+BLOCK = 50
 
 
 class Feed(NamedTuple):
@@ -290,32 +290,27 @@ def frames(disturbance: str) -> Iterator[Frame]:
 
 
 def cost() -> None:
-    """What decisions and --skip-still's comparison add to a frame, in turns with the loop without."""
-    images = [demo.draw(number).image for number in range(20, 260, 30)]
+    """What decisions and the comparison of --skip-still take for a frame, beside classifying it."""
+    image = demo.draw(50).image
     for path in (model_file(*CELLS[0]), FOREIGN):
         classifier = Classifier(path)
-
-        ways = {
-            "without": lambda c=classifier: loop(images, c, None),
-            "decision": lambda c=classifier: loop(images, c, Decision(c.labels)),
-            "decision, smoothing 5": lambda c=classifier: loop(images, c, Decision(c.labels, smoothing=5)),
-            "decision and stillness": lambda c=classifier: loop(images, c, Decision(c.labels), Stillness()),
+        plain, averaging = Decision(classifier.labels), Decision(classifier.labels, smoothing=5)
+        stillness, clock = Stillness(), itertools.count()
+        pieces: dict[str, Callable[[], object]] = {
+            "classify": lambda c=classifier: c.classify(image),
+            "decision": lambda c=classifier, d=plain, t=clock: d.update(c.scores(), next(t) / FPS),
+            "decision, smoothing 5": lambda c=classifier, d=averaging, t=clock: d.update(c.scores(), next(t) / FPS),
+            "stillness": lambda s=stillness, t=clock: s.shows_nothing_new(image, next(t) / FPS),
         }
-        seconds = in_turns(ways, 20)
-        base = np.median(seconds["without"]) / 250 * 1e6
-        print(f"{path.name}, {len(classifier.labels)} classes: {base:.0f} µs a frame without")
-        for way in list(ways)[1:]:
-            middle, low, high = ratio(seconds, way, "without")
-            added = (np.median(seconds[way]) - np.median(seconds["without"])) / 250 * 1e6
-            print(f"  {way}: {middle:.3f} (quartiles {low:.3f} to {high:.3f}), {added:+.1f} µs")
+        # In turns, and of each the fastest: these are small against what a busy machine adds.
+        seconds = in_turns({name: lambda p=piece: repeat(p) for name, piece in pieces.items()}, 40)
+        print(f"{path.name}, {len(classifier.labels)} classes, µs a frame, fastest of 40 blocks of {BLOCK}:")
+        print("  " + ", ".join(f"{name} {min(seconds[name]) / BLOCK * 1e6:.1f}" for name in pieces))
 
 
-def loop(
-    images: list[np.ndarray], classifier: Classifier, decision: Decision | None, stillness: Stillness | None = None
-) -> None:
-    taken = (Frame(images[number % len(images)], number, perf_counter(), "") for number in range(250))
-    for _ in classify_frames(taken, classifier, decision, stillness):
-        pass
+def repeat(piece: Callable[[], object]) -> None:
+    for _ in range(BLOCK):
+        piece()
 
 
 def name(cell: tuple[float, int]) -> str:
