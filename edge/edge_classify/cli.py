@@ -26,7 +26,11 @@ from .memory import use_one_heap
 
 if TYPE_CHECKING:
     from .decision import Decision
+    from .outputs.console import Console
+    from .outputs.events import Events
+    from .outputs.json_lines import JsonLines
     from .outputs.writer import Writer
+    from .sources import Source
 
 # What standard output may take to be written, and then standard error, when the program ends, in seconds.
 _PATIENCE = 0.3
@@ -136,9 +140,6 @@ def _classify(options: argparse.Namespace) -> int:
 
     from .classifier import Classifier
     from .latency import Latency
-    from .outputs.console import Console
-    from .outputs.events import Events
-    from .outputs.json_lines import JsonLines
     from .outputs.writer import Writer
     from .pacing import Pace
     from .pipeline import classify_frames
@@ -154,29 +155,13 @@ def _classify(options: argparse.Namespace) -> int:
         num_threads=options.num_threads,
     )
     decision = _decision(options, classifier.labels)
-    model = classifier.model_file.name
     latency, still = Latency(), 0
     with ExitStack() as stack:
         source = stack.enter_context(open_camera(options.source or options.camera or "0"))
-        if options.events and not source.stream:
-            raise UsageError("--events is about what changes in a camera's picture or a video: pictures have no state")
         errors = stack.enter_context(Writer(_descriptor(sys.stderr), "standard error", live=True))
         if source.live:
             stack.enter_context(_warnings_to(errors))
-        screen = stack.enter_context(Writer(_descriptor(sys.stdout), "standard output", live=source.live))
-        writers = [screen]
-        outputs: list[Console | Events | JsonLines] = []
-        if options.events == "-":
-            outputs.append(Events(screen, model))
-        elif options.json:
-            outputs.append(JsonLines(screen, model))
-        else:
-            terminal = sys.stdout is not None and sys.stdout.isatty()
-            outputs.append(Console(screen, steady=source.stream, terminal=terminal))
-        if options.events and options.events != "-":
-            file = stack.enter_context(Path(options.events).open("ab", buffering=0))
-            writers.append(stack.enter_context(Writer(file.fileno(), options.events, live=source.live)))
-            outputs.append(Events(writers[-1], model))
+        writers, outputs = _open_outputs(stack, options, source, classifier.model_file.name)
         pace = Pace(options.max_fps, throttle_reader() if source.live else None)
         results = classify_frames(
             pace.frames(source),
@@ -204,16 +189,38 @@ def _classify(options: argparse.Namespace) -> int:
                         writer.live = True
         finally:
             _drain(writers)
-            summary = [latency.table()]
-            if still:
-                summary.append(f"{still} frames showed nothing new and were not classified")
-            if dropped := getattr(source, "dropped", 0):
-                summary.append(f"{dropped} frames dropped for newer ones")
-            if lost := sum(writer.dropped for writer in writers):
-                summary.append(f"{lost} lines not written")
-            machine_readable = options.json or options.events == "-"
-            _say("\n".join(summary) + "\n", None if machine_readable else screen, errors)
+            counts = {
+                "frames showed nothing new and were not classified": still,
+                "frames dropped for newer ones": getattr(source, "dropped", 0),
+                "lines not written": sum(writer.dropped for writer in writers),
+            }
+            lines = [latency.table(), *(f"{count} {what}" for what, count in counts.items() if count)]
+            for_people = not options.json and options.events != "-"
+            _say("\n".join(lines) + "\n", writers[0] if for_people else None, errors)
     return 0
+
+
+def _open_outputs(
+    stack: ExitStack, options: argparse.Namespace, source: Source, model: str
+) -> tuple[list[Writer], list[Console | Events | JsonLines]]:
+    """The writers, that of standard output first, and the outputs that write to them."""
+    from .outputs.console import Console
+    from .outputs.events import Events
+    from .outputs.json_lines import JsonLines
+    from .outputs.writer import Writer
+
+    if options.events and not source.stream:
+        raise UsageError("--events is about what changes before a camera or in a video: pictures have no state")
+    screen = stack.enter_context(Writer(_descriptor(sys.stdout), "standard output", live=source.live))
+    if options.events == "-":
+        return [screen], [Events(screen, model)]
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    results = JsonLines(screen, model) if options.json else Console(screen, steady=source.stream, terminal=terminal)
+    if not options.events:
+        return [screen], [results]
+    file = stack.enter_context(Path(options.events).open("ab", buffering=0))
+    events = stack.enter_context(Writer(file.fileno(), options.events, live=source.live))
+    return [screen, events], [results, Events(events, model)]
 
 
 def _decision(options: argparse.Namespace, labels: tuple[str, ...]) -> Decision:

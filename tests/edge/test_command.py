@@ -218,6 +218,9 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
     states = [json.loads(line)["state"] for line in done.stdout.splitlines()]
     assert states[1] == states[3] == "unknown"
     assert "unknown" not in (states[0], states[2])
+    done = command("edge-classify", tmp_path, "--events", tmp_path / "events.jsonl")
+    assert done.returncode == 2
+    assert "pictures have no state" in done.stderr
 
 
 @pytest.mark.parametrize(
