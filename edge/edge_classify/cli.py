@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from . import __version__
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from .sources import Source
 
 # What standard output may take to be written, and then standard error, when the program ends, in seconds.
-_PATIENCE = 0.3
+_PATIENCE = 0.25
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -218,8 +217,9 @@ def _open_outputs(
     results = JsonLines(screen, model) if options.json else Console(screen, steady=source.stream, terminal=terminal)
     if not options.events:
         return [screen], [results]
-    file = stack.enter_context(Path(options.events).open("ab", buffering=0))
-    events = stack.enter_context(Writer(file.fileno(), options.events, live=source.live))
+    file = os.open(options.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    stack.callback(os.close, file)
+    events = stack.enter_context(Writer(file, options.events, live=source.live))
     return [screen, events], [results, Events(events, model)]
 
 
@@ -273,7 +273,7 @@ def _say(text: str, screen: Writer | None, errors: Writer) -> None:
             return
         screen.close()
     errors.write(text)
-    errors.drain(_PATIENCE)
+    _drain([errors])
 
 
 if __name__ == "__main__":
