@@ -7,7 +7,7 @@ import numpy as np
 
 from .preprocessing import Image
 
-# A picture is compared as so many cells, each the mean of a few hundred pixels, in which a camera's noise is gone.
+# A picture is compared as so many cells, each the mean of some 25 samples: most of a camera's noise is gone.
 _CELLS = (16, 12)
 _SAMPLES = 80
 # The largest difference of any cell's blue, green or red, in grey levels.
