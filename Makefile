@@ -53,7 +53,9 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/quantization.py
 	$(BIN)/python benchmarks/builtin.py
 	$(BIN)/python benchmarks/converting.py
+	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/training.py
 

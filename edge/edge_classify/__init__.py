@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .classifier import Category, Classification, Classifier
+    from .decision import Change, Decision
     from .errors import CameraError, DataError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
     from .photo import read_photo
     from .preprocessing import preprocess
@@ -23,8 +24,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Category": "classifier",
+    "Change": "decision",
     "Classification": "classifier",
     "Classifier": "classifier",
+    "Decision": "decision",
     "CameraError": "errors",
     "DataError": "errors",
     "EdgeClassifyError": "errors",
@@ -40,9 +43,11 @@ _HOMES = {
 __all__ = [
     "CameraError",
     "Category",
+    "Change",
     "Classification",
     "Classifier",
     "DataError",
+    "Decision",
     "EdgeClassifyError",
     "Frame",
     "ModelFileError",

@@ -115,13 +115,13 @@ class Classifier:
         """The probabilities of all classes for `image`: float32, shape (K,), in the order of `labels`."""
         self._write_input(image)
         self._interpreter.invoke()
-        return self._scores()
+        return self.scores()
 
     def _best_categories(self) -> tuple[Category, ...]:
         # On the raw output: a quantized score's order is its value's order, so only the best are dequantized.
         scores, scale, zero_point = self._output, self._scale, self._zero_point
         if self._logits:
-            scores, scale, zero_point = self._scores(), 1.0, 0
+            scores, scale, zero_point = self.scores(), 1.0, 0
         if self._top_k == 1:
             best = [int(scores.argmax())]
         else:
@@ -130,8 +130,11 @@ class Classifier:
         labels = self.labels
         return tuple([Category(index, labels[index], (scores.item(index) - zero_point) * scale) for index in best])
 
-    def _scores(self) -> np.ndarray:
-        scores: np.ndarray = (self._output.astype(np.float32) - self._zero_point) * np.float32(self._scale)
+    def scores(self) -> np.ndarray:
+        """The probabilities of all classes that the last inference gave: a new array, float32, shape (K,)."""
+        scores: np.ndarray = np.multiply(self._output, np.float32(self._scale), dtype=np.float32)
+        if self._zero_point:
+            scores -= np.float32(self._zero_point * self._scale)
         if self._logits:
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import struct
 from typing import NamedTuple
 
 import numpy as np
@@ -25,12 +25,16 @@ class StageTimes(NamedTuple):
     total: float
 
 
+_TIMES = struct.Struct(f"{len(StageTimes._fields)}f")
+
+
 class Latency:
     """A bounded window of the stages' times; memory does not grow with the number of frames."""
 
     def __init__(self) -> None:
         self.frames = 0
-        self._window: deque[StageTimes] = deque(maxlen=_WINDOW)
+        # Numbers in a block of their own: as many tuples would be 2 MB, and would still be growing after minutes.
+        self._window = bytearray(_WINDOW * _TIMES.size)
         self._first = self._last = 0.0
 
     def append(self, times: StageTimes, now: float) -> None:
@@ -38,8 +42,8 @@ class Latency:
         if not self.frames:
             self._first = now
         self._last = now
+        _TIMES.pack_into(self._window, self.frames % _WINDOW * _TIMES.size, *times)
         self.frames += 1
-        self._window.append(times)
 
     @property
     def frames_per_second(self) -> float:
@@ -49,7 +53,8 @@ class Latency:
 
     def percentiles(self) -> dict[str, dict[str, float]]:
         """For each stage its p50, p90 and p99 in milliseconds."""
-        figures = np.percentile(np.array(self._window), PERCENTILES, axis=0)
+        times = np.frombuffer(self._window, np.float32).reshape(_WINDOW, -1)[: self.frames]
+        figures = np.percentile(times, PERCENTILES, axis=0)
         return {
             stage: {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, column, strict=True)}
             for stage, column in zip(StageTimes._fields, figures.T, strict=True)

@@ -47,10 +47,14 @@ class Source:
     """An iterator of frames that is closed after use.
 
     stream: frames that follow one another (camera, video), unlike separate pictures.
+    live: a camera, whose frames come whether they are wanted or not.
     """
 
-    def __init__(self, frames: Iterator[Frame], *, stream: bool, close: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, frames: Iterator[Frame], *, stream: bool, live: bool = False, close: Callable[[], None] | None = None
+    ) -> None:
         self.stream = stream
+        self.live = live
         self._frames = frames
         self._close = close
 
@@ -128,7 +132,7 @@ def _absent(name: str) -> str:
 
 def _open_live(name: str, read: Callable[[], Image | None], release: Callable[[], None]) -> Source:
     slot = _NewestFrame(name, read, release)
-    return Source(slot.frames(), stream=True, close=slot.close)
+    return Source(slot.frames(), stream=True, live=True, close=slot.close)
 
 
 class _NewestFrame:

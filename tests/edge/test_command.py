@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import re
 import signal
 import subprocess
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
+from typing import IO
 
+import cv2
 import pytest
 
 from conftest import write_photos
+from edge_classify import demo
 from edge_classify.latency import Latency, StageTimes
 
 EDGE_CLASSIFY = str(Path(sys.executable).with_name("edge-classify"))
@@ -75,9 +82,155 @@ def test_a_reader_that_goes_away_ends_it_quietly() -> None:
     assert "Traceback" not in process.stderr.read()
 
 
+def test_events_are_the_changes_of_the_state_that_the_results_show(command, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    done = command("edge-classify", "--camera", "demo", "--count", 60, "--json", "--events", events)
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    lines = [json.loads(line) for line in events.read_text().splitlines()]
+    assert [line["state"] for line in lines] == [state for state, _ in groupby(r["state"] for r in results)]
+    assert len(lines) >= 2
+    for line, before in zip(lines, [None, *lines[:-1]], strict=True):
+        assert list(line) == [
+            "time", "frame", "source", "model", "state", "score", "previous", "previous_seconds"
+        ]  # fmt: skip
+        assert next(r for r in results if r["frame"] == line["frame"])["state"] == line["state"]
+        assert line["previous"] == (before and before["state"])
+        assert (line["previous_seconds"] is None) == (before is None)
+
+
+def test_events_alone_take_standard_output(command) -> None:
+    done = command("edge-classify", "--camera", "demo", "--count", 40, "--events", "-")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[0])["previous"] is None
+    assert "40 frames" in done.stderr
+
+
+def test_when_the_reader_goes_away_events_go_on(tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    process = subprocess.Popen(
+        [EDGE_CLASSIFY, "--camera", "demo", "--json", "--events", str(events), "--count", "60"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr is not None
+    assert "60 frames" in process.stderr.read()
+    assert len(events.read_text().splitlines()) >= 2
+
+
+def test_a_full_disk_does_not_stop_a_camera_and_is_told() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = command_to(full, "--camera", "demo", "--json", "--count", "30")
+    assert done.returncode == 0
+    assert done.stderr.count("No space left on device") == 1
+    assert "30 frames" in done.stderr
+    assert "30 lines not written" in done.stderr
+
+
+def test_a_full_disk_ends_what_may_lose_nothing(tmp_path: Path) -> None:
+    write_photos(tmp_path, 2, ("disc",))
+    with Path("/dev/full").open("wb") as full:
+        done = command_to(full, str(tmp_path))
+    assert done.returncode == 6
+    assert "error: standard output: No space left on device" in done.stderr
+
+
+def command_to(stdout: IO[bytes], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [EDGE_CLASSIFY, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(("blocked", "stop"), [("terminal", signal.SIGTERM), ("pipe", signal.SIGINT)])
+def test_a_blocked_reader_does_not_hold_up_frames_nor_the_end(
+    blocked: str, stop: signal.Signals, tmp_path: Path
+) -> None:
+    reading, writing = pty.openpty() if blocked == "terminal" else os.pipe()
+    if blocked == "pipe":
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    events = tmp_path / "events.jsonl"
+    process = subprocess.Popen(
+        [EDGE_CLASSIFY, "--camera", "demo", "--json", "--top-k", "11", "--events", str(events)],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        # Nobody reads the results, whose few kilobytes are soon full; three events take nearly a hundred frames.
+        until = time.perf_counter() + 60
+        while len(events.read_text().splitlines() if events.exists() else ()) < 3 and time.perf_counter() < until:
+            time.sleep(0.1)
+        process.send_signal(stop)
+        asked = time.perf_counter()
+        _, errors = process.communicate(timeout=10)
+        assert time.perf_counter() - asked < 1.5
+        assert process.returncode == 0
+        assert re.search(r"^\d+ frames, ", errors, re.MULTILINE)
+        assert re.search(r"^\d+ lines not written$", errors, re.MULTILINE)
+        assert len(events.read_text().splitlines()) >= 3
+    finally:
+        process.kill()
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.fixture(scope="module")
+def standing_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of one drawn picture."""
+    path = tmp_path_factory.mktemp("video") / "standing.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (640, 480))
+    image = demo.draw(50).image
+    for _ in range(90):
+        writer.write(image)
+    writer.release()
+    return path
+
+
+def test_skip_still_leaves_inference_out_and_says_how_often(command, standing_video: Path) -> None:
+    done = command("edge-classify", standing_video, "--skip-still", "--json")
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(results) == 90
+    skipped = [result for result in results if result["timing_ms"]["inference"] == 0]
+    assert len(skipped) > 60
+    assert {result["state"] for result in results} == {results[0]["categories"][0]["category_name"]}
+    assert f"{len(skipped)} frames showed nothing new and were not classified" in done.stderr
+
+
+def test_max_fps_limits_the_frames_of_a_camera(command) -> None:
+    done = command("edge-classify", "--camera", "demo", "--count", 10, "--max-fps", 5)
+    assert done.returncode == 0, done.stderr
+    rate = re.search(r"10 frames, ([\d.]+) frames a second", done.stdout)
+    assert rate is not None
+    assert float(rate[1]) <= 5.0
+
+
+def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
+    for number, frame in enumerate((50, 100, 155, 205)):  # a digit, the desk, a digit, the desk
+        cv2.imwrite(str(tmp_path / f"{number}.png"), demo.draw(frame).image)
+    done = command("edge-classify", tmp_path, "--json", "--dwell", 100)
+    states = [json.loads(line)["state"] for line in done.stdout.splitlines()]
+    assert states[1] == states[3] == "unknown"
+    assert "unknown" not in (states[0], states[2])
+    done = command("edge-classify", tmp_path, "--events", tmp_path / "events.jsonl")
+    assert done.returncode == 2
+    assert "pictures have no state" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["--camera", "demo", "--max-fps", "0"], 2, "--max-fps is 0: it must be above 0"),
+        (["--camera", "demo", "--events", "-", "--json"], 2, "--events - and --json both want standard output"),
+        (["--camera", "demo", "--threshold-high", "0.2", "--threshold-low", "0.5"], 2, "the thresholds are 0.2"),
+        (["--camera", "demo", "--smoothing", "0.5"], 2, "smoothing is 0.5"),
+        (["--camera", "demo", "--events", "gone/events"], 6, "gone/events: No such file or directory"),
         (["--camera", "demo", "--count", "0"], 2, "--count is 0: it must be at least 1"),
         (["--camera", "demo", "--top-k", "0"], 2, "top_k is 0"),
         (["--camera", "97"], 3, "camera 97: there is no such camera"),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self
 
 from ..pipeline import Result
+from .writer import Writer
 
 
 class JsonLines:
-    """Writes each result to `stream`, flushed, so that a program behind a pipe sees it at once."""
+    """Writes each result, at once, so that a program behind a pipe sees it."""
 
-    def __init__(self, stream: TextIO, model: str) -> None:
-        self._stream = stream
+    def __init__(self, writer: Writer, model: str) -> None:
+        self._writer = writer
         self._model = model
 
     def __enter__(self) -> Self:
@@ -25,4 +26,4 @@ class JsonLines:
         return None
 
     def append(self, result: Result) -> None:
-        print(json.dumps(result.as_dict(self._model), ensure_ascii=False), file=self._stream, flush=True)
+        self._writer.write(json.dumps(result.as_dict(self._model), ensure_ascii=False) + "\n")

@@ -48,8 +48,7 @@ class Service:
         first = self._sent_at is None
         if self._sent_at is not None and result.finished_at - self._sent_at < self._interval:
             return
-        answer = result.classification
-        status = f"STATUS={answer.label} {answer.score:.2f}, frame {result.frame.number}"
+        status = f"STATUS={result.state}, frame {result.frame.number}"
         if self._send(("READY=1\n" if first else "") + f"WATCHDOG=1\n{status}"):
             self._sent_at = result.finished_at
 

@@ -1,0 +1,42 @@
+"""Changes of state as JSON, one object a line."""
+
+from __future__ import annotations
+
+import json
+from types import TracebackType
+from typing import Self
+
+from ..pipeline import Result
+from .writer import Writer
+
+
+class Events:
+    """Writes a line for each result whose state is another than the one before, and for the first."""
+
+    def __init__(self, writer: Writer, model: str) -> None:
+        self._writer = writer
+        self._model = model
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def append(self, result: Result) -> None:
+        change = result.change
+        if change is None:
+            return
+        event = {
+            "time": result.time,
+            "frame": result.frame.number,
+            "source": result.frame.name,
+            "model": self._model,
+            "state": change.state,
+            "score": round(change.score, 4),
+            "previous": change.previous,
+            "previous_seconds": None if change.lasted is None else round(change.lasted, 3),
+        }
+        self._writer.write(json.dumps(event, ensure_ascii=False) + "\n")
