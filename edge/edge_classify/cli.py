@@ -12,10 +12,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .command import run
 from .errors import UsageError
+
+if TYPE_CHECKING:
+    from .sources import Source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,8 +38,11 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--camera",
         metavar="SOURCE",
-        help="an index (0), a device (/dev/video0), a video, a picture, a folder of pictures, or demo (default: 0)",
+        help="an index (0: the USB camera, else the Pi's camera module), a device (/dev/video2), csi or csi:1 (Pi "
+        "camera modules), an rtsp:// or http:// address, a video, a picture, a folder of pictures, or demo "
+        "(default: 0)",
     )
+    _add_camera_options(parser.add_argument_group("camera"))
     parser.add_argument("--model", metavar="FILE", help="a .tflite classifier (default: the built-in digit reader)")
     parser.add_argument("--labels", metavar="FILE", help="labels, one a line (default: those in the model file)")
     parser.add_argument("--top-k", type=int, default=1, metavar="N", help="how many categories to show (default: 1)")
@@ -57,7 +64,73 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_camera_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--list-cameras", action="store_true", help="show the cameras of this machine and end")
+    group.add_argument("--size", metavar="WxH", help="pixels to ask the camera for (default: 640x480)")
+    group.add_argument("--fps", type=float, metavar="N", help="frames a second to ask the camera for (default: 30)")
+    group.add_argument("--rotate", type=int, choices=(90, 180, 270), default=0, help="turn pictures clockwise")
+    group.add_argument("--flip", choices=("h", "v"), help="mirror left and right (h), or upside down (v)")
+    group.add_argument(
+        "--crop",
+        metavar="X,Y,W,H",
+        help="classify this part of the picture, after --rotate and --flip, in fractions of it: 0.25,0,0.5,1",
+    )
+    group.add_argument(
+        "--give-up",
+        type=float,
+        metavar="S",
+        help="end with code 3 when a lost camera gives no frame for S seconds (default: wait for it)",
+    )
+    group.add_argument("--fast", action="store_true", help="read a video file as fast as it goes, not at its own speed")
+
+
+def _numbers(option: str, text: str | None, separator: str, count: int) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(word) for word in text.split(separator))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        example = "640x480" if count == 2 else "0.25,0.25,0.5,0.5"
+        raise UsageError(f"{option} {text}: {count} numbers are needed, such as {example}")
+    return numbers
+
+
+def _open_camera(options: argparse.Namespace) -> Source:
+    from .sources import open_camera
+
+    size = _numbers("--size", options.size, "x", 2)
+    crop = _numbers("--crop", options.crop, ",", 4)
+    source = open_camera(
+        options.source or options.camera or "0",
+        size=(int(size[0]), int(size[1])) if size else None,
+        fps=options.fps,
+        rotate=options.rotate,
+        flip=options.flip,
+        crop=(crop[0], crop[1], crop[2], crop[3]) if crop else None,
+        give_up=options.give_up,
+        fast=options.fast,
+    )
+    if source.description:
+        print(f"camera {source.description}", file=sys.stderr, flush=True)
+    return source
+
+
+def _list_cameras() -> int:
+    from .sources import list_cameras
+
+    cameras = list_cameras()
+    for address, name in cameras:
+        print(f"--camera {address:<14} {name}")
+    if not cameras:
+        print("no camera found", file=sys.stderr)
+    return 0
+
+
 def _classify(options: argparse.Namespace) -> int:
+    if options.list_cameras:
+        return _list_cameras()
     if options.count is not None and options.count < 1:
         raise UsageError(f"--count is {options.count}: it must be at least 1; leave it out to go on until Ctrl-C")
     # A service manager's stop ends the loop as Ctrl-C does, with the summary.
@@ -68,7 +141,6 @@ def _classify(options: argparse.Namespace) -> int:
     from .outputs.console import Console
     from .outputs.json_lines import JsonLines
     from .pipeline import classify_frames
-    from .sources import open_camera
 
     classifier = Classifier(
         options.model,
@@ -78,7 +150,7 @@ def _classify(options: argparse.Namespace) -> int:
         num_threads=options.num_threads,
     )
     latency = Latency()
-    with open_camera(options.source or options.camera or "0") as source:
+    with _open_camera(options) as source:
         output = (
             JsonLines(sys.stdout, classifier.model_file.name)
             if options.json
@@ -93,4 +165,9 @@ def _classify(options: argparse.Namespace) -> int:
             pass
         finally:
             print(latency.table(), file=sys.stderr if options.json else sys.stdout)
+            if source.dropped:
+                print(
+                    f"{source.dropped} frames of the camera were dropped",
+                    file=sys.stderr if options.json else sys.stdout,
+                )
     return 0

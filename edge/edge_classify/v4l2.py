@@ -1,0 +1,185 @@
+"""USB cameras: Linux's video devices, read through OpenCV."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .errors import CameraError
+from .preprocessing import Image
+
+DEFAULT_SIZE, DEFAULT_FPS = (640, 480), 30.0
+
+_SYSFS = Path("/sys/class/video4linux")
+# A Raspberry Pi's own nodes: its camera receivers, image processors and codecs. None gives pictures this way.
+_PI_NODES = re.compile(r"bcm2835-|bcm2708-|rpi-|rpivid|rp1-|pispbe|unicam")
+
+# From linux/videodev2.h.
+_VIDIOC_QUERYCAP = 0x80685600
+_CAPABILITY = struct.Struct("16s32s32sIII12x")
+_CAPTURE, _CAPTURE_MPLANE, _DEVICE_CAPS = 0x1, 0x1000, 0x80000000
+
+
+@dataclass(frozen=True)
+class Node:
+    """A video device that gives pictures.
+
+    name: what the driver calls the camera. port: where it is plugged in; stays when the path changes.
+    """
+
+    path: Path
+    name: str
+    port: str
+
+
+def list_nodes() -> list[Node]:
+    """The USB and other video cameras of this machine, without metadata nodes and a Pi's internal ones."""
+    nodes = []
+    folders = [folder for folder in _SYSFS.glob("video*") if folder.name[5:].isdecimal()]
+    for folder in sorted(folders, key=lambda folder: int(folder.name[5:])):
+        try:
+            name = (folder / "name").read_text().strip()
+            # A USB camera has a second node for metadata, under the same name.
+            first = (folder / "index").read_text().strip() == "0"
+        except OSError:  # unplugged meanwhile
+            continue
+        path = Path("/dev", folder.name)
+        captures = _captures(path)
+        if path.exists() and not _PI_NODES.match(name) and (first if captures is None else captures):
+            nodes.append(Node(path, name, str((folder / "device").resolve())))
+    return nodes
+
+
+def _captures(path: Path) -> bool | None:
+    """Whether a node is for capturing pictures; None if it may not be asked."""
+    try:
+        device = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        answer = bytearray(_CAPABILITY.size)
+        fcntl.ioctl(device, _VIDIOC_QUERYCAP, answer)
+    except OSError:
+        return None
+    finally:
+        os.close(device)
+    _, _, _, _, capabilities, of_this_node = _CAPABILITY.unpack(answer)
+    return bool((of_this_node if capabilities & _DEVICE_CAPS else capabilities) & (_CAPTURE | _CAPTURE_MPLANE))
+
+
+def find_again(node: Node) -> Path:
+    """Where a camera is now: one that was unplugged may come back under another number."""
+    present = list_nodes()
+    same = [other for other in present if other.port == node.port] or [n for n in present if n.path == node.path]
+    return same[0].path if same else node.path
+
+
+@dataclass(frozen=True)
+class _Mode:
+    """What a camera really does, read back from it. fourcc: its pixel format's four letters."""
+
+    fourcc: str
+    size: tuple[int, int]
+    fps: float
+
+
+class V4l2Camera:
+    """One open video device. `size` in pixels (width, height) and `fps` are wishes; the camera decides.
+
+    Raises CameraError if it cannot be opened.
+    """
+
+    patience = 2.0  # as long as OpenCV waits for a picture, see `edge_classify/__init__.py`
+
+    def __init__(self, name: str, path: Path, size: tuple[int, int] | None, fps: float | None) -> None:
+        self._path = path
+        if not path.exists():
+            raise CameraError(f"camera {name}: {path} is not there: is it plugged in?")
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise CameraError(
+                f"camera {name}: no permission to open {path}: run 'sudo usermod -aG video $USER', "
+                "then log out and in again"
+            )
+        # The path as text: OpenCV knows indices only below 64.
+        self._capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise CameraError(f"camera {name}: {path} does not open: no camera, or another program is using it")
+        mode = _negotiate(self._capture, size or DEFAULT_SIZE, fps or DEFAULT_FPS)
+        self._jpeg = mode.fourcc in ("MJPG", "JPEG")
+        self._whole_seen = False
+        if self._jpeg:
+            # Decoded here, because OpenCV shows the half of a picture that was cut off as if it were whole.
+            self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        self.description = f"{path}: {mode.size[0]}x{mode.size[1]} {mode.fourcc}, {mode.fps:g} frames a second"
+        if size is not None and mode.size != size:
+            self.description += f" (asked for {size[0]}x{size[1]})"
+        if fps is not None and abs(mode.fps - fps) > 0.01 * fps:
+            self.description += f" (asked for {fps:g})"
+
+    def read(self) -> tuple[Image, float] | None:
+        arrived, data = self._capture.read()
+        now = time.perf_counter()
+        if not arrived:
+            if not self._path.exists():
+                raise CameraError("it was unplugged")
+            return None
+        picture = np.asarray(data, np.uint8)
+        image = self._decode(picture.reshape(-1)) if self._jpeg else picture
+        if image is None or not image.size:
+            return None
+        # The driver's time of capture, on the clock that `perf_counter` shows on Linux; some drivers leave it out.
+        captured_at = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+        return image, captured_at if now - 5 < captured_at <= now else now
+
+    def _decode(self, jpeg: Image) -> Image | None:
+        # A JPEG ends with its end marker, then at most padding. Cameras that never send one are believed.
+        whole = jpeg.tobytes().rstrip(b"\0").endswith(b"\xff\xd9")
+        self._whole_seen |= whole
+        if not whole and self._whole_seen:
+            return None
+        image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+        return None if image is None else np.asarray(image, np.uint8)
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+def _negotiate(capture: cv2.VideoCapture, size: tuple[int, int], fps: float) -> _Mode:
+    """Raw pictures (YUYV) where the camera gives them in this size at this rate, else MJPG if that is better.
+
+    Raw needs no decoding (8 times the time of YUYV's conversion at 640x480), but over USB 2 it is slow from
+    1280x720 on.
+    """
+    modes = []
+    for fourcc in ("YUYV", "MJPG"):
+        mode = _ask(capture, fourcc, size, fps)
+        if mode.size == size and mode.fps > 0.99 * fps:
+            return mode
+        modes.append((fourcc, mode))
+
+    def badness(mode: _Mode) -> tuple[int, float]:
+        return abs(mode.size[0] - size[0]) + abs(mode.size[1] - size[1]), max(0.0, fps - mode.fps)
+
+    # `min` takes the first of equals: raw.
+    best, mode = min(modes, key=lambda asked: badness(asked[1]))
+    return mode if best == "MJPG" else _ask(capture, best, size, fps)
+
+
+def _ask(capture: cv2.VideoCapture, fourcc: str, size: tuple[int, int], fps: float) -> _Mode:
+    # `set` returns True for what was refused, so everything is read back.
+    capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*fourcc))
+    capture.set(cv2.CAP_PROP_FRAME_WIDTH, size[0])
+    capture.set(cv2.CAP_PROP_FRAME_HEIGHT, size[1])
+    capture.set(cv2.CAP_PROP_FPS, fps)
+    code = int(capture.get(cv2.CAP_PROP_FOURCC))
+    width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    return _Mode(code.to_bytes(4, "little").decode("latin-1"), (width, height), capture.get(cv2.CAP_PROP_FPS))
