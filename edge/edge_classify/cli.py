@@ -113,7 +113,7 @@ def _open_camera(options: argparse.Namespace) -> Source:
         fast=options.fast,
     )
     if source.description:
-        print(f"camera {source.description}", file=sys.stderr, flush=True)
+        print(source.description, file=sys.stderr, flush=True)
     return source
 
 

@@ -64,8 +64,8 @@ class NewestFrame:
     def __init__(
         self, name: str, open_device: Callable[[], Device], transform: Transform, give_up: float | None
     ) -> None:
-        self.description = ""
         self.dropped = 0
+        self._description = ""
         self._name = name
         self._open_device = open_device
         self._transform = transform
@@ -90,6 +90,11 @@ class NewestFrame:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def description(self) -> str:
+        """What was negotiated with the camera, in one line."""
+        return f"camera {self._name}: {self._description}"
 
     def frames(self) -> Iterator[Frame]:
         """The newest frame, again and again, until `close`. Raises CameraError after `give_up`."""
@@ -208,21 +213,23 @@ class NewestFrame:
         with self._changed:
             if self._superseded(generation):
                 return
-            back_after = time.perf_counter() - self._frame_at if self._lost is not None else None
-            self._lost = None
-            self._frame_at = time.perf_counter()
+            lost, self._lost = self._lost, None
+            before, self._size = self._size, (image.shape[1], image.shape[0])
+            self._description = device.description
+        if lost is not None:
+            gone = time.perf_counter() - self._frame_at
+            log.warning("camera %s: back after %.1f s: %s", self._name, gone, device.description)
+        elif before is not None and before != self._size:
+            log.warning("camera %s: its pictures changed from %dx%d to %dx%d", self._name, *before, *self._size)
+        with self._changed:
+            if self._superseded(generation):
+                return
             if self._frame is not None:
                 self.dropped += 1
+            self._frame_at = time.perf_counter()
             self._frame = Frame(image, self._number, captured_at, self._name)
             self._number += 1
-            self.description = device.description
-            size, before = (image.shape[1], image.shape[0]), self._size
-            self._size = size
             self._changed.notify_all()
-        if back_after is not None:
-            log.warning("camera %s: back after %.1f s: %s", self._name, back_after, device.description)
-        elif before is not None and before != size:
-            log.warning("camera %s: its pictures changed from %dx%d to %dx%d", self._name, *before, *size)
 
     def _say_lost(self, reason: str) -> None:
         """One line for each loss, however often it is then looked for."""

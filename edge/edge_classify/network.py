@@ -32,24 +32,26 @@ class NetworkCamera:
     patience = 5.0  # as long as FFmpeg waits for data
 
     def __init__(self, address: str) -> None:
-        self._shown = without_password(address)
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
         self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
             self._capture.release()
             raise CameraError(
-                f"camera {self._shown}: the stream does not open: is the address right, the camera on, "
-                "and the password part of the address?"
+                "the stream does not open: is the address right, the camera on, and the password in the address?"
             )
         width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         code = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("latin-1").strip("\0 ")
-        self.description = f"{self._shown}: {width}x{height} {code}".rstrip()
+        self.description = f"{width}x{height} {code}"
 
     def read(self) -> tuple[Image, float] | None:
+        began = time.perf_counter()
         arrived, image = self._capture.read()
+        now = time.perf_counter()
         if not arrived:
-            raise CameraError("the stream ended, or nothing came for 5 s")
-        return np.asarray(image, np.uint8), time.perf_counter()
+            raise CameraError(
+                "no picture for 5 s" if (now - began) * 1e3 > 0.9 * _READ_TIMEOUT_MS else "the stream ended"
+            )
+        return np.asarray(image, np.uint8), now
 
     def close(self) -> None:
         self._capture.release()

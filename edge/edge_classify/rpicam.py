@@ -12,6 +12,7 @@ import select
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -149,8 +150,9 @@ class PiCamera:
             heard = os.read(self._stderr, 65536)
         except BlockingIOError:
             return
-        if not heard:
-            self._poll.unregister(self._stderr)
+        if not heard:  # it closed it; a poll would report that for ever
+            with suppress(KeyError):
+                self._poll.unregister(self._stderr)
             return
         *lines, self._heard = (self._heard + heard).split(b"\n")
         for line in lines:
