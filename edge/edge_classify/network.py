@@ -41,7 +41,7 @@ class NetworkCamera:
             )
         width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         code = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("latin-1").strip("\0 ")
-        self.description = f"{width}x{height} {code}"
+        self.description = f"{width}x{height} {code.upper()}"
 
     def read(self) -> tuple[Image, float] | None:
         began = time.perf_counter()

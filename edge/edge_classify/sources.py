@@ -149,14 +149,16 @@ def _device_opener(text: str, size: tuple[int, int] | None, fps: float | None) -
         if not nodes and rpicam.program() is not None:
             return lambda: rpicam.PiCamera(0, size, fps)
         node = nodes[0] if nodes else None
-    if node is None and (text.isdecimal() or not path.exists()):
-        present = ", ".join(address for address, _ in list_cameras()) or "none"
-        raise CameraError(
-            f"camera {text}: there is no such camera (present: {present}): connect one, or try --camera demo"
-        )
     if node is None:
+        if text.isdecimal() or not path.exists():
+            present = ", ".join(address for address, _ in list_cameras()) or "none"
+            raise CameraError(
+                f"camera {text}: there is no such camera (present: {present}): connect one, or try --camera demo"
+            )
         return lambda: v4l2.V4l2Camera(text, path, size, fps)
-    return lambda: v4l2.V4l2Camera(text, v4l2.find_again(node), size, fps)
+    known, any_camera = node, text == "0"
+    fallback = known.path if any_camera else path
+    return lambda: v4l2.V4l2Camera(text, v4l2.find_again(known, fallback, or_another=any_camera), size, fps)
 
 
 class _Demo:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import struct
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from .preprocessing import Image
 
 DEFAULT_SIZE, DEFAULT_FPS = (640, 480), 30.0
 
-_SYSFS = Path("/sys/class/video4linux")
+_LINUX = sys.platform == "linux"
+_DEV, _SYSFS = Path("/dev"), Path("/sys/class/video4linux")
 # A Raspberry Pi's own nodes: its camera receivers, image processors and codecs. None gives pictures this way.
 _PI_NODES = re.compile(r"bcm2835-|bcm2708-|rpi-|rpivid|rp1-|pispbe|unicam")
 
@@ -43,23 +44,34 @@ class Node:
 def list_nodes() -> list[Node]:
     """The USB and other video cameras of this machine, without metadata nodes and a Pi's internal ones."""
     nodes = []
-    folders = [folder for folder in _SYSFS.glob("video*") if folder.name[5:].isdecimal()]
-    for folder in sorted(folders, key=lambda folder: int(folder.name[5:])):
-        try:
-            name = (folder / "name").read_text().strip()
-            # A USB camera has a second node for metadata, under the same name.
-            first = (folder / "index").read_text().strip() == "0"
-        except OSError:  # unplugged meanwhile
+    paths = [path for path in _DEV.glob("video*") if path.name[5:].isdecimal()]
+    for path in sorted(paths, key=lambda path: int(path.name[5:])):
+        folder = _SYSFS / path.name
+        name = _line(folder / "name")
+        if _PI_NODES.match(name):
             continue
-        path = Path("/dev", folder.name)
         captures = _captures(path)
-        if path.exists() and not _PI_NODES.match(name) and (first if captures is None else captures):
+        if captures is None:
+            # It may not be asked. A USB camera's second node, for metadata, has the first's name and a higher index.
+            captures = _line(folder / "index") in ("0", "")
+        if captures:
             nodes.append(Node(path, name, str((folder / "device").resolve())))
     return nodes
 
 
+def _line(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:  # no such file here, or unplugged meanwhile
+        return ""
+
+
 def _captures(path: Path) -> bool | None:
     """Whether a node is for capturing pictures; None if it may not be asked."""
+    if not _LINUX:
+        return None
+    import fcntl  # Windows has none
+
     try:
         device = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     except OSError:
@@ -75,11 +87,14 @@ def _captures(path: Path) -> bool | None:
     return bool((of_this_node if capabilities & _DEVICE_CAPS else capabilities) & (_CAPTURE | _CAPTURE_MPLANE))
 
 
-def find_again(node: Node) -> Path:
-    """Where a camera is now: one that was unplugged may come back under another number."""
+def find_again(node: Node, path: Path, *, or_another: bool) -> Path:
+    """Where a camera is now: one that was unplugged may come back under another number.
+
+    path: what to fall back to. or_another: take the first camera there is if this one's port is empty.
+    """
     present = list_nodes()
-    same = [other for other in present if other.port == node.port] or [n for n in present if n.path == node.path]
-    return same[0].path if same else node.path
+    same_port = [other for other in present if other.port == node.port] or (present if or_another else [])
+    return same_port[0].path if same_port else path
 
 
 @dataclass(frozen=True)
@@ -101,15 +116,17 @@ class V4l2Camera:
 
     def __init__(self, name: str, path: Path, size: tuple[int, int] | None, fps: float | None) -> None:
         self._path = path
-        if not path.exists():
+        if _LINUX and not path.exists():
             raise CameraError(f"camera {name}: {path} is not there: is it plugged in?")
-        if not os.access(path, os.R_OK | os.W_OK):
+        if _LINUX and not os.access(path, os.R_OK | os.W_OK):
             raise CameraError(
                 f"camera {name}: no permission to open {path}: run 'sudo usermod -aG video $USER', "
                 "then log out and in again"
             )
-        # The path as text: OpenCV knows indices only below 64.
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
+        if _LINUX:
+            self._capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
+        else:
+            self._capture = cv2.VideoCapture(int(path.name.removeprefix("video")), cv2.CAP_ANY)
         if not self._capture.isOpened():
             self._capture.release()
             raise CameraError(f"camera {name}: {path} does not open: no camera, or another program is using it")
@@ -129,7 +146,7 @@ class V4l2Camera:
         arrived, data = self._capture.read()
         now = time.perf_counter()
         if not arrived:
-            if not self._path.exists():
+            if _LINUX and not self._path.exists():
                 raise CameraError("it was unplugged")
             return None
         picture = np.asarray(data, np.uint8)

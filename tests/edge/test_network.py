@@ -144,7 +144,7 @@ def test_ffmpeg_as_a_server_of_h264(port: int) -> None:
             image = next(iter(source)).image
             assert image.shape == (240, 320, 3)
             assert image[100, 100].argmax() == 0  # BGR: blue
-            assert "320x240 H264" in source.description.upper()
+            assert "320x240 H264" in source.description
     finally:
         server.kill()
         server.wait()
