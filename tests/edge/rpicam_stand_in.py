@@ -20,8 +20,9 @@ import numpy as np
 
 WANTED = dict(word.partition("=")[::2] for word in os.environ.get("RPICAM_STAND_IN", "").split())
 
-# Left to right, as BGR: red, green, blue, white; the lower half is grey.
-BARS = [(0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255)]
+# Left to right, as BGR: red, green, blue, light grey; the lower half is dark grey. None is at the end of its range,
+# where levels that are stretched wrongly would be clipped and not be seen.
+BARS = [(40, 40, 200), (40, 200, 40), (200, 40, 40), (230, 230, 230)]
 
 
 def plane(values: np.ndarray, stride: int) -> bytes:
@@ -32,7 +33,7 @@ def plane(values: np.ndarray, stride: int) -> bytes:
 
 def draw(width: int, height: int, stride: int) -> bytes:
     """BT.601 by its formulas: https://www.itu.int/rec/T-REC-T.871 for full range."""
-    bgr = np.full((height, width, 3), 128.0)
+    bgr = np.full((height, width, 3), 40.0)
     for bar, color in enumerate(BARS):
         bgr[: height // 2, bar * width // 4 : (bar + 1) * width // 4] = color
     b, g, r = bgr.transpose(2, 0, 1)
