@@ -10,7 +10,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import argparse
 import signal
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -25,7 +27,14 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
-    return run(lambda: _classify(options))
+    code = run(lambda: _classify(options))
+    if any(thread.name.startswith("camera ") for thread in threading.enumerate()):
+        # It is stuck in its driver and cannot be stopped. Coming back while the interpreter is taken down, it would
+        # abort the process.
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,8 @@
 """A live camera: read in a thread of its own that keeps only the newest frame, and opened again when it stops.
 
-How soon a fault is noticed: an unplugged camera and a stream that ends at once; a camera that gives no or
-only broken pictures after its `patience` (2 s, streams 5 s); a driver whose call does not return 3 s later.
+How soon a fault is noticed: an unplugged camera and a stream that ends at once; a camera that gives no or only
+broken pictures after its `patience` (2 s or three frames, streams 5 s); a driver whose call does not return 3 s
+later.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ _GRACE = 3.0  # beyond its patience, until a driver's call counts as stuck
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # between attempts to open it again
 _STEADY = 10.0  # a camera that ran so long starts with the shortest pause again
 _WATCH = 0.25
-_CLOSE = 0.5
+_CLOSE = 0.3
+_AT_EXIT = 6.0
 
 _MOST_STUCK = 3
 
 
 class Device(Protocol):
-    """An open camera, as this module needs it.
+    """An open camera, as this module needs it. The errors of opening and reading it do not name it.
 
     description: what was negotiated with it, in one line.
     patience: seconds without a picture after which it counts as stalled.
@@ -83,8 +85,7 @@ class NewestFrame:
         self._stuck: list[threading.Thread] = []
         self._deadline = 0.0
         self._thread = self._start()
-        # A thread inside OpenCV must not come back into an interpreter that is being taken down.
-        atexit.register(self.close)
+        atexit.register(self._at_exit)
         try:
             self._wait()
         except BaseException:
@@ -108,9 +109,16 @@ class NewestFrame:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
-        # A driver's read can block for seconds; the thread is a daemon and ends with the process.
+        # A driver's read can block for seconds; the thread closes the camera when that returns.
         self._thread.join(_CLOSE)
-        atexit.unregister(self.close)
+        if not any(thread.is_alive() for thread in (self._thread, *self._stuck)):
+            atexit.unregister(self._at_exit)
+
+    def _at_exit(self) -> None:
+        """Wait for the readers: one that comes back from OpenCV while the interpreter is taken down aborts it."""
+        self.close()
+        for thread in (self._thread, *self._stuck):
+            thread.join(_AT_EXIT)
 
     def _wait(self) -> bool:
         """Wait for a frame, watching over the reader; false once closed."""
@@ -189,7 +197,7 @@ class NewestFrame:
                 else:
                     time.sleep(0.01)  # a driver that fails at once would be asked a million times
         except (CameraError, OSError, cv2.error) as error:
-            return str(error).strip().removeprefix(f"camera {self._name}: ")
+            return str(error).strip()
         except Exception as error:  # a mistake of ours, which must reach whoever waits for frames
             self._failure = error
         finally:

@@ -71,8 +71,6 @@ class PiCamera:
     Raises CameraError if the program is missing or ends before its first frame.
     """
 
-    patience = 2.0
-
     def __init__(self, module: int, size: tuple[int, int] | None, fps: float | None) -> None:
         found = program()
         if found is None:
@@ -88,7 +86,7 @@ class PiCamera:
         # Linux ends the child when we are killed; otherwise it would keep the camera until its next write.
         ender = shutil.which("setpriv")
         if ender is not None:
-            command = [ender, "--pdeathsig", "TERM", *command]
+            command = [ender, "--pdeathsig", "KILL", *command]
         self._full_range = True
         self._heard = b""
         self._last_line = ""
@@ -110,6 +108,7 @@ class PiCamera:
         self._program = Path(found).name
         self._asked = size
         self._fps = fps or DEFAULT_FPS
+        self.patience = max(2.0, 3 / self._fps)
 
     def read(self) -> tuple[Image, float] | None:
         while ready := dict(self._poll.poll(_POLL * 1e3)):

@@ -122,7 +122,7 @@ def open_camera(
     except OSError as error:
         raise DataError(f"{text}: {error.strerror}") from error
     if stat.S_ISCHR(mode):
-        return live(text, lambda: v4l2.V4l2Camera(text, path, None, None))
+        return live(text, lambda: v4l2.V4l2Camera(path, None, None))
     if stat.S_ISDIR(mode):
         return _open_folder(path, transform)
     return _open_file(path, transform, fast)
@@ -142,7 +142,7 @@ def _device_opener(text: str, size: tuple[int, int] | None, fps: float | None) -
         return lambda: rpicam.PiCamera(module, size, fps)
     path = Path(f"/dev/video{text}" if text.isdecimal() else text)
     if sys.platform != "linux":
-        return lambda: v4l2.V4l2Camera(text, path, size, fps)
+        return lambda: v4l2.V4l2Camera(path, size, fps)
     nodes = v4l2.list_nodes()
     node = next((node for node in nodes if node.path == path.resolve()), None)
     if node is None and text == "0":
@@ -155,10 +155,10 @@ def _device_opener(text: str, size: tuple[int, int] | None, fps: float | None) -
             raise CameraError(
                 f"camera {text}: there is no such camera (present: {present}): connect one, or try --camera demo"
             )
-        return lambda: v4l2.V4l2Camera(text, path, size, fps)
+        return lambda: v4l2.V4l2Camera(path, size, fps)
     known, any_camera = node, text == "0"
     fallback = known.path if any_camera else path
-    return lambda: v4l2.V4l2Camera(text, v4l2.find_again(known, fallback, or_another=any_camera), size, fps)
+    return lambda: v4l2.V4l2Camera(v4l2.find_again(known, fallback, or_another=any_camera), size, fps)
 
 
 class _Demo:

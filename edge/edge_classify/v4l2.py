@@ -112,16 +112,13 @@ class V4l2Camera:
     Raises CameraError if it cannot be opened.
     """
 
-    patience = 2.0  # as long as OpenCV waits for a picture, see `edge_classify/__init__.py`
-
-    def __init__(self, name: str, path: Path, size: tuple[int, int] | None, fps: float | None) -> None:
+    def __init__(self, path: Path, size: tuple[int, int] | None, fps: float | None) -> None:
         self._path = path
         if _LINUX and not path.exists():
-            raise CameraError(f"camera {name}: {path} is not there: is it plugged in?")
+            raise CameraError(f"{path} is not there: is it plugged in?")
         if _LINUX and not os.access(path, os.R_OK | os.W_OK):
             raise CameraError(
-                f"camera {name}: no permission to open {path}: run 'sudo usermod -aG video $USER', "
-                "then log out and in again"
+                f"no permission to open {path}: run 'sudo usermod -aG video $USER', then log out and in again"
             )
         if _LINUX:
             self._capture = cv2.VideoCapture(str(path), cv2.CAP_V4L2)
@@ -129,8 +126,10 @@ class V4l2Camera:
             self._capture = cv2.VideoCapture(int(path.name.removeprefix("video")), cv2.CAP_ANY)
         if not self._capture.isOpened():
             self._capture.release()
-            raise CameraError(f"camera {name}: {path} does not open: no camera, or another program is using it")
+            raise CameraError(f"{path} does not open: no camera, or another program is using it")
         mode = _negotiate(self._capture, size or DEFAULT_SIZE, fps or DEFAULT_FPS)
+        # As long as OpenCV waits for a picture (see `edge_classify/__init__.py`), or for three slow ones.
+        self.patience = max(2.0, 3 / mode.fps if mode.fps > 0 else 0.0)
         self._jpeg = mode.fourcc in ("MJPG", "JPEG")
         self._whole_seen = False
         if self._jpeg:

@@ -118,7 +118,7 @@ def test_each_loss_is_said_once_and_the_pauses_grow(caplog) -> None:
         if len(tries) == 1:
             return Device(picture(1), CameraError("it was unplugged"))
         if len(tries) < 5:
-            raise CameraError("camera 0: not there")
+            raise CameraError("not there")
         return Device(*endless(picture(2)))
 
     camera = NewestFrame("0", open_device, Transform(), None)

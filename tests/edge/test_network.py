@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -89,6 +90,25 @@ def test_an_http_camera_that_stalls_is_noticed_within_10_seconds(serve, port: in
                 break
     assert gap < 10
     assert "no picture for 5 s" in caplog.messages[0]
+
+
+def test_stopping_it_while_ffmpeg_waits_for_data(serve, port: int) -> None:
+    serve(sys.executable, HERE / "http_camera.py", port, "stall=30")
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("edge-classify"), f"http://127.0.0.1:{port}/", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(2.5)
+    process.send_signal(signal.SIGTERM)
+    asked = time.perf_counter()
+    _, rest = process.communicate(timeout=20)
+    assert time.perf_counter() - asked < 1.5
+    assert process.returncode == 0
+    assert "capture_age" in rest
 
 
 @pytest.mark.parametrize("fault", ["broken=3", "resize=5"])

@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_classify import open_camera
+from edge_classify import list_cameras, open_camera
 
 PLAYER, PICTURE = sys.argv[1:]
 seen: dict[str, Any] = {}
@@ -38,11 +38,6 @@ def wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def playing() -> bool:
-    asked = subprocess.run(["v4l2-ctl", "-d0", "--all"], capture_output=True, text=True, check=False).stdout
-    return "Video Capture" in asked
-
-
 def differences(size: tuple[int, int], frames: int) -> tuple[str, list[float]]:
     """How far each of `frames` is from the picture that is played: mean difference of a level."""
     truth = cv2.resize(cv2.imread(PICTURE), size, interpolation=cv2.INTER_LINEAR_EXACT).astype(int)
@@ -55,7 +50,7 @@ def main() -> None:
     logging.getLogger("edge_classify").addHandler(Listen())
     for name, fourcc, more in (("raw", "YUYV", ()), ("jpeg", "MJPG", ()), ("cut", "MJPG", (300, 3))):
         player = play(fourcc, 320, 240, *more)
-        wait(playing)
+        wait(lambda: bool(list_cameras()))
         seen[name] = differences((320, 240), 15)
         player.kill()
         player.wait()
@@ -63,7 +58,7 @@ def main() -> None:
 
     said.clear()
     player = play("YUYV", 320, 240)
-    wait(playing)
+    wait(lambda: bool(list_cameras()))
     with open_camera(0) as source:
         frames = iter(source)
         next(frames)
