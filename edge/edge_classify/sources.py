@@ -37,21 +37,28 @@ class Source:
     stream: frames that follow one another (camera, video), unlike separate pictures.
     """
 
-    def __init__(self, frames: Iterator[Frame] | NewestFrame, *, stream: bool, close: Callable[[], None] | None = None):
+    def __init__(
+        self,
+        frames: Iterator[Frame],
+        *,
+        stream: bool,
+        camera: NewestFrame | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
         self.stream = stream
-        self._live = frames if isinstance(frames, NewestFrame) else None
-        self._frames = frames.frames() if isinstance(frames, NewestFrame) else frames
-        self._close = frames.close if isinstance(frames, NewestFrame) else close
+        self._frames = frames
+        self._camera = camera
+        self._close = close if camera is None else camera.close
 
     @property
     def description(self) -> str:
         """What a camera was opened as, in one line: device, size, pixel format, rate; "" for files."""
-        return self._live.description if self._live is not None else ""
+        return self._camera.description if self._camera is not None else ""
 
     @property
     def dropped(self) -> int:
         """Frames of a camera that newer ones replaced before they were taken; always 0 for files."""
-        return self._live.dropped if self._live is not None else 0
+        return self._camera.dropped if self._camera is not None else 0
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -104,7 +111,8 @@ def open_camera(
     def live(name: str, open_device: Callable[[], Device]) -> Source:
         if fast:
             raise UsageError(f"fast is for video files: {name} has a speed of its own")
-        return Source(NewestFrame(name, open_device, transform, give_up), stream=True)
+        newest = NewestFrame(name, open_device, transform, give_up)
+        return Source(newest.frames(), stream=True, camera=newest)
 
     if re.fullmatch(r"\d+|csi(:\d+)?|/dev/.*", text):
         return live(text, _device_opener(text, size, fps))

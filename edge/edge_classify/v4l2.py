@@ -18,6 +18,9 @@ from .preprocessing import Image
 
 DEFAULT_SIZE, DEFAULT_FPS = (640, 480), 30.0
 
+# OpenCV lets the driver queue 4 pictures. One that is there within this time (seconds) was waiting in the queue.
+_QUEUE, _AT_ONCE = 4, 1e-3
+
 _LINUX = sys.platform == "linux"
 _DEV, _SYSFS = Path("/dev"), Path("/sys/class/video4linux")
 # A Raspberry Pi's own nodes: its camera receivers, image processors and codecs. None gives pictures this way.
@@ -129,7 +132,8 @@ class V4l2Camera:
             raise CameraError(f"{path} does not open: no camera, or another program is using it")
         mode = _negotiate(self._capture, size or DEFAULT_SIZE, fps or DEFAULT_FPS)
         # As long as OpenCV waits for a picture (see `edge_classify/__init__.py`), or for three slow ones.
-        self.patience = max(2.0, 3 / mode.fps if mode.fps > 0 else 0.0)
+        self._interval = 1 / mode.fps if mode.fps > 0 else 0.0
+        self.patience = max(2.0, 3 * self._interval)
         self._jpeg = mode.fourcc in ("MJPG", "JPEG")
         self._whole_seen = False
         if self._jpeg:
@@ -142,19 +146,27 @@ class V4l2Camera:
             self.description += f" (asked for {fps:g})"
 
     def read(self) -> tuple[Image, float] | None:
-        arrived, data = self._capture.read()
-        now = time.perf_counter()
+        # A reader slower than the camera finds the driver's queue full. Only its newest picture is worth decoding.
+        for _ in range(_QUEUE):
+            asked_at = time.perf_counter()
+            arrived = self._capture.grab()
+            now = time.perf_counter()
+            captured_at = self._captured_at(now)
+            if not arrived or now - asked_at > _AT_ONCE or now - captured_at < 1.5 * self._interval:
+                break
+        arrived, data = self._capture.retrieve() if arrived else (False, None)
         if not arrived:
             if _LINUX and not self._path.exists():
                 raise CameraError("it was unplugged")
             return None
         picture = np.asarray(data, np.uint8)
         image = self._decode(picture.reshape(-1)) if self._jpeg else picture
-        if image is None or not image.size:
-            return None
+        return (image, captured_at) if image is not None and image.size else None
+
+    def _captured_at(self, now: float) -> float:
         # The driver's time of capture, on the clock that `perf_counter` shows on Linux; some drivers leave it out.
-        captured_at = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
-        return image, captured_at if now - 5 < captured_at <= now else now
+        told = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+        return told if now - 5 < told <= now else now
 
     def _decode(self, jpeg: Image) -> Image | None:
         # A JPEG ends with its end marker, then at most padding. Cameras that never send one are believed.

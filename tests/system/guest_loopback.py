@@ -8,16 +8,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from edge_classify import list_cameras, open_camera
+from edge_classify import open_camera
 
 PLAYER, PICTURE = sys.argv[1:]
+FORMAT = Path("/sys/class/video4linux/video0/format")
 seen: dict[str, Any] = {}
 said: list[str] = []
 
@@ -27,15 +27,18 @@ class Listen(logging.Handler):
         said.append(record.getMessage())
 
 
-def play(fourcc: str, width: int, height: int, *more: int) -> subprocess.Popen[bytes]:
-    words = (fourcc, width, height, 15, *(more or (300,)))
-    return subprocess.Popen([sys.executable, PLAYER, PICTURE, *map(str, words)])
-
-
-def wait(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.2)
+def play(fourcc: str, width: int, height: int, seconds: int = 300, cut: int = 0) -> subprocess.Popen[bytes]:
+    """Start a player and wait until its frames come; every `cut`th JPEG is cut short."""
+    words = [fourcc, *map(str, (width, height, 15, seconds, *([cut] if cut else [])))]
+    for _ in range(5):
+        player = subprocess.Popen([sys.executable, PLAYER, PICTURE, *words])
+        # Asked through /sys, because the device refuses a format to its player while somebody else has it open.
+        while player.poll() is None:
+            time.sleep(0.5)
+            if f"{fourcc}:{width}x{height}" in FORMAT.read_text():
+                time.sleep(1)
+                return player
+    raise SystemExit(f"the player does not play {words}: {FORMAT.read_text()}")
 
 
 def differences(size: tuple[int, int], frames: int) -> tuple[str, list[float]]:
@@ -48,9 +51,8 @@ def differences(size: tuple[int, int], frames: int) -> tuple[str, list[float]]:
 
 def main() -> None:
     logging.getLogger("edge_classify").addHandler(Listen())
-    for name, fourcc, more in (("raw", "YUYV", ()), ("jpeg", "MJPG", ()), ("cut", "MJPG", (300, 3))):
-        player = play(fourcc, 320, 240, *more)
-        wait(lambda: bool(list_cameras()))
+    for name, fourcc, cut in (("raw", "YUYV", 0), ("jpeg", "MJPG", 0), ("cut", "MJPG", 3)):
+        player = play(fourcc, 320, 240, cut=cut)
         seen[name] = differences((320, 240), 15)
         player.kill()
         player.wait()
@@ -58,7 +60,6 @@ def main() -> None:
 
     said.clear()
     player = play("YUYV", 320, 240)
-    wait(lambda: bool(list_cameras()))
     with open_camera(0) as source:
         frames = iter(source)
         next(frames)

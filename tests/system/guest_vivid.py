@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import threading
@@ -75,7 +76,11 @@ def fault(name: str, happen: Callable[[], object], mend: Callable[[], object] | 
 def opened(**wishes: Any) -> tuple[str, Frame, float]:
     with open_camera(0, **wishes) as source:
         frames = iter(source)
-        taken = [next(frames) for _ in range(12)]
+        taken, ages = [], []
+        for _ in range(12):
+            taken.append(next(frames))
+            ages.append(time.perf_counter() - taken[-1].captured_at)
+        seen.setdefault("ages", []).append(statistics.median(ages))
         took = taken[-1].captured_at - taken[0].captured_at
         return source.description, taken[-1], (taken[-1].number - taken[0].number) / took
 
