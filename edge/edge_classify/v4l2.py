@@ -137,7 +137,8 @@ class V4l2Camera:
         self._jpeg = mode.fourcc in ("MJPG", "JPEG")
         self._whole_seen = False
         if self._jpeg:
-            # Decoded here, because OpenCV shows the half of a picture that was cut off as if it were whole.
+            # Decoded here: OpenCV decodes the whole buffer, where a picture that was cut off is followed by the rest of
+            # an older one.
             self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
         self.description = f"{path}: {mode.size[0]}x{mode.size[1]} {mode.fourcc}, {mode.fps:g} frames a second"
         if size is not None and mode.size != size:
@@ -169,16 +170,20 @@ class V4l2Camera:
         return told if now - 5 < told <= now else now
 
     def _decode(self, jpeg: Image) -> Image | None:
-        # A JPEG ends with its end marker, then at most padding. Cameras that never send one are believed.
-        whole = jpeg.tobytes().rstrip(b"\0").endswith(b"\xff\xd9")
+        whole = is_whole(jpeg)
         self._whole_seen |= whole
-        if not whole and self._whole_seen:
+        if not whole and self._whole_seen:  # a camera that never sends the end marker is believed
             return None
         image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
         return None if image is None else np.asarray(image, np.uint8)
 
     def close(self) -> None:
         self._capture.release()
+
+
+def is_whole(jpeg: Image) -> bool:
+    """Whether a JPEG ends with its end marker; some cameras pad it with zeros."""
+    return jpeg.tobytes().rstrip(b"\0").endswith(b"\xff\xd9")
 
 
 def _negotiate(capture: cv2.VideoCapture, size: tuple[int, int], fps: float) -> _Mode:

@@ -209,3 +209,10 @@ def test_a_pi_s_own_nodes_and_metadata_nodes_are_no_cameras(tmp_path: Path, monk
     monkeypatch.setattr(v4l2, "_SYSFS", tmp_path / "sys")
     monkeypatch.setattr(v4l2, "_DEV", tmp_path)
     assert [(node.path.name, node.name) for node in v4l2.list_nodes()] == [("video1", "HD Webcam: HD Webcam")]
+
+
+def test_a_jpeg_that_was_cut_off_is_told_from_a_whole_or_padded_one() -> None:
+    _, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))
+    assert v4l2.is_whole(jpeg)
+    assert v4l2.is_whole(np.concatenate([jpeg.reshape(-1), np.zeros(100, np.uint8)]))
+    assert not v4l2.is_whole(jpeg[: len(jpeg) // 2])
