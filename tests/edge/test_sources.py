@@ -216,3 +216,52 @@ def test_a_jpeg_that_was_cut_off_is_told_from_a_whole_or_padded_one() -> None:
     assert v4l2.is_whole(jpeg)
     assert v4l2.is_whole(np.concatenate([jpeg.reshape(-1), np.zeros(100, np.uint8)]))
     assert not v4l2.is_whole(jpeg[: len(jpeg) // 2])
+
+
+class Webcam:
+    """Answers as OpenCV does for a USB 2 webcam: `set` is always True, `get` tells what the driver made of it."""
+
+    def __init__(self, rates: dict[tuple[str, int], float]) -> None:
+        self._rates = rates
+        self._fourcc, self._width, self._fps = next(iter(rates))[0], 640, 30.0
+
+    def set(self, what: int, value: float) -> bool:
+        if what == cv2.CAP_PROP_FOURCC:
+            wanted = int(value).to_bytes(4, "little").decode()
+            if any(fourcc == wanted for fourcc, _ in self._rates):
+                self._fourcc = wanted
+        elif what == cv2.CAP_PROP_FRAME_WIDTH:
+            widths = [width for fourcc, width in self._rates if fourcc == self._fourcc]
+            self._width = min(widths, key=lambda width: abs(width - value))
+        elif what == cv2.CAP_PROP_FPS:
+            self._fps = value
+        return True
+
+    def get(self, what: int) -> float:
+        return {
+            cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*self._fourcc),
+            cv2.CAP_PROP_FRAME_WIDTH: self._width,
+            cv2.CAP_PROP_FRAME_HEIGHT: {640: 480, 1280: 720}[self._width],
+            cv2.CAP_PROP_FPS: min(self._fps, self._rates[self._fourcc, self._width]),
+        }[what]
+
+
+USUAL = {("YUYV", 640): 30.0, ("YUYV", 1280): 10.0, ("MJPG", 640): 30.0, ("MJPG", 1280): 30.0}
+
+
+@pytest.mark.parametrize(
+    ("rates", "size", "fps", "expected"),
+    [
+        (USUAL, (640, 480), 30, ("YUYV", (640, 480), 30)),
+        (USUAL, (1280, 720), 30, ("MJPG", (1280, 720), 30)),
+        (USUAL, (1280, 720), 5, ("YUYV", (1280, 720), 5)),
+        ({("YUYV", 640): 30.0, ("MJPG", 1280): 30.0}, (1280, 720), 30, ("MJPG", (1280, 720), 30)),
+        ({("YUYV", 640): 15.0, ("YUYV", 1280): 5.0}, (1280, 720), 30, ("YUYV", (1280, 720), 5)),
+        ({("NV12", 640): 30.0}, (640, 480), 30, ("NV12", (640, 480), 30)),
+    ],
+)
+def test_raw_is_taken_where_it_is_fast_enough_else_mjpg(
+    rates: dict[tuple[str, int], float], size: tuple[int, int], fps: float, expected: tuple[str, tuple[int, int], float]
+) -> None:
+    mode = v4l2._negotiate(Webcam(rates), size, fps)
+    assert (mode.fourcc, mode.size, mode.fps) == expected
