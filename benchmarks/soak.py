@@ -19,15 +19,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 from common import machine
 
-from edge_classify import CameraError, Classifier, Frame, demo, sources
+from edge_classify import CameraError, Classifier, Frame, demo
 from edge_classify.decision import Decision
+from edge_classify.frame import Transform
 from edge_classify.latency import Latency
+from edge_classify.live import NewestFrame
 from edge_classify.memory import use_one_heap
 from edge_classify.outputs.console import Console
 from edge_classify.outputs.events import Events
@@ -43,11 +46,14 @@ RING = 64
 
 
 class FaultyCamera:
-    """Gives drawn frames as fast as they are taken, and now and then a fault.
+    """A device that gives drawn frames as fast as they are taken, and now and then a fault.
 
     taken: released once for each frame that is wanted.
     faults: how often each kind came.
     """
+
+    description = "drawn, with faults"
+    patience = 2.0
 
     def __init__(self, seed: int) -> None:
         self.taken = threading.Semaphore(1)
@@ -58,17 +64,22 @@ class FaultyCamera:
         self._number = 0
         self._other_size = 0
 
-    def read(self) -> np.ndarray | None:
+    def close(self) -> None:
+        pass
+
+    def read(self) -> tuple[np.ndarray, float] | None:
         self.taken.acquire(timeout=1)
         self._number += 1
         # Each for some frames, as things stay in a picture; a camera's frame is a new one, too.
         image = self._ring[self._number // 12 % RING].copy()
         chance = self._rng.random()
-        if chance < 1e-3:
+        if chance < 1e-4:  # rare, for it is then waited for, up to 5 s
             self.faults["raised"] += 1
+            self.taken.release()
             raise CameraError("the soak pulled the plug")
         if chance < 2e-3:
             self.faults["gave nothing"] += 1
+            self.taken.release()
             return None
         if chance < 4e-3:
             self.faults["broken pictures"] += 1
@@ -79,25 +90,18 @@ class FaultyCamera:
         if self._other_size:
             self._other_size -= 1
             image = cv2.resize(image, (320, 200))
-        return image
+        return image, time.perf_counter()
 
 
 def faulty_frames(camera: FaultyCamera, count: int) -> Iterator[Frame]:
-    """So many frames, through the newest-frame slot, which is opened again after each fault."""
-    given = 0
-    while given < count:
-        with sources._open_live("soak", camera.read, lambda: None) as source:
-            try:
-                for frame in source:
-                    yield frame
-                    given += 1
-                    camera.taken.release()
-                    if given == count:
-                        break
-            except CameraError as error:
-                # Its traceback holds the reader's last picture, in a circle that is collected late.
-                error.with_traceback(None)
-                camera.taken.release()
+    """So many frames, through the newest-frame slot, which opens the camera again after each fault."""
+    slot = NewestFrame("soak", lambda: camera, Transform(), None)
+    try:
+        for frame in islice(slot.frames(), count):
+            yield frame
+            camera.taken.release()
+    finally:
+        slot.close()
 
 
 class StallingReader(threading.Thread):

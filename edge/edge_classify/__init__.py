@@ -9,8 +9,15 @@ for frame in open_camera(0):
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+# OpenCV reads these when it is first imported. It waits 10 s for a camera that stalls, and writes warnings of its
+# own to standard error; what they say is said by ours.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 if TYPE_CHECKING:
     from .classifier import Category, Classification, Classifier
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from .errors import CameraError, DataError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
     from .photo import read_photo
     from .preprocessing import preprocess
-    from .sources import Frame, open_camera
+    from .sources import Frame, list_cameras, open_camera
 
 __version__ = "0.1.0"
 
@@ -37,6 +44,7 @@ _HOMES = {
     "read_photo": "photo",
     "preprocess": "preprocessing",
     "Frame": "sources",
+    "list_cameras": "sources",
     "open_camera": "sources",
 }
 
@@ -53,6 +61,7 @@ __all__ = [
     "ModelFileError",
     "SelfTestError",
     "UsageError",
+    "list_cameras",
     "open_camera",
     "preprocess",
     "read_photo",

@@ -9,19 +9,19 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
 import logging
-import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
-from . import __version__
 from .command import run
 from .errors import UsageError
 from .memory import use_one_heap
+from .options import check, make_parser, numbers
 
 if TYPE_CHECKING:
     from .decision import Decision
@@ -38,102 +38,30 @@ _PATIENCE = 0.25
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    return run(lambda: _classify(options))
+    options = make_parser().parse_args(arguments)
+    code = run(lambda: _list_cameras() if options.list_cameras else _classify(options))
+    if any(thread.name.startswith("camera ") for thread in threading.enumerate()):
+        # It is stuck in its driver and cannot be stopped. Coming back while the interpreter is taken down, it would
+        # abort the process.
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edge-classify",
-        description="Say what a camera shows, live, with the latency. Without --model it reads handwritten digits.",
-    )
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument("source", nargs="?", metavar="SOURCE", help="as --camera")
-    source.add_argument(
-        "--camera",
-        metavar="SOURCE",
-        help="an index (0), a device (/dev/video0), a video, a picture, a folder of pictures, or demo (default: 0)",
-    )
-    parser.add_argument("--model", metavar="FILE", help="a .tflite classifier (default: the built-in digit reader)")
-    parser.add_argument("--labels", metavar="FILE", help="labels, one a line (default: those in the model file)")
-    parser.add_argument("--top-k", type=int, default=1, metavar="N", help="how many categories to show (default: 1)")
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        default=0.0,
-        metavar="P",
-        help="call it unknown below this score, 0 to 1 (default: 0)",
-    )
-    parser.add_argument(
-        "--count", type=int, metavar="N", help="stop after N frames (default: when the source ends, or on Ctrl-C)"
-    )
-    parser.add_argument(
-        "--num-threads", type=int, default=1, metavar="N", help="threads for one inference (default: 1)"
-    )
-    _add_decision_options(parser.add_argument_group("decisions (cameras and videos; see docs/decisions.md)"))
-    _add_pacing_options(parser.add_argument_group("pacing"))
-    parser.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
-    parser.add_argument(
-        "--events",
-        metavar="FILE",
-        help="append one JSON object for each change of state to FILE; - is standard output, instead of results",
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
+def _list_cameras() -> int:
+    from .sources import list_cameras
 
-
-def _add_decision_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--smoothing",
-        type=float,
-        default=1,
-        metavar="N",
-        help="average the probabilities over N frames; 1 does not average, 0 takes each frame's own answer "
-        "without the options below (default: 1)",
-    )
-    group.add_argument(
-        "--threshold-high",
-        type=float,
-        metavar="P",
-        help="take a label up at this score (default: --threshold, or 0.4 if the file has an output for unknown)",
-    )
-    group.add_argument(
-        "--threshold-low", type=float, metavar="P", help="give a label up below this score (default: half of the high)"
-    )
-    group.add_argument(
-        "--dwell",
-        type=_dwell,
-        default=(5, None),
-        metavar="N|Ts",
-        help="change the state when N more frames in a row speak against it, or for T seconds (2s) (default: 5)",
-    )
-
-
-def _dwell(text: str) -> tuple[int, float | None]:
-    seconds = re.fullmatch(r"(\d+(?:\.\d+)?)s", text)
-    if seconds is None and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: a number of frames (5) or a time in seconds (1.5s) is needed")
-    return (0, float(seconds[1])) if seconds else (int(text), None)
-
-
-def _add_pacing_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--max-fps", type=float, metavar="N", help="classify at most N frames a second")
-    group.add_argument(
-        "--skip-still", action="store_true", help="leave inference out while nothing in the picture changes"
-    )
-
-
-def _check(options: argparse.Namespace) -> None:
-    if options.count is not None and options.count < 1:
-        raise UsageError(f"--count is {options.count}: it must be at least 1; leave it out to go on until Ctrl-C")
-    if options.max_fps is not None and not options.max_fps > 0:
-        raise UsageError(f"--max-fps is {options.max_fps:g}: it must be above 0; leave it out to take all frames")
-    if options.events == "-" and options.json:
-        raise UsageError("--events - and --json both want standard output: give --events a file")
+    cameras = list_cameras()
+    for address, name in cameras:
+        print(f"--camera {address:<14} {name}")
+    if not cameras:
+        print("no camera found", file=sys.stderr)
+    return 0
 
 
 def _classify(options: argparse.Namespace) -> int:
-    _check(options)
+    check(options)
     # A service manager's stop ends the loop as Ctrl-C does, with the summary.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     use_one_heap()
@@ -143,7 +71,6 @@ def _classify(options: argparse.Namespace) -> int:
     from .outputs.writer import Writer
     from .pacing import Pace
     from .pipeline import classify_frames
-    from .sources import open_camera
     from .stillness import Stillness
     from .system import is_throttled
 
@@ -157,7 +84,7 @@ def _classify(options: argparse.Namespace) -> int:
     decision = _decision(options, classifier.labels)
     latency, still = Latency(), 0
     with ExitStack() as stack:
-        source = stack.enter_context(open_camera(options.source or options.camera or "0"))
+        source = stack.enter_context(_open_camera(options))
         errors = stack.enter_context(Writer(_descriptor(sys.stderr), "standard error", live=True))
         if source.live:
             stack.enter_context(_warnings_to(errors))
@@ -191,13 +118,33 @@ def _classify(options: argparse.Namespace) -> int:
             _drain(writers)
             counts = {
                 "frames showed nothing new and were not classified": still,
-                "frames dropped for newer ones": getattr(source, "dropped", 0),
+                "frames dropped for newer ones": source.dropped,
                 "lines not written": sum(writer.dropped for writer in writers),
             }
             lines = [latency.table(), *(f"{count} {what}" for what, count in counts.items() if count)]
             for_people = not options.json and options.events != "-"
             _say("\n".join(lines) + "\n", writers[0] if for_people else None, errors)
     return 0
+
+
+def _open_camera(options: argparse.Namespace) -> Source:
+    from .sources import open_camera
+
+    size = numbers("--size", options.size, "x", 2)
+    crop = numbers("--crop", options.crop, ",", 4)
+    source = open_camera(
+        options.source or options.camera or "0",
+        size=(int(size[0]), int(size[1])) if size else None,
+        fps=options.fps,
+        rotate=options.rotate,
+        flip=options.flip,
+        crop=(crop[0], crop[1], crop[2], crop[3]) if crop else None,
+        give_up=options.give_up,
+        fast=options.fast,
+    )
+    if source.description:
+        print(source.description, file=sys.stderr, flush=True)
+    return source
 
 
 def _open_outputs(

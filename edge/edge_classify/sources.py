@@ -1,4 +1,4 @@
-"""Where frames come from: a camera, a video, pictures, or the drawn demo.
+"""Where frames come from: a camera, a stream, a video, pictures, or the drawn demo.
 
 A source is an iterator of frames and a context manager. Cameras are live: read in a thread that keeps
 only the newest frame, so that results are about now. Files drop nothing.
@@ -7,56 +7,63 @@ only the newest frame, so that results are about now. Files drop nothing.
 from __future__ import annotations
 
 import logging
-import os
+import re
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 import cv2
 import numpy as np
 
-from . import demo
-from .errors import CameraError, DataError
+from . import demo, network, rpicam, v4l2
+from .errors import CameraError, DataError, UsageError
+from .frame import Frame, Transform
+from .live import Device, NewestFrame
 from .photo import list_pictures, read_photo
 from .preprocessing import Image
 
+__all__ = ["Frame", "Source", "list_cameras", "open_camera"]
+
 log = logging.getLogger(__name__)
-
-
-class Frame(NamedTuple):
-    """One picture from a source.
-
-    image: uint8 BGR, shape (height, width, 3).
-    number: counted from 0 by the source; a live source's gaps are frames that were dropped.
-    captured_at: when it was captured, in seconds of `time.perf_counter`.
-    name: the source, or the picture's file.
-    """
-
-    image: Image
-    number: int
-    captured_at: float
-    name: str
 
 
 class Source:
     """An iterator of frames that is closed after use.
 
     stream: frames that follow one another (camera, video), unlike separate pictures.
-    live: a camera, whose frames come whether they are wanted or not.
     """
 
     def __init__(
-        self, frames: Iterator[Frame], *, stream: bool, live: bool = False, close: Callable[[], None] | None = None
+        self,
+        frames: Iterator[Frame],
+        *,
+        stream: bool,
+        camera: NewestFrame | None = None,
+        close: Callable[[], None] | None = None,
     ) -> None:
         self.stream = stream
-        self.live = live
         self._frames = frames
-        self._close = close
+        self._camera = camera
+        self._close = close if camera is None else camera.close
+
+    @property
+    def live(self) -> bool:
+        """Frames come whether they are wanted or not: a camera or a stream of one, and the demo."""
+        return self._camera is not None
+
+    @property
+    def description(self) -> str:
+        """What a camera was opened as, in one line: device, size, pixel format, rate; "" for files."""
+        return self._camera.description if self._camera is not None else ""
+
+    @property
+    def dropped(self) -> int:
+        """Frames of a camera that newer ones replaced before they were taken; always 0 for files."""
+        return self._camera.dropped if self._camera is not None else 0
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -74,146 +81,129 @@ class Source:
         self.close()
 
 
-def open_camera(camera: int | str | Path = 0) -> Source:
+def open_camera(
+    camera: int | str | Path = 0,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    rotate: int = 0,
+    flip: str | None = None,
+    crop: tuple[float, float, float, float] | None = None,
+    give_up: float | None = None,
+    fast: bool = False,
+) -> Source:
     """Open a source of frames.
 
-    camera: an index (0 or "0"), a device ("/dev/video0"), a video file, a picture, a folder of pictures,
-    or "demo". Raises CameraError or DataError.
+    camera: an index (0 is the USB camera if there is one, else the Raspberry Pi's first camera module; others as
+        in /dev/video2), a device ("/dev/video0"), "csi" or "csi:1" (Pi camera modules), an rtsp:// or http://
+        address, a video file, a picture, a folder of pictures, or "demo".
+    size, fps: wishes to a camera: (width, height) in pixels, frames a second. `Source.description` says what came
+        of them.
+    rotate, flip, crop: as `Transform` has them, for every source.
+    give_up: seconds without a frame after which a camera that was lost raises CameraError; None: it is waited for.
+    fast: read a video file as fast as it goes, not at its own speed.
+
+    A camera returns when its first frame is there. Raises CameraError, DataError or UsageError.
     """
+    transform = Transform(rotate, flip, crop)
+    if size is not None and min(size) < 16:
+        raise UsageError(f"size is {size[0]}x{size[1]}: it must be at least 16x16")
+    for name, value in (("fps", fps), ("give_up", give_up)):
+        if value is not None and not value > 0:
+            raise UsageError(f"{name} is {value:g}: it must be more than 0")
     text = str(camera)
+
+    def live(name: str, open_device: Callable[[], Device]) -> Source:
+        if fast:
+            raise UsageError(f"fast is for video files: {name} has a speed of its own")
+        newest = NewestFrame(name, open_device, transform, give_up)
+        return Source(newest.frames(), stream=True, camera=newest)
+
+    if re.fullmatch(r"\d+|csi(:\d+)?|/dev/.*", text):
+        return live(text, _device_opener(text, size, fps))
+    if size is not None or fps is not None:
+        raise UsageError(f"size and fps are for cameras: {network.without_password(text)} has its own")
     if text == "demo":
-        return _open_live("demo", _demo_reader(), lambda: None)
-    if text.isdecimal():
-        return _open_device(text, Path(f"/dev/video{text}"), int(text))
+        return live("demo", _Demo)
+    if network.is_address(text):
+        return live(network.without_password(text), lambda: network.NetworkCamera(text))
     path = Path(text)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        if text.startswith("/dev/"):
-            raise CameraError(_absent(text)) from None
         raise DataError(f"{text}: there is no such file, folder or camera") from None
     except OSError as error:
         raise DataError(f"{text}: {error.strerror}") from error
     if stat.S_ISCHR(mode):
-        return _open_device(text, path, text)
+        return live(text, lambda: v4l2.V4l2Camera(path, None, None))
     if stat.S_ISDIR(mode):
-        return _open_folder(path)
-    return _open_file(path)
+        return _open_folder(path, transform)
+    return _open_file(path, transform, fast)
 
 
-def _open_device(name: str, device: Path, address: int | str) -> Source:
-    linux = sys.platform == "linux"
-    if linux and not device.exists():
-        raise CameraError(_absent(name))
-    if linux and not os.access(device, os.R_OK | os.W_OK):
-        raise CameraError(
-            f"camera {name}: no permission to open {device}: run 'sudo usermod -aG video $USER', "
-            "then log out and in again"
-        )
-    capture = cv2.VideoCapture(address, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
-    if not capture.isOpened():
-        capture.release()
-        raise CameraError(f"camera {name}: {device} does not open: no camera, or another program is using it")
-
-    def read() -> Image | None:
-        arrived, image = capture.read()
-        return np.asarray(image, np.uint8) if arrived else None
-
-    return _open_live(name, read, capture.release)
+def list_cameras() -> list[tuple[str, str]]:
+    """The cameras of this machine: what `open_camera` takes, and what it is."""
+    cameras = [(str(node.path), node.name) for node in v4l2.list_nodes()]
+    cameras += [(f"csi:{number}", sensor) for number, sensor in rpicam.list_modules()]
+    return cameras
 
 
-def _absent(name: str) -> str:
-    present = sorted(str(path) for path in Path("/dev").glob("video*"))
-    return (
-        f"camera {name}: there is no such camera (present: {', '.join(present) or 'none'}): "
-        "connect one, or try --camera demo"
-    )
+def _device_opener(text: str, size: tuple[int, int] | None, fps: float | None) -> Callable[[], Device]:
+    """How to open, now and after each fault, the camera that `text` means on this machine."""
+    if text.startswith("csi"):
+        module = int(text[4:] or 0)
+        return lambda: rpicam.PiCamera(module, size, fps)
+    path = Path(f"/dev/video{text}" if text.isdecimal() else text)
+    if sys.platform != "linux":
+        return lambda: v4l2.V4l2Camera(path, size, fps)
+    nodes = v4l2.list_nodes()
+    node = next((node for node in nodes if node.path == path.resolve()), None)
+    if node is None and text == "0":
+        if not nodes and rpicam.program() is not None:
+            return lambda: rpicam.PiCamera(0, size, fps)
+        node = nodes[0] if nodes else None
+    if node is None:
+        if text.isdecimal() or not path.exists():
+            present = ", ".join(address for address, _ in list_cameras()) or "none"
+            raise CameraError(
+                f"camera {text}: there is no such camera (present: {present}): connect one, or try --camera demo"
+            )
+        return lambda: v4l2.V4l2Camera(path, size, fps)
+    known, any_camera = node, text == "0"
+    fallback = known.path if any_camera else path
+    return lambda: v4l2.V4l2Camera(v4l2.find_again(known, fallback, or_another=any_camera), size, fps)
 
 
-def _open_live(name: str, read: Callable[[], Image | None], release: Callable[[], None]) -> Source:
-    slot = _NewestFrame(name, read, release)
-    return Source(slot.frames(), stream=True, live=True, close=slot.close)
+class _Demo:
+    """Draws the demo's frames when a camera would deliver them."""
 
+    description = f"drawn: {demo.WIDTH}x{demo.HEIGHT}, {demo.FRAMES_PER_SECOND} frames a second"
+    patience = 2.0
 
-class _NewestFrame:
-    """Reads a camera in a thread of its own and keeps the newest frame only."""
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._number = -1
 
-    def __init__(self, name: str, read: Callable[[], Image | None], release: Callable[[], None]) -> None:
-        self._name = name
-        self._read = read
-        self._release = release
-        self._changed = threading.Condition()
-        self._frame: Frame | None = None
-        self._stopped = False
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._capture, name=f"camera {name}", daemon=True)
-        self._thread.start()
-
-    def frames(self) -> Iterator[Frame]:
-        while True:
-            with self._changed:
-                while self._frame is None and not self._stopped:
-                    self._changed.wait()
-                frame, self._frame = self._frame, None
-            if frame is None:
-                if self._failure is not None:
-                    raise self._failure
-                return
-            yield frame
+    def read(self) -> tuple[Image, float]:
+        elapsed = (time.perf_counter() - self._began) * demo.FRAMES_PER_SECOND
+        # Where drawing fell behind, go on with the frame that is due now.
+        self._number = max(self._number + 1, int(elapsed))
+        image = demo.draw(self._number).image
+        time.sleep(max(0.0, self._began + self._number / demo.FRAMES_PER_SECOND - time.perf_counter()))
+        return image, time.perf_counter()
 
     def close(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify()
-        # A driver's read can block for seconds; the thread is a daemon and ends with the process.
-        self._thread.join(timeout=1)
-
-    def _capture(self) -> None:
-        number = 0
-        try:
-            while not self._stopped:
-                image = self._read()
-                if image is None:
-                    raise CameraError(f"camera {self._name}: it stopped giving pictures: is it still connected?")
-                frame = Frame(image, number, time.perf_counter(), self._name)
-                number += 1
-                with self._changed:
-                    self._frame = frame
-                    self._changed.notify()
-        except Exception as error:  # whatever it is, it must reach the thread that waits for frames
-            self._failure = error
-        finally:
-            self._release()
-            with self._changed:
-                self._stopped = True
-                self._changed.notify()
+        pass
 
 
-def _demo_reader() -> Callable[[], Image]:
-    """Draws the demo's frames when a camera would deliver them."""
-    began = time.perf_counter()
-    number = -1
-
-    def read() -> Image:
-        nonlocal number
-        elapsed = (time.perf_counter() - began) * demo.FRAMES_PER_SECOND
-        # Where drawing fell behind, go on with the frame that is due now.
-        number = max(number + 1, int(elapsed))
-        image = demo.draw(number).image
-        time.sleep(max(0.0, began + number / demo.FRAMES_PER_SECOND - time.perf_counter()))
-        return image
-
-    return read
-
-
-def _open_folder(folder: Path) -> Source:
+def _open_folder(folder: Path, transform: Transform) -> Source:
     pictures = list_pictures(folder)
     if not pictures:
         raise DataError(f"{folder}: no pictures in this folder")
-    return Source(_read_pictures(folder, pictures), stream=False)
+    return Source(_read_pictures(folder, pictures, transform), stream=False)
 
 
-def _read_pictures(folder: Path, pictures: list[Path]) -> Iterator[Frame]:
+def _read_pictures(folder: Path, pictures: list[Path], transform: Transform) -> Iterator[Frame]:
     number = unreadable = 0
     for path in pictures:
         try:
@@ -222,7 +212,7 @@ def _read_pictures(folder: Path, pictures: list[Path]) -> Iterator[Frame]:
             log.warning("skipped %s", error)
             unreadable += 1
             continue
-        yield Frame(image, number, time.perf_counter(), str(path))
+        yield Frame(transform(image), number, time.perf_counter(), str(path))
         number += 1
     if unreadable:
         log.warning("%d of %d pictures were skipped", unreadable, len(pictures))
@@ -230,23 +220,30 @@ def _read_pictures(folder: Path, pictures: list[Path]) -> Iterator[Frame]:
         raise DataError(f"{folder}: none of its {len(pictures)} pictures can be read")
 
 
-def _open_file(path: Path) -> Source:
+def _open_file(path: Path, transform: Transform, fast: bool) -> Source:
     if cv2.haveImageReader(str(path)):
-        return Source(iter([Frame(read_photo(path), 0, time.perf_counter(), str(path))]), stream=False)
+        picture = Frame(transform(read_photo(path)), 0, time.perf_counter(), str(path))
+        return Source(iter([picture]), stream=False)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         capture.release()
         raise DataError(f"{path}: neither a picture nor a video that can be read")
-    return Source(_read_video(path, capture), stream=True, close=capture.release)
+    return Source(_read_video(path, capture, transform, fast), stream=True, close=capture.release)
 
 
-def _read_video(path: Path, capture: cv2.VideoCapture) -> Iterator[Frame]:
+def _read_video(path: Path, capture: cv2.VideoCapture, transform: Transform, fast: bool) -> Iterator[Frame]:
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    interval = 0.0 if fast or not 0 < rate < 1000 else 1 / rate
     number = 0
+    due = time.perf_counter()
     while True:
         arrived, image = capture.read()
         if not arrived:
             break
-        yield Frame(np.asarray(image, np.uint8), number, time.perf_counter(), str(path))
+        time.sleep(max(0.0, due - time.perf_counter()))
+        # A frame that was asked for late is not caught up with: no frame is left out.
+        due = max(due, time.perf_counter() - interval) + interval
+        yield Frame(transform(np.asarray(image, np.uint8)), number, time.perf_counter(), str(path))
         number += 1
     if not number:
         raise DataError(f"{path}: a video without a single frame that can be read")

@@ -70,6 +70,12 @@ def test_stopping_it_prints_the_table_at_once(stop: signal.Signals) -> None:
     assert re.search(r"^total .*\n\d+ frame", rest, re.MULTILINE)
 
 
+def test_cameras_are_listed(command) -> None:
+    done = command("edge-classify", "--list-cameras")
+    assert done.returncode == 0
+    assert re.search(r"^(--camera \S+ +\S.*|no camera found)$", done.stdout + done.stderr, re.MULTILINE)
+
+
 def test_a_reader_that_goes_away_ends_it_quietly() -> None:
     process = subprocess.Popen(
         [EDGE_CLASSIFY, "--camera", "demo", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -233,6 +239,8 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
         (["--camera", "demo", "--events", "gone/events"], 6, "gone/events: No such file or directory"),
         (["--camera", "demo", "--count", "0"], 2, "--count is 0: it must be at least 1"),
         (["--camera", "demo", "--top-k", "0"], 2, "top_k is 0"),
+        (["--camera", "demo", "--size", "640"], 2, "--size 640: 2 numbers are needed, such as 640x480"),
+        (["--camera", "demo", "--crop", "160,0,320,480"], 2, "crop is 160,0,320,480: x, y, width and height must be"),
         (["--camera", "97"], 3, "camera 97: there is no such camera"),
         (["--model", "gone.tflite"], 4, "gone.tflite: there is no such model file"),
         (["gone.jpg"], 6, "gone.jpg: there is no such file, folder or camera"),

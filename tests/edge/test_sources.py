@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from conftest import write_photos
-from edge_classify import CameraError, DataError, demo, open_camera
+from edge_classify import CameraError, DataError, UsageError, demo, open_camera, v4l2
 
 
 @pytest.fixture
@@ -26,10 +27,65 @@ def video(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_video_gives_every_frame_and_ends(video: Path) -> None:
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_video_gives_every_frame_and_ends(video: Path, fast: bool) -> None:
+    with open_camera(video, fast=fast) as source:
+        frames = list(source)
+    assert [(frame.number, round(frame.image.mean() / 20)) for frame in frames] == [(n, n) for n in range(12)]
+    took = frames[-1].captured_at - frames[0].captured_at
+    assert took < 0.5 if fast else took > 1.05
+
+
+def test_a_video_that_is_taken_slowly_leaves_nothing_out(video: Path) -> None:
     with open_camera(video) as source:
-        frames = [(frame.number, round(frame.image.mean() / 20)) for frame in source]
-    assert frames == [(number, number) for number in range(12)]
+        numbers = []
+        for frame in source:
+            numbers.append(frame.number)
+            time.sleep(0.15)
+    assert numbers == list(range(12))
+
+
+def test_pictures_are_turned_then_mirrored_then_cropped(tmp_path: Path) -> None:
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[:20, :40] = 255  # white in the upper left
+    cv2.imwrite(str(tmp_path / "corner.png"), image)
+
+    def white(**options: Any) -> tuple[tuple[int, ...], list[list[bool]]]:
+        turned = next(iter(open_camera(tmp_path / "corner.png", **options))).image
+        height, width = turned.shape[:2]
+        quarters = [
+            [bool(turned[y, x].all()) for x in (width // 4, width * 3 // 4)] for y in (height // 4, height * 3 // 4)
+        ]
+        return turned.shape[:2], quarters
+
+    assert white() == ((40, 80), [[True, False], [False, False]])
+    assert white(rotate=90) == ((80, 40), [[False, True], [False, False]])
+    assert white(rotate=180) == ((40, 80), [[False, False], [False, True]])
+    assert white(rotate=270) == ((80, 40), [[False, False], [True, False]])
+    assert white(flip="h") == ((40, 80), [[False, True], [False, False]])
+    assert white(flip="v") == ((40, 80), [[False, False], [True, False]])
+    assert white(rotate=90, flip="h") == ((80, 40), [[True, False], [False, False]])
+    assert white(crop=(0.25, 0, 0.75, 1)) == ((40, 60), [[True, False], [False, False]])
+    assert white(rotate=90, crop=(0.5, 0, 0.5, 0.5)) == ((40, 20), [[True, True], [True, True]])
+
+
+@pytest.mark.parametrize(
+    ("camera", "options", "message"),
+    [
+        ("demo", {"rotate": 45}, "rotate is 45: it must be 90, 180 or 270"),
+        ("demo", {"flip": "x"}, "flip is x"),
+        ("demo", {"crop": (160, 0, 320, 480)}, r"crop is 160,0,320,480: .* fractions"),
+        ("demo", {"crop": (0.5, 0.5, 0.6, 0.5)}, "stay inside"),
+        ("demo", {"size": (640, 480)}, "size and fps are for cameras: demo has its own"),
+        ("demo", {"fast": True}, "fast is for video files"),
+        ("demo", {"give_up": 0}, "give_up is 0"),
+        (0, {"size": (0, 480)}, "size is 0x480"),
+        ("http://me:secret@host/", {"fps": 5}, r"http://\*\*\*@host/ has its own"),
+    ],
+)
+def test_options_that_cannot_be(camera: int | str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_camera(camera, **options)
 
 
 def test_a_folder_gives_its_pictures_in_order_and_names_the_unreadable(
@@ -107,7 +163,10 @@ def test_a_slow_consumer_gets_new_frames_not_old_ones() -> None:
         time.sleep(0.5)
         later = next(frames)
         age = time.perf_counter() - later.captured_at
+        dropped = source.dropped
     assert later.number - first.number >= 10
+    # All but `first` and `later`, and those that came while this looked.
+    assert later.number - 1 <= dropped <= later.number + 5
     assert age < 0.2
 
 
@@ -128,3 +187,81 @@ def test_a_frame_of_the_demo_is_drawn_alike_each_time() -> None:
 def test_the_demo_shows_all_digits_and_things_that_are_none() -> None:
     truths = {demo.draw(number).truth for number in range(0, 105 * 60, 13)}
     assert truths == {*"0123456789", "unknown", None}
+
+
+def test_a_pi_s_own_nodes_and_metadata_nodes_are_no_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As on a Pi 4 with one webcam; nothing here can be opened, so only what /sys says counts.
+    nodes = {
+        0: ("unicam-image", 0),
+        1: ("HD Webcam: HD Webcam", 0),
+        2: ("HD Webcam: HD Webcam", 1),
+        10: ("bcm2835-codec-decode", 0),
+        13: ("bcm2835-isp-output0", 0),
+        19: ("rpi-hevc-dec", 0),
+        20: ("pispbe-input", 0),
+    }
+    for number, (name, index) in nodes.items():
+        folder = tmp_path / "sys" / f"video{number}"
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(name + "\n")
+        (folder / "index").write_text(f"{index}\n")
+        (tmp_path / f"video{number}").touch()
+    monkeypatch.setattr(v4l2, "_SYSFS", tmp_path / "sys")
+    monkeypatch.setattr(v4l2, "_DEV", tmp_path)
+    assert [(node.path.name, node.name) for node in v4l2.list_nodes()] == [("video1", "HD Webcam: HD Webcam")]
+
+
+def test_a_jpeg_that_was_cut_off_is_told_from_a_whole_or_padded_one() -> None:
+    _, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))
+    assert v4l2.is_whole(jpeg)
+    assert v4l2.is_whole(np.concatenate([jpeg.reshape(-1), np.zeros(100, np.uint8)]))
+    assert not v4l2.is_whole(jpeg[: len(jpeg) // 2])
+
+
+class Webcam:
+    """Answers as OpenCV does for a USB 2 webcam: `set` is always True, `get` tells what the driver made of it."""
+
+    def __init__(self, rates: dict[tuple[str, int], float]) -> None:
+        self._rates = rates
+        self._fourcc, self._width, self._fps = next(iter(rates))[0], 640, 30.0
+
+    def set(self, what: int, value: float) -> bool:
+        if what == cv2.CAP_PROP_FOURCC:
+            wanted = int(value).to_bytes(4, "little").decode()
+            if any(fourcc == wanted for fourcc, _ in self._rates):
+                self._fourcc = wanted
+        elif what == cv2.CAP_PROP_FRAME_WIDTH:
+            widths = [width for fourcc, width in self._rates if fourcc == self._fourcc]
+            self._width = min(widths, key=lambda width: abs(width - value))
+        elif what == cv2.CAP_PROP_FPS:
+            self._fps = value
+        return True
+
+    def get(self, what: int) -> float:
+        return {
+            cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*self._fourcc),
+            cv2.CAP_PROP_FRAME_WIDTH: self._width,
+            cv2.CAP_PROP_FRAME_HEIGHT: {640: 480, 1280: 720}[self._width],
+            cv2.CAP_PROP_FPS: min(self._fps, self._rates[self._fourcc, self._width]),
+        }[what]
+
+
+USUAL = {("YUYV", 640): 30.0, ("YUYV", 1280): 10.0, ("MJPG", 640): 30.0, ("MJPG", 1280): 30.0}
+
+
+@pytest.mark.parametrize(
+    ("rates", "size", "fps", "expected"),
+    [
+        (USUAL, (640, 480), 30, ("YUYV", (640, 480), 30)),
+        (USUAL, (1280, 720), 30, ("MJPG", (1280, 720), 30)),
+        (USUAL, (1280, 720), 5, ("YUYV", (1280, 720), 5)),
+        ({("YUYV", 640): 30.0, ("MJPG", 1280): 30.0}, (1280, 720), 30, ("MJPG", (1280, 720), 30)),
+        ({("YUYV", 640): 15.0, ("YUYV", 1280): 5.0}, (1280, 720), 30, ("YUYV", (1280, 720), 5)),
+        ({("NV12", 640): 30.0}, (640, 480), 30, ("NV12", (640, 480), 30)),
+    ],
+)
+def test_raw_is_taken_where_it_is_fast_enough_else_mjpg(
+    rates: dict[tuple[str, int], float], size: tuple[int, int], fps: float, expected: tuple[str, tuple[int, int], float]
+) -> None:
+    mode = v4l2._negotiate(Webcam(rates), size, fps)
+    assert (mode.fourcc, mode.size, mode.fps) == expected

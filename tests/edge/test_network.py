@@ -1,0 +1,170 @@
+"""Network cameras, with real servers in processes of their own on the loopback address."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_classify import CameraError, open_camera
+from edge_classify.sources import Source
+
+HERE = Path(__file__).parent
+# GStreamer's Python modules belong to the system's Python.
+SYSTEM_PYTHON = "/usr/bin/python3"
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a server and wait until it listens; all are ended after the test."""
+    servers: list[subprocess.Popen[str]] = []
+
+    def start(*command: object) -> subprocess.Popen[str]:
+        server = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+        servers.append(server)
+        assert server.stdout is not None
+        assert server.stdout.readline() == "listening\n"
+        return server
+
+    yield start
+    for server in servers:
+        server.kill()
+        server.wait()
+
+
+def read_until(source: Source, done: Callable[[], bool]) -> np.ndarray:
+    for frame in source:
+        if done():
+            return frame.image
+    raise AssertionError("the source ended")
+
+
+def test_http_colours_size_and_a_password_that_stays_secret(serve, port: int) -> None:
+    serve(sys.executable, HERE / "http_camera.py", port)
+    with open_camera(f"http://maker:secret@127.0.0.1:{port}/stream", rotate=180) as source:
+        frame = next(iter(source))
+        assert source.description == f"camera http://***@127.0.0.1:{port}/stream: 320x240 MJPG"
+    assert frame.name == f"http://***@127.0.0.1:{port}/stream"
+    assert frame.image.shape == (240, 320, 3)
+    assert np.abs(frame.image[120, 20].astype(int) - (255, 0, 0)).max() < 10
+    assert np.abs(frame.image[120, -20].astype(int) - (0, 0, 255)).max() < 10
+
+
+def test_an_http_camera_that_is_killed_and_started_again_goes_on(serve, port: int, caplog) -> None:
+    server = serve(sys.executable, HERE / "http_camera.py", port)
+    with open_camera(f"http://127.0.0.1:{port}/") as source:
+        frames = iter(source)
+        before = next(frames)
+        server.kill()
+        server.wait()
+        serve(sys.executable, HERE / "http_camera.py", port)
+        read_until(source, lambda: "back after" in caplog.text)
+        after = next(frames)
+    assert after.number > before.number
+    lost, _back = caplog.messages
+    assert lost.endswith(": the stream ended: waiting for it to come back")
+
+
+def test_an_http_camera_that_stalls_is_noticed_within_10_seconds(serve, port: int, caplog) -> None:
+    serve(sys.executable, HERE / "http_camera.py", port, "stall=60")
+    with open_camera(f"http://127.0.0.1:{port}/") as source:
+        before = next(iter(source))
+        for frame in source:
+            gap, before = frame.captured_at - before.captured_at, frame
+            if gap > 2:
+                break
+    assert gap < 10
+    assert "no picture for 5 s" in caplog.messages[0]
+
+
+def test_stopping_it_while_ffmpeg_waits_for_data(serve, port: int) -> None:
+    serve(sys.executable, HERE / "http_camera.py", port, "stall=30")
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("edge-classify"), f"http://127.0.0.1:{port}/", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(2.5)
+    process.send_signal(signal.SIGTERM)
+    asked = time.perf_counter()
+    _, rest = process.communicate(timeout=20)
+    assert time.perf_counter() - asked < 1.5
+    assert process.returncode == 0
+    assert "capture_age" in rest
+
+
+@pytest.mark.parametrize("fault", ["broken=3", "resize=5"])
+def test_broken_and_resized_pictures_do_not_stop_it(serve, port: int, fault: str, caplog) -> None:
+    serve(sys.executable, HERE / "http_camera.py", port, fault)
+    with open_camera(f"http://127.0.0.1:{port}/") as source:
+        shapes = {frame.image.shape for frame, _ in zip(source, range(30), strict=False)}
+    assert shapes == {(240, 320, 3)}
+    assert not caplog.messages
+
+
+def test_a_stream_that_is_not_there_is_an_error_at_once(port: int) -> None:
+    with pytest.raises(CameraError, match=r"camera rtsp://\*\*\*@127.*: the stream does not open"):
+        open_camera(f"rtsp://maker:secret@127.0.0.1:{port}/stream")
+
+
+def test_rtsp_from_gstreamer_s_server_killed_and_started_again(serve, port: int, caplog) -> None:
+    needed = 'import gi; gi.require_version("GstRtspServer", "1.0"); from gi.repository import GstRtspServer'
+    check = [SYSTEM_PYTHON, "-c", needed]
+    if not Path(SYSTEM_PYTHON).exists() or subprocess.run(check, capture_output=True, check=False).returncode:
+        pytest.skip("no RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good python3-gi")
+    server = serve(SYSTEM_PYTHON, HERE / "rtsp_camera.py", port)
+    with open_camera(f"rtsp://127.0.0.1:{port}/stream") as source:
+        image = next(iter(source)).image
+        assert image.shape == (240, 320, 3)
+        assert image[100, 100].argmax() == 2  # BGR: red
+        server.kill()
+        server.wait()
+        serve(SYSTEM_PYTHON, HERE / "rtsp_camera.py", port)
+        read_until(source, lambda: "back after" in caplog.text)
+
+
+def test_ffmpeg_as_a_server_of_h264(port: int) -> None:
+    ffmpeg = shutil.which("ffmpeg")
+    if ffmpeg is None:
+        pytest.skip("no ffmpeg: apt-get install ffmpeg")
+    picture = ("-f", "lavfi", "-i", "color=blue:size=320x240:rate=25", "-t", "10", "-c:v", "libx264", "-g", "25")
+    address = f"http://127.0.0.1:{port}/"
+    server = subprocess.Popen(
+        [ffmpeg, "-loglevel", "error", "-re", *picture, "-f", "mpegts", "-listen", "1", address],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        # ffmpeg does not say when it listens, and serves the first who comes.
+        for _ in range(100):
+            time.sleep(0.1)
+            try:
+                source = open_camera(address)
+                break
+            except CameraError:
+                assert server.poll() is None
+        with source:
+            image = next(iter(source)).image
+            assert image.shape == (240, 320, 3)
+            assert image[100, 100].argmax() == 0  # BGR: blue
+            assert "320x240 H264" in source.description
+    finally:
+        server.kill()
+        server.wait()
