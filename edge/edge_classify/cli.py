@@ -89,6 +89,8 @@ def _classify(options: argparse.Namespace) -> int:
         if source.live:
             stack.enter_context(_warnings_to(errors))
         writers, outputs = _open_outputs(stack, options, source, classifier.model_file.name)
+        if source.description:
+            errors.write(f"{source.description}\n")
         pace = Pace(options.max_fps, is_throttled if source.live else None)
         results = classify_frames(
             pace.frames(source),
@@ -132,7 +134,7 @@ def _open_camera(options: argparse.Namespace) -> Source:
 
     size = numbers("--size", options.size, "x", 2)
     crop = numbers("--crop", options.crop, ",", 4)
-    source = open_camera(
+    return open_camera(
         options.source or options.camera or "0",
         size=(int(size[0]), int(size[1])) if size else None,
         fps=options.fps,
@@ -142,9 +144,6 @@ def _open_camera(options: argparse.Namespace) -> Source:
         give_up=options.give_up,
         fast=options.fast,
     )
-    if source.description:
-        print(source.description, file=sys.stderr, flush=True)
-    return source
 
 
 def _open_outputs(

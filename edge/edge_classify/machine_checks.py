@@ -175,26 +175,24 @@ def _in_use(check: str, camera: str, users: set[str]) -> Finding:
 
 
 def _check_modules(system: System, holders: Mapping[str, set[str]]) -> Iterator[Finding]:
-    """A Pi's camera modules, as `rpicam-hello` lists them."""
-    program = system.program("rpicam-hello", "libcamera-hello")
-    if program is None:
+    """A Pi's camera modules."""
+    try:
+        modules = system.camera_modules()
+    except OSError as error:
+        yield Finding("yellow", "modules", str(error), "restart the Pi")
+        return
+    if modules is None:
         if system.is_raspberry_pi():
             text = "rpicam tools are not installed, only USB cameras work"
             yield Finding("green", "modules", text, "for a camera module: sudo apt install rpicam-apps-lite")
         return
-    try:
-        listing = system.run(program, "--list-cameras", seconds=10)
-    except OSError as error:
-        yield Finding("yellow", "modules", str(error), "restart the Pi")
-        return
-    modules = re.findall(r"^(\d+) : (\S+) (?:\[([^\]]*)\] )?\(", listing, re.MULTILINE)
     users = set[str]().union(*(names for device, names in holders.items() if device.startswith("/dev/media")))
-    for number, sensor, mode in modules:
-        module = f"csi:{number}, {sensor} {mode}".strip()
+    for number, sensor in modules:
+        module = f"csi:{number}, {sensor}"
         yield _in_use("modules", module, users) if users else Finding("green", "modules", module)
     if not modules:
         remedy = "if there is one: its ribbon cable, and camera_auto_detect=1 in /boot/firmware/config.txt"
-        yield Finding("green", "modules", "rpicam-hello finds no camera module", remedy)
+        yield Finding("green", "modules", "rpicam-vid finds no camera module", remedy)
 
 
 def _check_power(system: System) -> Iterator[Finding]:

@@ -20,10 +20,9 @@ import numpy as np
 
 from .errors import CameraError
 from .preprocessing import Image
+from .system import RPICAM_VID, CameraModule, System
 
 DEFAULT_SIZE, DEFAULT_FPS = (640, 480), 30.0
-
-_PROGRAMS = ("rpicam-vid", "libcamera-vid")
 
 # `--codec yuv420` writes each frame as the camera's buffer holds it: planes Y, U, V, rows padded to the hardware's
 # stride, which is a multiple of 64 bytes up to the Pi 4 (rpicam-apps issues 151 and 188: 4056 became 4096, 780
@@ -35,28 +34,21 @@ _WIDTHS = 128
 _CONFIGURED = re.compile(r"configuring streams: \(0\) (\d+)x(\d+)-YUV420(?:/(\S+))?")
 _LOG_PREFIX = re.compile(r"^\[[\d:.]+\]\s*\[\d+\]\s*")
 
-_LIST_TIMEOUT = 10.0
 _POLL = 0.25
 _TERMINATE = 0.4
 
 
 def program() -> str | None:
     """The path of the program that reads the camera modules, or None."""
-    return next((path for path in map(shutil.which, _PROGRAMS) if path), None)
+    return System().program(*RPICAM_VID)
 
 
-def list_modules() -> list[tuple[int, str]]:
-    """The number and sensor of each camera module, as `rpicam-vid --list-cameras` names them."""
-    found = program()
-    if found is None:
-        return []
+def list_modules() -> list[CameraModule]:
+    """The camera modules; none where they cannot be asked for."""
     try:
-        done = subprocess.run([found, "--list-cameras"], capture_output=True, timeout=_LIST_TIMEOUT, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        return System().camera_modules() or []
+    except OSError:
         return []
-    lines = done.stdout.decode(errors="replace").splitlines()
-    matches = (re.match(r"\s*(\d+) : (\S+ \[.*?\])", line) for line in lines)
-    return [(int(match[1]), match[2]) for match in matches if match]
 
 
 def nearest_size(width: int, height: int) -> tuple[int, int]:

@@ -23,7 +23,10 @@ THROTTLING = {
 }
 
 # A Pi's video devices that are steps of a pipeline (raw sensor data, scaler, codec) and not cameras to open.
-_PIPELINE = ("unicam", "bcm2835-", "rp1-cfe", "pispbe", "rpivid", "rpi-hevc")
+_PIPELINE = ("unicam", "bcm2835-", "bcm2708-", "rp1-", "pispbe", "rpivid", "rpi-")
+
+# What reads a Pi's camera modules: the name until 2024 last.
+RPICAM_VID = ("rpicam-vid", "libcamera-vid")
 
 # Of Linux' videodev2.h: the request for a device's capabilities, and the bits for "gives pictures".
 _QUERYCAP = 0x80685600
@@ -36,11 +39,20 @@ class VideoDevice(NamedTuple):
     """One of /dev/video*.
 
     captures: whether it gives pictures that OpenCV can read, and is no codec, scaler or metadata.
+    port: where it is plugged in; stays when it comes back under another path.
     """
 
     path: Path
     name: str
     captures: bool
+    port: str
+
+
+class CameraModule(NamedTuple):
+    """One of a Pi's camera modules. sensor: "imx708 [4608x2592 10-bit RGGB]"."""
+
+    number: int
+    sensor: str
 
 
 class Group(NamedTuple):
@@ -177,7 +189,17 @@ class System:
             captures = bool(capabilities & _CAPTURES)
         else:  # we may not ask it; a webcam's first device is the camera, the others are its metadata
             captures = self.read(f"{sysfs}/index") in ("0", None)
-        return VideoDevice(path, name, captures and not name.startswith(_PIPELINE))
+        port = str((self.root / sysfs / "device").resolve())
+        return VideoDevice(path, name, captures and not name.startswith(_PIPELINE), port)
+
+    def camera_modules(self) -> list[CameraModule] | None:
+        """A Pi's camera modules, as rpicam-vid lists them; None where it is not installed. Raises OSError."""
+        program = self.program(*RPICAM_VID)
+        if program is None:
+            return None
+        listing = self.run(program, "--list-cameras", seconds=10)
+        found = re.findall(r"^\s*(\d+) : (\S+(?: \[[^\]]*\])?)", listing, re.MULTILINE)
+        return [CameraModule(int(number), sensor) for number, sensor in found]
 
     def holders(self) -> dict[str, set[str]]:
         """Programs that have camera devices open: {"/dev/video0": {"motion (812)"}}, ours left out.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import struct
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import numpy as np
 
 from .errors import CameraError
 from .preprocessing import Image
+from .system import System, VideoDevice
 
 DEFAULT_SIZE, DEFAULT_FPS = (640, 480), 30.0
 
@@ -22,75 +21,14 @@ DEFAULT_SIZE, DEFAULT_FPS = (640, 480), 30.0
 _QUEUE, _AT_ONCE = 4, 1e-3
 
 _LINUX = sys.platform == "linux"
-_DEV, _SYSFS = Path("/dev"), Path("/sys/class/video4linux")
-# A Raspberry Pi's own nodes: its camera receivers, image processors and codecs. None gives pictures this way.
-_PI_NODES = re.compile(r"bcm2835-|bcm2708-|rpi-|rpivid|rp1-|pispbe|unicam")
-
-# From linux/videodev2.h.
-_VIDIOC_QUERYCAP = 0x80685600
-_CAPABILITY = struct.Struct("16s32s32sIII12x")
-_CAPTURE, _CAPTURE_MPLANE, _DEVICE_CAPS = 0x1, 0x1000, 0x80000000
 
 
-@dataclass(frozen=True)
-class Node:
-    """A video device that gives pictures.
-
-    name: what the driver calls the camera. port: where it is plugged in; stays when the path changes.
-    """
-
-    path: Path
-    name: str
-    port: str
-
-
-def list_nodes() -> list[Node]:
+def list_nodes(system: System | None = None) -> list[VideoDevice]:
     """The USB and other video cameras of this machine, without metadata nodes and a Pi's internal ones."""
-    nodes = []
-    paths = [path for path in _DEV.glob("video*") if path.name[5:].isdecimal()]
-    for path in sorted(paths, key=lambda path: int(path.name[5:])):
-        folder = _SYSFS / path.name
-        name = _line(folder / "name")
-        if _PI_NODES.match(name):
-            continue
-        captures = _captures(path)
-        if captures is None:
-            # It may not be asked. A USB camera's second node, for metadata, has the first's name and a higher index.
-            captures = _line(folder / "index") in ("0", "")
-        if captures:
-            nodes.append(Node(path, name, str((folder / "device").resolve())))
-    return nodes
+    return [device for device in (system or System()).video_devices() if device.captures]
 
 
-def _line(file: Path) -> str:
-    try:
-        return file.read_text().strip()
-    except OSError:  # no such file here, or unplugged meanwhile
-        return ""
-
-
-def _captures(path: Path) -> bool | None:
-    """Whether a node is for capturing pictures; None if it may not be asked."""
-    if not _LINUX:
-        return None
-    import fcntl  # Windows has none
-
-    try:
-        device = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        answer = bytearray(_CAPABILITY.size)
-        fcntl.ioctl(device, _VIDIOC_QUERYCAP, answer)
-    except OSError:
-        return None
-    finally:
-        os.close(device)
-    _, _, _, _, capabilities, of_this_node = _CAPABILITY.unpack(answer)
-    return bool((of_this_node if capabilities & _DEVICE_CAPS else capabilities) & (_CAPTURE | _CAPTURE_MPLANE))
-
-
-def find_again(node: Node, path: Path, *, or_another: bool) -> Path:
+def find_again(node: VideoDevice, path: Path, *, or_another: bool) -> Path:
     """Where a camera is now: one that was unplugged may come back under another number.
 
     path: what to fall back to. or_another: take the first camera there is if this one's port is empty.

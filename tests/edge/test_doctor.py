@@ -133,7 +133,7 @@ def test_a_pi_5_in_order_shows_its_cameras_and_no_codecs(machine: Machine) -> No
         | WEBCAM
         | CODECS
         | {
-            "bin/rpicam-hello": LISTING,
+            "bin/rpicam-vid": LISTING,
             "sys/class/thermal/thermal_zone0/temp": "48500\n",
             "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "ondemand\n",
             "proc/meminfo": "MemTotal:        8000000 kB\nMemAvailable:    7000000 kB\n",
@@ -144,7 +144,7 @@ def test_a_pi_5_in_order_shows_its_cameras_and_no_codecs(machine: Machine) -> No
     assert of(findings, "machine")[0].text == "Raspberry Pi 5 Model B Rev 1.0, aarch64, 4 cores, 64 bits"
     assert [found.text for found in of(findings, "camera")] == ["/dev/video0, HD Webcam: HD Webcam: pi may open it"]
     modules = [found.text for found in of(findings, "modules")]
-    assert modules == ["csi:0, imx708 4608x2592 10-bit RGGB", "csi:1, ov5647 2592x1944 10-bit GBRG"]
+    assert modules == ["csi:0, imx708 [4608x2592 10-bit RGGB]", "csi:1, ov5647 [2592x1944 10-bit GBRG]"]
     assert not is_throttled(system)
 
 
@@ -156,7 +156,7 @@ def test_a_machine_with_none_of_it_lacks_a_camera_and_no_more(machine: Machine) 
 
 
 def test_a_pi_whose_module_is_not_found_is_told_where_to_look(machine: Machine) -> None:
-    listing = {"bin/rpicam-hello": "#!/bin/sh\necho 'No cameras available!'\n"}
+    listing = {"bin/rpicam-vid": "#!/bin/sh\necho 'No cameras available!'\n"}
     findings = list(check_machine(machine(pi("5", "0x0") | CODECS | listing)))
     (finding,) = of(findings, "camera")
     assert (finding.level, finding.exit_code) == ("red", 3)
@@ -221,8 +221,8 @@ def test_the_program_that_holds_the_camera_is_named(machine: Machine) -> None:
 
 
 def test_a_program_that_hangs_is_left_after_the_time_limit(machine: Machine) -> None:
-    system = machine({"bin/rpicam-hello": "#!/bin/sh\nexec sleep 60\n"})
-    program = system.program("libcamera-hello", "rpicam-hello")
+    system = machine({"bin/rpicam-vid": "#!/bin/sh\nexec sleep 60\n"})
+    program = system.program("libcamera-vid", "rpicam-vid")
     assert program is not None
     with pytest.raises(TimeoutError, match="did not answer within"):
         system.run(program, seconds=0.2)

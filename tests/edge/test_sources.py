@@ -14,6 +14,7 @@ import pytest
 
 from conftest import write_photos
 from edge_classify import CameraError, DataError, UsageError, demo, open_camera, v4l2
+from edge_classify.system import System
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ def test_the_demo_shows_all_digits_and_things_that_are_none() -> None:
     assert truths == {*"0123456789", "unknown", None}
 
 
-def test_a_pi_s_own_nodes_and_metadata_nodes_are_no_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pi_s_own_nodes_and_metadata_nodes_are_no_cameras(tmp_path: Path) -> None:
     # As on a Pi 4 with one webcam; nothing here can be opened, so only what /sys says counts.
     nodes = {
         0: ("unicam-image", 0),
@@ -201,14 +202,14 @@ def test_a_pi_s_own_nodes_and_metadata_nodes_are_no_cameras(tmp_path: Path, monk
         20: ("pispbe-input", 0),
     }
     for number, (name, index) in nodes.items():
-        folder = tmp_path / "sys" / f"video{number}"
+        folder = tmp_path / "sys" / "class" / "video4linux" / f"video{number}"
         folder.mkdir(parents=True)
         (folder / "name").write_text(name + "\n")
         (folder / "index").write_text(f"{index}\n")
-        (tmp_path / f"video{number}").touch()
-    monkeypatch.setattr(v4l2, "_SYSFS", tmp_path / "sys")
-    monkeypatch.setattr(v4l2, "_DEV", tmp_path)
-    assert [(node.path.name, node.name) for node in v4l2.list_nodes()] == [("video1", "HD Webcam: HD Webcam")]
+        (tmp_path / "dev").mkdir(exist_ok=True)
+        (tmp_path / "dev" / f"video{number}").touch()
+    nodes_of_cameras = v4l2.list_nodes(System(root=tmp_path))
+    assert [(node.path.name, node.name) for node in nodes_of_cameras] == [("video1", "HD Webcam: HD Webcam")]
 
 
 def test_a_jpeg_that_was_cut_off_is_told_from_a_whole_or_padded_one() -> None:
