@@ -137,7 +137,7 @@ def made_feeds(half: int) -> list[Feed]:
 
 def shared_feed(cell: tuple[float, int]) -> Feed:
     classifier = Classifier(model_file(*cell))
-    with open_camera(SHARED_FEED) as source:
+    with open_camera(SHARED_FEED, fast=True) as source:
         scores = np.array([classifier.probabilities(frame.image) for frame in source])
     rows = list(_shared_rows())
     truth = np.array([classifier.labels.index(row["label"]) for row in rows])
