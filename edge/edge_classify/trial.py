@@ -46,7 +46,7 @@ def _main() -> int:
 
 
 def _limit_memory() -> None:
-    # Not where the system forbids it, as the systemd unit does; there the unit has limits of its own.
+    # Not where the system forbids it, as the systemd unit does.
     with suppress(ImportError, OSError, ValueError):
         import resource
 
