@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 
 from . import __version__
 from .command import run
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         help="an index (0), a device (/dev/video0), a video, a picture, a folder of pictures, or demo (default: 0)",
     )
     parser.add_argument("--model", metavar="FILE", help="a .tflite classifier (default: the built-in digit reader)")
+    _add_budget_options(parser.add_argument_group("the best model file for this device (see docs/benchmarking.md)"))
     parser.add_argument("--labels", metavar="FILE", help="labels, one a line (default: those in the model file)")
     parser.add_argument("--top-k", type=int, default=1, metavar="N", help="how many categories to show (default: 1)")
     parser.add_argument(
@@ -57,6 +59,39 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_budget_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--models", metavar="MODELS", help="choose among these: a folder of .tflite files, or a manifest.json"
+    )
+    group.add_argument(
+        "--budget-ms",
+        type=float,
+        metavar="MS",
+        help="the most accurate that takes no longer; measured at the first start, then remembered for this device",
+    )
+    group.add_argument(
+        "--metric", default="total.p90", metavar="STAGE.STATISTIC", help="what the budget is for (default: total.p90)"
+    )
+
+
+def _model(options: argparse.Namespace) -> str | Path | None:
+    """The model file that is meant, measured and chosen where only a budget is given."""
+    model: str | None = options.model
+    if options.models is None and options.budget_ms is None:
+        return model
+    if options.models is None or options.budget_ms is None or model is not None:
+        raise UsageError(
+            "--models and --budget-ms go together, and without --model: a folder to choose from, and a time"
+        )
+    from .benchmark.choice import chosen_model
+    from .benchmark.figures import Metric
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    return chosen_model([options.models], Metric.parse(options.metric), options.budget_ms, options.num_threads, tell)
+
+
 def _classify(options: argparse.Namespace) -> int:
     if options.count is not None and options.count < 1:
         raise UsageError(f"--count is {options.count}: it must be at least 1; leave it out to go on until Ctrl-C")
@@ -72,7 +107,7 @@ def _classify(options: argparse.Namespace) -> int:
     from .sources import open_camera
 
     classifier = Classifier(
-        options.model,
+        _model(options),
         labels=options.labels,
         top_k=options.top_k,
         threshold=options.threshold,
