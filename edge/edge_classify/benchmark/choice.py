@@ -168,8 +168,8 @@ def find_choice(
 ) -> tuple[dict[str, Any], Choice]:
     """Measure as much as is needed, choose, and remember it for this device and these files.
 
-    tell: called with a line about each file that is measured. Returns the choice as JSON has it, too. Raises EdgeClassifyError's
-    children as `choose` and `read_candidates` do.
+    tell: called with a line about each file that is measured. Returns the choice also as JSON has it.
+    Raises UsageError, and what `choose` and `read_candidates` raise.
     """
     if budget <= 0:
         raise UsageError(f"the budget is {budget:g} ms: it must be above 0")

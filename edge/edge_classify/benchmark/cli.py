@@ -185,7 +185,7 @@ def _measure(options: argparse.Namespace) -> int:
     record = watch.finish()
     _show_warnings(record, environment["cores"])
     if options.result_json:
-        _write(options.result_json, _document(options, environment, record, entries, sustained=sustained))
+        _write(options.result_json, _document(environment, record, entries, sustained=sustained))
     if options.csv:
         _write(options.csv, tables.as_csv(entries))
     if options.markdown:
@@ -217,7 +217,7 @@ def _choose(options: argparse.Namespace) -> int:
     _show_warnings(state, record["environment"]["cores"])
     if options.result_json:
         entries = [entry(one, threads, turns) for one, turns in choice.turns.items()]
-        _write(options.result_json, _document(options, record["environment"], state, entries, choice=record))
+        _write(options.result_json, _document(record["environment"], state, entries, choice=record))
     return 0
 
 
@@ -233,7 +233,6 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _document(
-    options: argparse.Namespace,
     environment: dict[str, Any],
     watch: dict[str, Any],
     entries: list[dict[str, Any]],
@@ -247,7 +246,6 @@ def _document(
         **alone,
         "format": FORMAT,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "rounds": options.rounds,
         "environment": environment,
         "watch": watch,
         "results": entries,
