@@ -139,6 +139,8 @@ def _lines(path: Path, threads: Sequence[int], length: Length, slices: int) -> G
                 raise EdgeClassifyError(f"{path}: the process that measured it failed ({reason})")
         finally:
             process.kill()
+            # Popen itself does not wait for it after Ctrl-C.
+            process.wait()
 
 
 def _block(line: dict[str, Any]) -> Block:
