@@ -32,7 +32,9 @@ builtin-model: $(DESKTOP)
 
 benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/bias_correction.py
+	$(BIN)/python benchmarks/budget.py
 	$(BIN)/python benchmarks/builtin.py
 	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/loop.py
