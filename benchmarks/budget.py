@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from common import PHOTOS, WORK, command, machine
 
-from edge_classify.benchmark.choice import find_choice
 from edge_classify.benchmark.figures import Metric
+from edge_classify.benchmark.remembered import find_choice
 from edge_classify.benchmark.turns import Length
 from edge_classify.errors import BudgetError
 

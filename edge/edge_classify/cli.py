@@ -83,8 +83,8 @@ def _model(options: argparse.Namespace) -> str | Path | None:
         raise UsageError(
             "--models and --budget-ms go together, and without --model: a folder to choose from, and a time"
         )
-    from .benchmark.choice import chosen_model
     from .benchmark.figures import Metric
+    from .benchmark.remembered import chosen_model
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

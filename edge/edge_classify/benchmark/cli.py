@@ -199,9 +199,9 @@ def _measure(options: argparse.Namespace) -> int:
 
 def _choose(options: argparse.Namespace) -> int:
     from ..system import System
-    from .choice import find_choice, in_words
     from .environment import Watch
     from .figures import Metric, entry
+    from .remembered import find_choice, in_words
     from .turns import Length
 
     metric = Metric.parse(options.metric or "total.p90")
