@@ -4,9 +4,9 @@
 
 Without model files it makes those of 2 widths × 3 resolutions, float32 and int8, of Alien vs Predator. Everything is
 measured once, then the choice is made anew for ten budgets: the middles of ten parts, of equal ratio, of the range
-from the fastest file's total p90 to the slowest's. Prints each, and how many are right: the same file as after measuring
-everything, or one whose accuracy is within 0.5 points of it. A p90 is of the machine as it is: stop other programs; how
-much of it they took is printed.
+from the fastest file's total p90 to the slowest's. Prints each, and how many are right: the same file as after
+measuring everything, or one whose accuracy is within 0.5 points of it. A p90 is of the machine as it is: stop other
+programs; how much of it they took is printed.
 """
 
 from __future__ import annotations
