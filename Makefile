@@ -41,7 +41,8 @@ endif
 	$(BIN)/edge-train $(or $(PHOTOS),build/digits) --output $(RUN) --weights $(WEIGHTS) --alpha $(ALPHA) --resolution $(RESOLUTION)
 	$(BIN)/edge-convert $(RUN) --output $(MODELS) $(CONVERT)
 	$(BIN)/edge-convert --verify $(MODELS)
-	cd $(MODELS) && sha256sum *.tflite manifest.json report.html > SHA256SUMS
+	$(BIN)/edge-benchmark $(MODELS) --result_json $(MODELS)/benchmark.json --markdown $(MODELS)/benchmark.md
+	cd $(MODELS) && sha256sum *.tflite *.json *.md report.html > SHA256SUMS
 
 builtin-model: $(DESKTOP)
 	$(BIN)/python train/recipes/builtin_model.py --output runs/builtin $(if $(MNIST),--mnist $(MNIST))
@@ -50,11 +51,13 @@ builtin-model: $(DESKTOP)
 
 benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/accuracy.py
-	$(BIN)/python benchmarks/quantization.py
+	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/budget.py
 	$(BIN)/python benchmarks/builtin.py
 	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/quantization.py
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/training.py

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from .command import run
@@ -75,7 +76,7 @@ def _classify(options: argparse.Namespace) -> int:
     from .system import is_throttled
 
     classifier = Classifier(
-        options.model,
+        _model(options),
         labels=options.labels,
         top_k=options.top_k,
         threshold=options.threshold,
@@ -127,6 +128,24 @@ def _classify(options: argparse.Namespace) -> int:
             for_people = not options.json and options.events != "-"
             _say("\n".join(lines) + "\n", writers[0] if for_people else None, errors)
     return 0
+
+
+def _model(options: argparse.Namespace) -> str | Path | None:
+    """The model file that is meant, measured and chosen where only a budget is given."""
+    model: str | None = options.model
+    if options.models is None and options.budget_ms is None:
+        return model
+    if options.models is None or options.budget_ms is None or model is not None:
+        raise UsageError(
+            "--models and --budget-ms go together, and without --model: a folder to choose from, and a time"
+        )
+    from .benchmark.figures import Metric
+    from .benchmark.remembered import chosen_model
+
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    return chosen_model([options.models], Metric.parse(options.metric), options.budget_ms, options.num_threads, tell)
 
 
 def _open_camera(options: argparse.Namespace) -> Source:

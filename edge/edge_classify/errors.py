@@ -37,3 +37,15 @@ class DataError(EdgeClassifyError):
     """Photos, videos or run folders that are missing or cannot be read."""
 
     exit_code = 6
+
+
+class ComparisonError(EdgeClassifyError):
+    """Two measurements that cannot be compared."""
+
+    exit_code = 7
+
+
+class BudgetError(EdgeClassifyError):
+    """A time budget that no model file fits."""
+
+    exit_code = 8

@@ -66,3 +66,26 @@ def convolutions_in_xnnpack(interpreter: Interpreter) -> tuple[int, int] | None:
     taken = {int(tensor) for node in operators if node["op_name"] == "DELEGATE" for tensor in node["inputs"]}
     weights = [int(node["inputs"][1]) for node in operators if node["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D")]
     return sum(tensor in taken for tensor in weights), len(weights)
+
+
+def running_operators(interpreter: Interpreter) -> list[str] | None:
+    """The operators that an inference runs, in no order; DELEGATE is a partition of the graph that XNNPACK computes.
+
+    None where the interpreter does not list its operators.
+    """
+    try:
+        operators = interpreter._get_ops_details()  # type: ignore[attr-defined]  # no public way tells it
+    except AttributeError:
+        return None
+    # What a delegate took over stays in the list, before it: the last writer of a tensor is the one that runs.
+    writers = {int(tensor): node for node in operators for tensor in node["outputs"]}
+    changing = writers.keys() | {int(details["index"]) for details in interpreter.get_input_details()}
+    needed = [int(details["index"]) for details in interpreter.get_output_details()]
+    running: dict[int, str] = {}
+    while needed:
+        node = writers.get(needed.pop())
+        # float16 weights are unpacked once, by a partition that reads nothing else.
+        if node is not None and node["index"] not in running and changing.intersection(map(int, node["inputs"])):
+            running[node["index"]] = node["op_name"]
+            needed += [int(tensor) for tensor in node["inputs"]]
+    return list(running.values())

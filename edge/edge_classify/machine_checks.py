@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -72,8 +71,7 @@ def _check_python(system: System) -> Finding:
 
 
 def _check_machine(system: System) -> Finding:
-    processor = re.search(r"^model name\s*: (.+)$", system.read("proc/cpuinfo") or "", re.MULTILINE)
-    name = system.model() or (processor[1] if processor else "unknown machine")
+    name = system.model() or system.processor() or "unknown machine"
     cores = "1 core" if system.cores == 1 else f"{system.cores} cores"
     text = f"{name}, {system.machine}, {cores}, {system.word_bits} bits"
     if system.word_bits == 64:
@@ -236,12 +234,11 @@ def _check_temperature(system: System) -> Iterator[Finding]:
 
 
 def _check_governor(system: System) -> Iterator[Finding]:
-    policy = "sys/devices/system/cpu/cpu0/cpufreq"
-    governor = system.read(f"{policy}/scaling_governor")
-    if governor is None:
+    if (governor := system.governor()) is None:
         return
     # The drivers of PCs call powersave what moves between slow and fast all the same.
-    moves = (system.read(f"{policy}/scaling_driver") or "").startswith(("intel_pstate", "amd-pstate"))
+    driver = system.read("sys/devices/system/cpu/cpu0/cpufreq/scaling_driver") or ""
+    moves = driver.startswith(("intel_pstate", "amd-pstate"))
     if governor == "powersave" and not moves:
         yield Finding("yellow", "governor", "powersave: the processor stays at its slowest", _GOVERNOR)
     else:

@@ -35,6 +35,20 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--model", metavar="FILE", help="a .tflite classifier (default: the built-in digit reader)")
+    group.add_argument(
+        "--models",
+        metavar="MODELS",
+        help="choose among these: a folder of .tflite files, or a manifest.json (docs/benchmarking.md)",
+    )
+    group.add_argument(
+        "--budget-ms",
+        type=float,
+        metavar="MS",
+        help="the most accurate that takes no longer; measured at the first start, then remembered for this device",
+    )
+    group.add_argument(
+        "--metric", default="total.p90", metavar="STAGE.STATISTIC", help="what the budget is for (default: total.p90)"
+    )
     group.add_argument("--labels", metavar="FILE", help="labels, one a line (default: those in the model file)")
     group.add_argument("--num-threads", type=int, default=1, metavar="N", help="threads for one inference (default: 1)")
 

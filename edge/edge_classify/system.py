@@ -28,6 +28,26 @@ _PIPELINE = ("unicam", "bcm2835-", "bcm2708-", "rp1-", "pispbe", "rpivid", "rpi-
 # What reads a Pi's camera modules: the name until 2024 last.
 RPICAM_VID = ("rpicam-vid", "libcamera-vid")
 
+# What makes quantized or float inference faster on one processor than on another of the same name.
+_FEATURES = {
+    *("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve"),
+}
+
+# ARM's processors do not tell their name, only implementer and part (0x41 is ARM itself).
+_ARM_PARTS = {
+    0xC07: "Cortex-A7",
+    0xD03: "Cortex-A53",
+    0xD04: "Cortex-A35",
+    0xD05: "Cortex-A55",
+    0xD07: "Cortex-A57",
+    0xD08: "Cortex-A72",
+    0xD0A: "Cortex-A75",
+    0xD0B: "Cortex-A76",
+    0xD0C: "Neoverse-N1",
+    0xD41: "Cortex-A78",
+}
+
 # Of Linux' videodev2.h: the request for a device's capabilities, and the bits for "gives pictures".
 _QUERYCAP = 0x80685600
 _QUERYCAP_BYTES = 104
@@ -58,6 +78,13 @@ class CameraModule(NamedTuple):
 class Group(NamedTuple):
     name: str
     members: set[str]
+
+
+class ProcessorTime(NamedTuple):
+    """Seconds of all cores together since boot: spent working, and taken from a virtual machine by its host."""
+
+    busy: float
+    stolen: float
 
 
 class Memory(NamedTuple):
@@ -97,6 +124,7 @@ class System:
     root: Path = Path("/")
     search_path: str = field(default_factory=lambda: os.environ.get("PATH", os.defpath))
     machine: str = field(default_factory=lambda: os.uname().machine)
+    kernel: str = field(default_factory=lambda: os.uname().release)
     word_bits: int = 64 if sys.maxsize > 2**32 else 32
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     python: tuple[int, int] = sys.version_info[:2]
@@ -142,6 +170,49 @@ class System:
 
     def is_raspberry_pi(self) -> bool:
         return (self.model() or "").startswith("Raspberry Pi")
+
+    def processor(self) -> str | None:
+        """The processor's name: "Cortex-A72", "AMD EPYC"."""
+        text = self.read("proc/cpuinfo") or ""
+        if named := re.search(r"^model name\s*: (.+)$", text, re.MULTILINE):
+            return named[1]
+        parts = {int(part, 16) for part in re.findall(r"^CPU part\s*: (0x[0-9a-f]+)$", text, re.MULTILINE)}
+        if not parts or not re.search(r"^CPU implementer\s*: 0x41$", text, re.MULTILINE):
+            return None
+        return " + ".join(_ARM_PARTS.get(part, f"ARM part {part:#x}") for part in sorted(parts))
+
+    def features(self) -> list[str]:
+        """Those of the processor's instruction sets that decide how fast inference is, by the kernel's names."""
+        found = re.search(r"^(?:flags|Features)\s*: (.+)$", self.read("proc/cpuinfo") or "", re.MULTILINE)
+        return sorted(_FEATURES & set(found[1].split())) if found else []
+
+    def governor(self) -> str | None:
+        return self.read("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+    def clocks_mhz(self) -> list[float]:
+        """The clock now, for each group of cores that shares one; empty where there is no telling."""
+        policies = self.files("sys/devices/system/cpu/cpufreq/policy*")
+        texts = [self.read(str(policy / "scaling_cur_freq")) for policy in policies]
+        if clocks := [int(text) / 1000 for text in texts if text and text.isdigit()]:
+            return clocks
+        cores = re.findall(r"^cpu MHz\s*: ([\d.]+)$", self.read("proc/cpuinfo") or "", re.MULTILINE)
+        return [float(core) for core in cores]
+
+    def processor_time(self) -> ProcessorTime | None:
+        found = re.match(r"cpu +(.+)", self.read("proc/stat") or "")
+        if found is None:
+            return None
+        ticks = os.sysconf("SC_CLK_TCK")
+        user, nice, system, _idle, _waiting, interrupts, soft, stolen = (
+            int(number) / ticks for number in found[1].split()[:8]
+        )
+        return ProcessorTime(user + nice + system + interrupts + soft, stolen)
+
+    def peak_memory(self) -> int | None:
+        """The most memory that this process has had, in bytes."""
+        # Not getrusage: its figure lives on through exec, and may be that of the program that started this one.
+        found = re.search(r"^VmHWM:\s+(\d+) kB$", self.read("proc/self/status") or "", re.MULTILINE)
+        return int(found[1]) * 1024 if found else None
 
     def throttled_bits(self) -> int | None:
         """The firmware's `get_throttled` (see THROTTLING), or None where there is no telling.

@@ -1,0 +1,50 @@
+"""Our inference figure against litert-benchmark's, of the same files, in turns.
+
+    python benchmarks/agreement.py [MODEL.tflite …]
+
+Each turn is a new process, one thread, 20 frames that do not count and 200 that do; the ratio is of the medians.
+litert-benchmark (it comes with ai-edge-litert) runs LiteRT's CompiledModel on random numbers and rounds to 0.01 ms;
+edge-benchmark runs its interpreter on the test card, and prepares it anew before each inference. Prints the median of
+the rounds' ratios and their quartiles, and for the noise the same of litert-benchmark to itself, one round later.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from common import CELLS, command, machine, model_file, ratio
+
+ROUNDS = 15
+RUNS = ("--num_threads", 1, "--warmup_runs", 20, "--num_runs", 200)
+
+
+def median_ms(program: str, *arguments: object) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        command(program, *arguments, *RUNS, "--result_json", result)
+        return float(json.loads(result.read_text())["latency"]["median_ms"])
+
+
+def main() -> None:
+    print(machine())
+    models = [Path(name) for name in sys.argv[1:]] or [model_file(*cell) for cell in CELLS]
+    for model in models:
+        times: dict[str, list[float]] = {"ours": [], "theirs": []}
+        for _ in range(ROUNDS):
+            times["theirs"].append(median_ms("litert-benchmark", "--model", model))
+            times["ours"].append(median_ms("edge-benchmark", "--model", model, "--rounds", 1))
+        times["later"], times["earlier"] = times["theirs"][1:], times["theirs"][:-1]
+        middle, low, high = ratio(times, "ours", "theirs")
+        _, noise_low, noise_high = ratio(times, "later", "earlier")
+        medians = [statistics.median(times[name]) for name in ("ours", "theirs")]
+        print(f"{model.stem}: ours {medians[0]:.3f} ms, litert-benchmark {medians[1]:.3f} ms")
+        print(f"  ours / theirs: {middle:.3f} (quartiles {low:.3f} to {high:.3f})")
+        print(f"  theirs to itself: quartiles {noise_low:.3f} to {noise_high:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The choice for a time budget against measuring every file: is it the same, and in what part of the time?
+
+    python benchmarks/budget.py [MODELS]
+
+Without model files it makes those of 2 widths × 3 resolutions, float32 and int8, of Alien vs Predator. Everything is
+measured once, then the choice is made anew for ten budgets: the middles of ten parts, of equal ratio, of the range
+from the fastest file's total p90 to the slowest's. Prints each, and how many are right: the same file as after
+measuring everything, or one whose accuracy is within 0.5 points of it. A p90 is of the machine as it is: stop other
+programs; how much of it they took is printed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import PHOTOS, WORK, command, machine
+
+from edge_classify.benchmark.environment import Watch
+from edge_classify.benchmark.figures import Metric
+from edge_classify.benchmark.remembered import find_choice
+from edge_classify.benchmark.turns import Length
+from edge_classify.errors import BudgetError
+from edge_classify.system import System
+
+BUDGETS = 10
+METRIC = Metric("total", "p90")
+GRID = ("--alpha", 0.35, 0.75, "--resolution", 96, 160, 224)
+
+
+def grid() -> Path:
+    """The model files, made when first asked for."""
+    run = WORK / "runs" / "budget"
+    folder = WORK / "budget"
+    if not (folder / "manifest.json").exists():
+        weights = PHOTOS.parent.parent / "weights"
+        command("edge-train", PHOTOS, "-o", run, "--weights", weights, *GRID)
+        command("edge-convert", run, "-o", folder, "--precision", "float32", "int8", "--max-drop", 100)
+    return folder
+
+
+def everything(models: list[str]) -> tuple[list[dict[str, Any]], float]:
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        seconds = command("edge-benchmark", *models, "--num_threads", 1, "--result_json", result)
+        entries: list[dict[str, Any]] = json.loads(result.read_text())["results"]
+    return entries, seconds
+
+
+def main() -> None:
+    print(machine())
+    models = sys.argv[1:] or [str(grid())]
+    watch = Watch(System())
+    entries, whole = everything(models)
+    times = [METRIC.of(entry["stages"]) for entry in entries]
+    print(f"all {len(entries)} files: {whole:.1f} s, {METRIC} {min(times):.2f} to {max(times):.2f} ms")
+    right, parts = 0, []
+    # Not on the ends: whether a file fits a budget that is its own time is a matter of chance.
+    edges = np.geomspace(min(times), max(times), BUDGETS + 1)
+    for budget in np.sqrt(edges[1:] * edges[:-1]).tolist():
+        fitting = [entry for entry in entries if METRIC.of(entry["stages"]) <= budget]
+        best = max(fitting, key=lambda entry: entry["accuracy"])
+        began = time.perf_counter()
+        try:
+            record, _ = find_choice(models, METRIC, budget, 1, Length())
+            chosen, accuracy = Path(record["model"]).stem, record["accuracy"]
+            count = len(record["measured"])
+        except BudgetError:
+            chosen, accuracy, count = "none fits", 0.0, 0
+        seconds = time.perf_counter() - began
+        loss = 100 * (best["accuracy"] - accuracy)
+        is_right = abs(loss) <= 0.5
+        right += is_right
+        parts.append(seconds / whole)
+        print(
+            f"  {budget:6.2f} ms: {chosen} ({100 * accuracy:.1f} %), after all "
+            f"{best['name']} ({100 * best['accuracy']:.1f} %); {count} measured, {seconds:.1f} s, "
+            f"{seconds / whole:.2f} of the time{'' if is_right else '; NOT RIGHT'}",
+            flush=True,
+        )
+    print(f"right: {right} of {BUDGETS}; of the time: {np.mean(parts):.2f} on average, {max(parts):.2f} at most")
+    print(f"other programs took {watch.finish()['others']} cores meanwhile")
+
+
+if __name__ == "__main__":
+    main()
