@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from edge_classify.evaluation import wilson_interval
 from edge_classify.page import (
@@ -127,17 +128,18 @@ def _cost_plot(entries: Sequence[_Entry]) -> bytes:
                 spread = error_bars(shares, [_interval(entry) for entry in files])
                 x = [entry[cost] / unit for entry in files]
                 axes.errorbar(x, y, spread, color=color, fmt="o", markersize=4, elinewidth=0.4, label=precision)
-        for entry in front:
+        for number, entry in enumerate(front):
             axes.annotate(
                 f"{entry['alpha']}@{entry['resolution']}",
                 (entry[cost] / unit, 100 * entry["figures"]["accuracy"]),
                 textcoords="offset points",
-                xytext=(5, -9),
+                xytext=(5, -9 if number % 2 else 5),
                 fontsize=6.5,
             )
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         style_axes(axes, title, "held-out accuracy (%)" if cost == "bytes" else "")
     figure.axes[1].legend(fontsize=7, frameon=False, loc="lower right")
     return figure_png(figure)
