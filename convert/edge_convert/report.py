@@ -38,7 +38,7 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> None:
         f"<h1>{escape(name)}: model files</h1>",
         f"<p>Each was run on {entries[0]['figures']['photos']} held-out photos, by the code that the device uses.</p>",
         "<h2>Which to pick</h2>",
-        _choices(entries, front),
+        _choices(entries),
         "<h2>What accuracy costs</h2>",
         image(_cost_plot(entries)),
         "<p class='note'>Bars are 95 % intervals: where two overlap, it is not known which file is better. The line "
@@ -60,21 +60,26 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> None:
 def pareto_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:
     """The entries that no other beats in accuracy and in `cost`, cheapest first."""
     front: list[_Entry] = []
-    for entry in sorted(entries, key=lambda entry: (entry[cost], -entry["figures"]["accuracy"])):
+    for entry in sorted(entries, key=lambda entry: (entry[cost], -entry["figures"]["accuracy"], entry["file"])):
         if not front or entry["figures"]["accuracy"] > front[-1]["figures"]["accuracy"]:
             front.append(entry)
     return front
 
 
-def _choices(entries: Sequence[_Entry], front: Sequence[_Entry]) -> str:
-    best = front[-1]
+def _choices(entries: Sequence[_Entry]) -> str:
+    best = max(
+        entries, key=lambda entry: (entry["figures"]["accuracy"], entry["figures"]["agreement"], -entry["bytes"])
+    )
     low, _ = _interval(best)
     # Not known to be worse than the best: its accuracy lies within the best's interval.
     as_good = [entry for entry in entries if entry["figures"]["accuracy"] >= low]
     rows = [
         ("The most accurate", best),
         ("The smallest that is not known to be worse", min(as_good, key=lambda entry: entry["bytes"])),
-        ("The fewest multiply-adds, not known to be worse", min(as_good, key=lambda entry: entry["multiply_adds"])),
+        (
+            "The fewest multiply-adds, not known to be worse",
+            min(as_good, key=lambda entry: (entry["multiply_adds"], entry["bytes"])),
+        ),
         ("The smallest of all", min(entries, key=lambda entry: entry["bytes"])),
     ]
     return table(

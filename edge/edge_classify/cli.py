@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from .command import run
+from .command import native_output_dropped, run
 from .errors import UsageError
 from .memory import use_one_heap
 from .options import check, make_parser, numbers
@@ -75,13 +75,15 @@ def _classify(options: argparse.Namespace) -> int:
     from .stillness import Stillness
     from .system import is_throttled
 
-    classifier = Classifier(
-        _model(options),
-        labels=options.labels,
-        top_k=options.top_k,
-        threshold=options.threshold,
-        num_threads=options.num_threads,
-    )
+    model = _model(options)
+    with native_output_dropped():  # LiteRT greets at every start
+        classifier = Classifier(
+            model,
+            labels=options.labels,
+            top_k=options.top_k,
+            threshold=options.threshold,
+            num_threads=options.num_threads,
+        )
     decision = _decision(options, classifier.labels)
     latency, still = Latency(), 0
     with ExitStack() as stack:
@@ -120,11 +122,11 @@ def _classify(options: argparse.Namespace) -> int:
         finally:
             _drain(writers)
             counts = {
-                "frames showed nothing new and were not classified": still,
+                "not classified, for they showed nothing new": still,
                 "frames dropped for newer ones": source.dropped,
                 "lines not written": sum(writer.dropped for writer in writers),
             }
-            lines = [latency.table(), *(f"{count} {what}" for what, count in counts.items() if count)]
+            lines = [latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
             for_people = not options.json and options.events != "-"
             _say("\n".join(lines) + "\n", writers[0] if for_people else None, errors)
     return 0

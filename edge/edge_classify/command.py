@@ -17,7 +17,7 @@ def run(command: Callable[[], int], *, quiet: bool = False) -> int:
 
     quiet: drop what native code writes to standard error; TensorFlow greets with a screenful.
     """
-    with _native_output_dropped() if quiet else nullcontext():
+    with native_output_dropped() if quiet else nullcontext():
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
         logging.addLevelName(logging.WARNING, "warning")
         try:
@@ -38,7 +38,8 @@ def run(command: Callable[[], int], *, quiet: bool = False) -> int:
 
 
 @contextmanager
-def _native_output_dropped() -> Iterator[None]:
+def native_output_dropped() -> Iterator[None]:
+    """What native code writes to standard error meanwhile is lost; Python's own still comes through."""
     python_stderr = sys.stderr
     python_stderr.flush()
     saved = os.dup(2)

@@ -222,8 +222,9 @@ def _read_pictures(folder: Path, pictures: list[Path], transform: Transform) -> 
 
 def _open_file(path: Path, transform: Transform, fast: bool) -> Source:
     if cv2.haveImageReader(str(path)):
-        picture = Frame(transform(read_photo(path)), 0, time.perf_counter(), str(path))
-        return Source(iter([picture]), stream=False)
+        image = transform(read_photo(path))
+        # "Captured" when it is asked for: how long it took to get there says nothing.
+        return Source((Frame(image, 0, time.perf_counter(), str(path)) for _ in range(1)), stream=False)
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not capture.isOpened():
         capture.release()

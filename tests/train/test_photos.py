@@ -86,19 +86,36 @@ def test_in_a_given_split_twins_of_training_photos_are_left_out(tmp_path: Path) 
 
 
 def test_every_class_gets_a_held_out_photo_however_small(tmp_path: Path) -> None:
-    write_photos(tmp_path, 2)
+    write_photos(tmp_path, 4)
     found = split(tmp_path)
     check_classes(found)
     for label in range(3):
         assert {photo.part for photo in found.photos if photo.label == label} == {TRAINED_ON, HELD_OUT}
 
 
-def test_one_photo_is_not_enough_and_the_number_needed_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "left"), [(1, 1), (2, 1), (3, 2)])
+def test_few_photos_are_not_enough_and_the_number_needed_is_said(tmp_path: Path, count: int, left: int) -> None:
     write_photos(tmp_path, 5)
-    for number in range(1, 5):
+    for number in range(count, 5):
         (tmp_path / "disc" / f"{number}.png").unlink()
-    with pytest.raises(DataError, match=r"class disc: no picture .* at least 2 different ones are needed"):
+    wanted = "no picture that can be read to hold out" if count == 1 else f"{left} different pictures .* at least 3"
+    with pytest.raises(DataError, match=f"class disc: {wanted}"):
         check_classes(split(tmp_path))
+
+
+def test_a_fifth_of_each_class_is_held_out_also_of_bursts(tmp_path: Path) -> None:
+    write_photos(tmp_path, 50)
+    photos = find_photos(tmp_path, with_unknown=True).photos
+    own = [[photo.sha256 for photo in photos if photo.label == label] for label in range(3)]
+    bursts = [
+        pair
+        for sha256s in own[:2]
+        for first in range(0, 50, 5)
+        for pair in itertools.pairwise(sha256s[first : first + 5])
+    ]
+    found = split(tmp_path, bursts)
+    for label in range(3):
+        assert sum(photo.label == label for photo in found.of(HELD_OUT)) == 10
 
 
 def test_unknown_holds_strangers(tmp_path: Path) -> None:

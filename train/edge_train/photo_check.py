@@ -68,13 +68,14 @@ class PhotoCheck:
             (self.skipped, "cannot be read, left out"),
             (self.wrong_suffix, "not of the format that their names say (used all the same)"),
             (self.copies, "copies of another"),
-            (self.twins, "near twins of another"),
             (self.left_out, "held out, but twins of training photos: left out of all figures"),
             (self.two_labels, "in two classes at once: one label is wrong"),
             (self.small, "smaller than the smallest resolution"),
             (self.suspects, "whose nearest photos are of another class: look at photo_check.png"),
         ]
         lines = [f"  {len(items)} {what}" for items, what in found if items]
+        if self.twins:
+            lines.insert(0, f"  {len({path for pair in self.twins for path in pair})} are near twins of one another")
         for labels, what in (
             (self.few, f"fewer than {_FEW} photos to train on"),
             (self.imbalanced, f"{_IMBALANCE} times fewer photos than the largest"),

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 TRAINING, VALIDATION, HELD_OUT, LEFT_OUT = "training", "validation", "held_out", "left_out"
 STRANGER = -1
 FOLDS = 5
+_LEAST_TO_TRAIN = 3
 
 _HELD_OUT_SHARE = 0.2
 _TRAINING_FOLDER, _VALIDATION_FOLDER, _TEST_FOLDER = "train", "validation", "test"
@@ -116,7 +117,7 @@ def split_photos(found: PhotoSet, twins: Iterable[tuple[str, str]]) -> PhotoSet:
 
     twins: pairs of photos, by sha256, that show the same picture.
 
-    Without a given split a fifth is held out by the content's hash: the same photos on any machine. Twins and
+    Without a given split a fifth of each class is held out, by content: the same photos on any machine. Twins and
     copies go together, to one side and one fold. In a given split, photos to be measured on that have a twin
     among the training photos are left out: they would make the figures better than they are.
     """
@@ -128,12 +129,11 @@ def split_photos(found: PhotoSet, twins: Iterable[tuple[str, str]]) -> PhotoSet:
             for photo in found.photos
         ]
     else:
-        held_out = {group for group in groups.values() if int(group[:8], 16) / 2**32 < _HELD_OUT_SHARE}
+        groups = _split_lone_groups(found.photos, groups)
+        held_out = _choose_held_out(found.photos, groups)
         photos = [
             replace(photo, part=HELD_OUT if groups[photo.sha256] in held_out else TRAINING) for photo in found.photos
         ]
-        for label in range(len(found.labels)):
-            photos = _hold_out_one_group(photos, label, groups)
     folds = _fold_numbers(photos, groups)
     photos = [replace(photo, fold=folds[groups[photo.sha256]]) if photo.part == TRAINING else photo for photo in photos]
     return replace(found, photos=tuple(photos))
@@ -146,14 +146,17 @@ def file_sha256(path: Path) -> str:
 
 
 def check_classes(photos: PhotoSet) -> None:
-    """Raise DataError unless each class has a photo on both sides of the split."""
-    for part, needed in ((TRAINING, "to train on"), (HELD_OUT, "to hold out")):
-        counts = Counter(photo.label for photo in photos.of(part))
-        for index, label in enumerate(photos.labels):
-            if not counts[index]:
-                raise DataError(
-                    f"class {label}: no picture that can be read {needed}: at least 2 different ones are needed"
-                )
+    """Raise DataError unless each class has a photo to hold out, and enough to train and to choose on."""
+    for index, label in enumerate(photos.labels):
+        if not any(photo.label == index for photo in photos.of(HELD_OUT)):
+            raise DataError(f"class {label}: no picture that can be read to hold out: add some")
+        # Each group of twins is in one fold, so these are different pictures.
+        different = len({photo.fold for photo in photos.of(TRAINING) if photo.label == index})
+        if different < _LEAST_TO_TRAIN:
+            raise DataError(
+                f"class {label}: {different} different pictures that can be read to train on (twins count once): "
+                f"at least {_LEAST_TO_TRAIN} are needed, and 50 are better: add some"
+            )
 
 
 def fingerprint(photos: Iterable[Photo]) -> str:
@@ -224,24 +227,39 @@ def _group(photos: Iterable[Photo], twins: Iterable[tuple[str, str]]) -> dict[st
     return {sha256: find(sha256) for sha256 in smallest}
 
 
-def _hold_out_one_group(photos: list[Photo], label: int, groups: dict[str, str]) -> list[Photo]:
-    """Where chance put a small class wholly on one side, move the group nearest to the border."""
-    members = [photo for photo in photos if photo.label == label]
-    names = {groups[photo.sha256] for photo in members}
-    if len(names) < 2:
-        # All show the same picture. To go on at all, the split goes through the group.
-        groups = {photo.sha256: photo.sha256 for photo in members}
-        names = set(groups)
-        if len(names) < 2:
-            return photos  # check_classes says so, once it is known which of them can be read
-    for part, border in ((HELD_OUT, min), (TRAINING, max)):
-        if not any(photo.part == part for photo in members):
-            moved = border(names)
-            return [
-                replace(photo, part=part) if photo.label == label and groups[photo.sha256] == moved else photo
-                for photo in photos
-            ]
-    return photos
+def _split_lone_groups(photos: Iterable[Photo], groups: dict[str, str]) -> dict[str, str]:
+    """Where all photos of a class show the same picture, the split goes through the group, to go on at all."""
+    members: dict[int, set[str]] = defaultdict(set)
+    for photo in photos:
+        members[photo.label].add(photo.sha256)
+    lone = {sha256 for own in members.values() if len({groups[sha256] for sha256 in own}) == 1 for sha256 in own}
+    return {sha256: sha256 if sha256 in lone else group for sha256, group in groups.items()}
+
+
+def _choose_held_out(photos: Iterable[Photo], groups: dict[str, str]) -> set[str]:
+    """The groups to hold out: of each class a fifth of its pictures, in whole groups.
+
+    In the order of a hash of the group's own: by the photos' hashes others may have split them before.
+    """
+    members: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for photo in photos:
+        members[photo.label][groups[photo.sha256]].add(photo.sha256)
+    held_out: set[str] = set()
+    for _, own in sorted(members.items()):
+        wanted = max(1, round(_HELD_OUT_SHARE * sum(map(len, own.values()))))
+        taken = sum(len(own[group]) for group in own if group in held_out)
+        free = sorted((group for group in own if group not in held_out), key=_shuffled)
+        for group in free[: len(own) - 1]:
+            if taken + len(own[group]) <= wanted:
+                held_out.add(group)
+                taken += len(own[group])
+        if not taken and len(own) > 1:
+            held_out.add(min((len(own[group]), group) for group in free)[1])
+    return held_out
+
+
+def _shuffled(group: str) -> str:
+    return hashlib.sha256(b"held out" + group.encode()).hexdigest()
 
 
 def _fold_numbers(photos: Iterable[Photo], groups: dict[str, str]) -> dict[str, int]:

@@ -65,7 +65,6 @@ class Console:
 
 def _categories(result: Result) -> str:
     first, *others = result.classification.categories
-    shown = f"{result.state:<16} {first.score:.2f}"
-    if result.state != first.category_name:
-        shown = f"{result.state:<16} ({first.category_name} {first.score:.2f})"
+    own = f"{first.score:.2f}" if result.state == first.category_name else f"({first.category_name} {first.score:.2f})"
+    shown = f"{result.state:<16} {own:<14}"
     return shown + "".join(f"  {category.category_name} {category.score:.2f}" for category in others)
