@@ -1,18 +1,18 @@
 """The choice for a time budget against measuring every file: is it the same, and in what part of the time?
 
-    python benchmarks/budget.py [MODELS]
+    python benchmarks/budget.py [--metric total.p50] [MODELS]
 
 Without model files it makes those of 2 widths × 3 resolutions, float32 and int8, of Alien vs Predator. Everything is
 measured once, then the choice is made anew for ten budgets: the middles of ten parts, of equal ratio, of the range
-from the fastest file's total p90 to the slowest's. Prints each, and how many are right: the same file as after
+from the fastest file's metric (total.p90) to the slowest's. Prints each, and how many are right: the same file as after
 measuring everything, or one whose accuracy is within 0.5 points of it. A p90 is of the machine as it is: stop other
 programs; how much of it they took is printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -29,7 +29,6 @@ from edge_classify.errors import BudgetError
 from edge_classify.system import System
 
 BUDGETS = 10
-METRIC = Metric("total", "p90")
 GRID = ("--alpha", 0.35, 0.75, "--resolution", 96, 160, 224)
 
 
@@ -53,21 +52,26 @@ def everything(models: list[str]) -> tuple[list[dict[str, Any]], float]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--metric", type=Metric.parse, default="total.p90")
+    options = parser.parse_args()
+    metric: Metric = options.metric
     print(machine())
-    models = sys.argv[1:] or [str(grid())]
+    models = options.models or [str(grid())]
     watch = Watch(System())
     entries, whole = everything(models)
-    times = [METRIC.of(entry["stages"]) for entry in entries]
-    print(f"all {len(entries)} files: {whole:.1f} s, {METRIC} {min(times):.2f} to {max(times):.2f} ms")
+    times = [metric.of(entry["stages"]) for entry in entries]
+    print(f"all {len(entries)} files: {whole:.1f} s, {metric} {min(times):.2f} to {max(times):.2f} ms")
     right, parts = 0, []
     # Not on the ends: whether a file fits a budget that is its own time is a matter of chance.
     edges = np.geomspace(min(times), max(times), BUDGETS + 1)
     for budget in np.sqrt(edges[1:] * edges[:-1]).tolist():
-        fitting = [entry for entry in entries if METRIC.of(entry["stages"]) <= budget]
+        fitting = [entry for entry in entries if metric.of(entry["stages"]) <= budget]
         best = max(fitting, key=lambda entry: entry["accuracy"])
         began = time.perf_counter()
         try:
-            record, _ = find_choice(models, METRIC, budget, 1, Length())
+            record, _ = find_choice(models, metric, budget, 1, Length())
             chosen, accuracy = Path(record["model"]).stem, record["accuracy"]
             count = len(record["measured"])
         except BudgetError:
