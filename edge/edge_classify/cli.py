@@ -179,6 +179,8 @@ def _open_outputs(
 
     if options.events and not source.stream:
         raise UsageError("--events is about what changes before a camera or in a video: pictures have no state")
+    if options.skip_still and not source.stream:
+        raise UsageError("--skip-still is for cameras and videos: pictures are each classified")
     service = Service.from_environment()
     screen = stack.enter_context(Writer(_descriptor(sys.stdout), "standard output", live=source.live))
     if options.events == "-":

@@ -137,6 +137,8 @@ def open_camera(
     if stat.S_ISCHR(mode):
         return live(text, lambda: v4l2.V4l2Camera(path, None, None))
     if stat.S_ISDIR(mode):
+        if fast:
+            raise UsageError(f"fast is for video files: {path} is a folder, and read as fast as it goes")
         return _open_folder(path, transform)
     return _open_file(path, transform, fast)
 
