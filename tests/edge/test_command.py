@@ -22,6 +22,7 @@ from conftest import write_photos
 from edge_classify import demo
 from edge_classify.latency import Latency, StageTimes
 
+PICTURE = str(Path(demo.__file__).with_name("demo_digits.png"))
 EDGE_CLASSIFY = str(Path(sys.executable).with_name("edge-classify"))
 
 
@@ -241,6 +242,8 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
         (["--camera", "demo", "--top-k", "0"], 2, "top_k is 0"),
         (["--camera", "demo", "--size", "640"], 2, "--size 640: 2 numbers are needed, such as 640x480"),
         (["--camera", "demo", "--crop", "160,0,320,480"], 2, "crop is 160,0,320,480: x, y, width and height must be"),
+        ([PICTURE, "--skip-still"], 2, "--skip-still is for cameras and videos"),
+        ([PICTURE, "--events", "-"], 2, "--events is about what changes before a camera"),
         (["--camera", "97"], 3, "camera 97: there is no such camera"),
         (["--model", "gone.tflite"], 4, "gone.tflite: there is no such model file"),
         (["gone.jpg"], 6, "gone.jpg: there is no such file, folder or camera"),
@@ -250,7 +253,7 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
 def test_an_error_is_one_line_and_has_its_exit_code(command, arguments: list[str], code: int, message: str) -> None:
     done = command("edge-classify", *arguments)
     assert done.returncode == code
-    errors = [line for line in done.stderr.splitlines() if not line.startswith("INFO:")]  # LiteRT's greeting
+    errors = done.stderr.splitlines()
     assert len(errors) == 1
     assert errors[0].startswith("error: ")
     assert message in errors[0]
