@@ -21,7 +21,7 @@ from .edge_tpu import check_integer
 from .graph import SCALINGS
 from .metadata import add_metadata
 from .run_folder import Cell, Run, read_run
-from .verification import measure, points_lost
+from .verification import loses_too_much, measure, points_lost
 
 # 1.0 at 224 was seen to need 1.1 GB; and a half more.
 MEMORY = 1_600_000_000
@@ -73,10 +73,11 @@ def make_cell_files(job: CellJob) -> CellFiles:
                 began = time.perf_counter()
                 path, figures = _make_file(job, trained, cell, precision, Path(folder))
                 lines.append(_line(path, figures, time.perf_counter() - began))
-                lost = points_lost(figures)
-                if lost > job.max_drop:
+                if loses_too_much(figures, job.max_drop):
                     where = f" ({_where_lost(trained, cell, path)})" if precision != "float32" else ""
-                    raise DataError(f"{precision} loses {lost:.1f} points, {job.max_drop:g} allowed{where}")
+                    raise DataError(
+                        f"{precision} loses {points_lost(figures):.1f} points, {job.max_drop:g} allowed{where}"
+                    )
                 entries.append(_entry(path, cell, precision, figures))
             for entry in entries:
                 (Path(folder) / entry["file"]).replace(job.output / entry["file"])

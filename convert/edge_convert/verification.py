@@ -12,6 +12,9 @@ from edge_classify.evaluation import evaluate
 
 from .run_folder import Cell, Run
 
+# With few held-out photos one photo is many points.
+_BY_CHANCE = 2
+
 
 def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
     """Figures of `evaluate` for the held-out photos, and how they differ from the trainer's.
@@ -51,3 +54,9 @@ def points_lost(figures: Mapping[str, Any]) -> float:
         return 0.0
     lost: float = 100 * (figures["float32_accuracy"] - figures["accuracy"])
     return lost
+
+
+def loses_too_much(figures: Mapping[str, Any], max_drop: float) -> bool:
+    """Whether a file loses more than `max_drop` points, and more photos than may be chance."""
+    lost = points_lost(figures)
+    return lost > max_drop and lost / 100 * figures["photos"] > _BY_CHANCE + 0.5
