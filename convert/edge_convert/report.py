@@ -60,7 +60,7 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> None:
 def pareto_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:
     """The entries that no other beats in accuracy and in `cost`, cheapest first."""
     front: list[_Entry] = []
-    for entry in sorted(entries, key=lambda entry: (entry[cost], -entry["figures"]["accuracy"], entry["file"])):
+    for entry in sorted(entries, key=lambda entry: (entry[cost], -entry["figures"]["accuracy"])):
         if not front or entry["figures"]["accuracy"] > front[-1]["figures"]["accuracy"]:
             front.append(entry)
     return front
