@@ -41,14 +41,26 @@ def run(command: Callable[[], int], *, quiet: bool = False) -> int:
 def native_output_dropped() -> Iterator[None]:
     """What native code writes to standard error meanwhile is lost; Python's own still comes through."""
     python_stderr = sys.stderr
+    if python_stderr is None:  # started with it closed
+        yield
+        return
     python_stderr.flush()
+    warners = [
+        handler
+        for handler in logging.root.handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is python_stderr
+    ]
     saved = os.dup(2)
     with os.fdopen(os.dup(saved), "w", buffering=1) as stream, Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         sys.stderr = stream
+        for handler in warners:
+            handler.setStream(stream)
         try:
             yield
         finally:
             sys.stderr = python_stderr
+            for handler in warners:
+                handler.setStream(python_stderr)
             os.dup2(saved, 2)
             os.close(saved)

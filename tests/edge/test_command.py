@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from itertools import groupby
 from pathlib import Path
 from typing import IO
@@ -21,6 +22,7 @@ import pytest
 from conftest import write_photos
 from edge_classify import demo
 from edge_classify.latency import Latency, StageTimes
+from edge_classify.model_file import BUILTIN_MODEL
 
 PICTURE = str(Path(demo.__file__).with_name("demo_digits.png"))
 EDGE_CLASSIFY = str(Path(sys.executable).with_name("edge-classify"))
@@ -257,6 +259,22 @@ def test_an_error_is_one_line_and_has_its_exit_code(command, arguments: list[str
     assert len(errors) == 1
     assert errors[0].startswith("error: ")
     assert message in errors[0]
+
+
+def test_what_had_to_be_assumed_of_a_model_of_others_is_said(command, tmp_path: Path) -> None:
+    with zipfile.ZipFile(BUILTIN_MODEL) as parts:
+        end = min(part.header_offset for part in parts.infolist())
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(BUILTIN_MODEL.read_bytes()[:end].replace(b"TFLITE_METADATA", b"other metadata!"))
+    done = command("edge-classify", PICTURE, "--model", bare)
+    assert done.returncode == 0, done.stderr
+    (warning,) = done.stderr.splitlines()
+    assert "has no labels inside: classes are shown by number" in warning
+
+
+def test_it_runs_with_standard_error_closed() -> None:
+    words = ["sh", "-c", f"{EDGE_CLASSIFY} {PICTURE} 2>&-"]
+    assert subprocess.run(words, capture_output=True, timeout=60, check=False).returncode == 0
 
 
 def test_latency_is_kept_for_the_last_frames_only() -> None:
