@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -24,6 +25,10 @@ PRECISIONS = ("float32", "float16", "dynamic", "int8")
 # int8 whose head is in integers too: what the Edge TPU's compiler takes.
 INTEGER = "integer"
 
+# Multiply-adds for each number that a convolution takes in or gives out, from which on int8 pays in `dynamic`: the
+# least instructions on Cortex-A72 and A76 (benchmarks/README.md).
+_LEAST_WORK = 24
+
 # The operators of the head with an `unknown` output; the backbone has none of them.
 HEAD_OPERATORS = [
     *("FULLY_CONNECTED", "SOFTMAX", "L2_NORMALIZATION", "REDUCE_MAX", "SUB", "MUL", "LOGISTIC"),
@@ -35,7 +40,7 @@ def convert(cell: Cell, precision: str, calibration: Image) -> bytes:
     """The cell as a TFLite model, input uint8 [1, R, R, 3], without metadata.
 
     precision: "float32", "float16" (its weights stored as such, computed in float32) and "dynamic" (weights of the
-        convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out;
+        larger convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out;
         "int8" and "integer" have the scaling in the quantization parameters and uint8 out.
     calibration: prepared photos, uint8 RGB [n, R, R, 3], from which the last two take their ranges.
     """
@@ -82,7 +87,7 @@ def convert(cell: Cell, precision: str, calibration: Image) -> bytes:
 
 
 def _quantize_convolutions(model: bytes) -> bytes:
-    """The float32 model with int8 weights in its convolutions, whose inputs are quantized as they come.
+    """The float32 model with int8 weights in its larger convolutions, whose inputs are quantized as they come.
 
     Not in the depthwise ones: XNNPACK has no such kernels for them, and the graph would fall apart into a partition
     for each; nor in the head, for what `_convert_with_float_head` says.
@@ -90,10 +95,29 @@ def _quantize_convolutions(model: bytes) -> bytes:
     from ai_edge_quantizer import qtyping, quantizer
 
     recipe = quantizer.Quantizer(bytearray(model))
-    recipe.add_dynamic_config(regex=".*", operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
+    for output in _large_convolutions(model):
+        recipe.add_dynamic_config(regex=re.escape(output), operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it reports sizes, and draws progress bars
         quantized = recipe.quantize().quantized_model
     return bytes(quantized)
+
+
+def _large_convolutions(model: bytes) -> list[str]:
+    """The outputs' names of the convolutions that multiply enough for each number converted to int8 and back."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # Delegates would hide the operators that they take.
+    interpreter = Interpreter(
+        model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
+    details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    outputs = []
+    for operation in interpreter._get_ops_details():
+        if operation["op_name"] == "CONV_2D":
+            channels_out, _, _, channels_in = map(int, details[operation["inputs"][1]]["shape"])
+            if channels_in * channels_out >= _LEAST_WORK * (channels_in + channels_out):
+                outputs.append(details[operation["outputs"][0]]["name"])
+    return outputs
 
 
 def _convert_with_float_head(
