@@ -47,16 +47,19 @@ def model_file(alpha: float, resolution: int, precision: str = "int8") -> Path:
     return path
 
 
-def mediapipe_python() -> str:
-    """A Python of its own with MediaPipe and nothing else: with TensorFlow beside it, it loads that too."""
-    folder = WORK / "mediapipe"
-    python = folder / "bin" / "python"
-    if not (folder / "installed").exists():
+def environment(name: str, *packages: str) -> Path:
+    """The Python of a virtual environment with these packages and nothing else, made when first asked for.
+
+    Versions are those of constraints.txt; the environment is made anew when it or the packages change.
+    """
+    folder, constraints = WORK / "environments" / name, ROOT / "constraints.txt"
+    python, stamp = folder / "bin" / "python", folder / "installed"
+    wanted = f"{' '.join(packages)}\n{platform.python_version()}\n{constraints.read_text()}"
+    if not stamp.exists() or stamp.read_text() != wanted:
         venv.create(folder, with_pip=True, clear=True)
-        install = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", "mediapipe"]
-        subprocess.run(install, check=True)
-        (folder / "installed").touch()
-    return str(python)
+        subprocess.run([python, "-m", "pip", "install", "-q", "-c", constraints, *packages], check=True)
+        stamp.write_text(wanted)
+    return python
 
 
 def in_turns(ways: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:

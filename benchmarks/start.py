@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import PHOTOS, machine, mediapipe_python, model_file
+from common import PHOTOS, environment, machine, model_file
 
 RUNS = 15
 PEER = """
@@ -51,7 +51,7 @@ def main() -> None:
     picture = str(min((PHOTOS / "validation" / "alien").glob("*.jpg")))
     ways = {
         "edge-classify": [str(Path(sys.executable).with_name("edge-classify")), picture, "--model", model],
-        "MediaPipe Tasks": [mediapipe_python(), "-c", PEER, model, picture],
+        "MediaPipe Tasks": [str(environment("mediapipe_tasks", "mediapipe")), "-c", PEER, model, picture],
     }
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for counted in [False] + [True] * RUNS:
