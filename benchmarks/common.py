@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +18,9 @@ WORK = ROOT / "build" / "benchmarks"
 PHOTOS = DATA / "data" / "alien_vs_predator"
 FLOWERS = DATA / "data" / "flowers" / "validation"
 CELLS = ((0.35, 96), (0.5, 160), (1.0, 224))
+# Of the whole grid, as far as there are weights.
+ALPHAS = ("0.35", "0.5", "0.75", "1.0")
+RESOLUTIONS = ("96", "128", "160", "192", "224")
 
 
 def command(name: str, *arguments: object, env: dict[str, str] | None = None) -> float:
@@ -45,6 +48,25 @@ def model_file(alpha: float, resolution: int, precision: str = "int8") -> Path:
         command("edge-train", *arguments)
         command("edge-convert", arguments[2], "-o", path.parent, "--precision", precision)
     return path
+
+
+def train_grid(
+    name: str, alphas: Sequence[object] = ALPHAS, resolutions: Sequence[object] = RESOLUTIONS
+) -> tuple[Path, Path]:
+    """Train the cells on a set of the shared photos; returns the run, and where its model files belong."""
+    run = WORK / "converting" / name
+    command(
+        *("edge-train", DATA / "data" / name, "-o", run, "--weights", DATA / "weights"),
+        *("--alpha", *alphas, "--resolution", *resolutions),
+    )
+    return run, run.with_name(f"{name}_models")
+
+
+def convert_grid(name: str) -> Path:
+    """The model files of the whole grid, all precisions; those that are there already are not made again."""
+    run, models = train_grid(name)
+    command("edge-convert", run, "-o", models, "--max-drop", 100)
+    return models
 
 
 def environment(name: str, *packages: str) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from accuracy import label_of
-from common import DATA, WORK, command, in_turns, machine, ratio
+from common import ALPHAS, RESOLUTIONS, command, in_turns, machine, ratio, train_grid
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
@@ -33,16 +33,12 @@ ROUNDS, INVOCATIONS = 20, 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--alpha", nargs="+", default=["0.35", "0.5", "0.75", "1.0"])
-    parser.add_argument("--resolution", nargs="+", default=["96", "128", "160", "192", "224"])
+    parser.add_argument("--alpha", nargs="+", default=ALPHAS)
+    parser.add_argument("--resolution", nargs="+", default=RESOLUTIONS)
     options = parser.parse_args()
     print(machine())
     for title, name in SETS.items():
-        run, models = WORK / "converting" / name, WORK / "converting" / f"{name}_models"
-        command(
-            *("edge-train", DATA / "data" / name, "-o", run, "--weights", DATA / "weights"),
-            *("--alpha", *options.alpha, "--resolution", *options.resolution),
-        )
+        run, models = train_grid(name, options.alpha, options.resolution)
         convert = ("edge-convert", run, "-o", models, "--max-drop", 100)
         shutil.rmtree(models, ignore_errors=True)
         first = command(*convert, "--precision", "float32", "int8")

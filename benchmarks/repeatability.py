@@ -1,0 +1,45 @@
+"""edge-benchmark over 20 cells × 2 precisions, twice: how long it takes, and how far its figures agree.
+
+    python benchmarks/repeatability.py
+
+The float32 and int8 files of Alien vs Predator of benchmarks/converting.py, one thread. Stop other programs before.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common import command, convert_grid, machine
+
+
+def main() -> None:
+    print(machine())
+    folder = convert_grid("alien_vs_predator")
+    models = sorted(path for precision in ("float32", "int8") for path in folder.glob(f"*_{precision}.tflite"))
+    first, second = measure(models), measure(models)
+    for stage in ("inference", "total"):
+        changes = [
+            abs(one["stages"][stage]["p50"] / other["stages"][stage]["p50"] - 1)
+            for one, other in zip(first, second, strict=True)
+        ]
+        print(
+            f"{stage}.p50, twice: {statistics.median(changes):.1%} apart (median of files), {max(changes):.1%} at most"
+        )
+
+
+def measure(models: list[Path]) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        seconds = command("edge-benchmark", *models, "--num_threads", 1, "--result_json", result)
+        measured = json.loads(result.read_text())
+    print(f"{len(models)} files: {seconds:.0f} s; other programs took {measured['watch']['others']} cores meanwhile")
+    entries: list[dict[str, Any]] = measured["results"]
+    return entries
+
+
+if __name__ == "__main__":
+    main()
