@@ -47,6 +47,8 @@ def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
     """
     import keras
 
+    # Keras numbers its names by process, and they get into the file: equal cells, equal files.
+    keras.backend.clear_session()
     padded = keras.applications.MobileNetV2(
         input_shape=(resolution, resolution, 3), alpha=alpha, include_top=False, weights=None, pooling="avg"
     )
@@ -112,7 +114,7 @@ class Classifier:
         import tensorflow as tf
 
         specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.float32, name="image")
-        return tf.function(self._probabilities, input_signature=[specification]).get_concrete_function()
+        return tf.function(self._probabilities, [specification], autograph=False).get_concrete_function()
 
     def from_pixels(self) -> tf.types.experimental.ConcreteFunction:
         """uint8 [1, R, R, 3] → probabilities: the scaling is part of the graph."""
@@ -126,7 +128,7 @@ class Classifier:
             return self._probabilities(scaled)
 
         specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.uint8, name="image")
-        return tf.function(classify, input_signature=[specification]).get_concrete_function()
+        return tf.function(classify, [specification], autograph=False).get_concrete_function()
 
     def _probabilities(self, image: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
