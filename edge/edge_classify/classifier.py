@@ -77,9 +77,9 @@ class Classifier:
         num_threads: int = 1,
     ) -> None:
         if top_k < 1:
-            raise UsageError(f"top_k is {top_k}: it must be at least 1")
+            raise UsageError(f"top_k (--top-k) is {top_k}: it must be at least 1")
         if num_threads < 1:
-            raise UsageError(f"num_threads is {num_threads}: it must be at least 1")
+            raise UsageError(f"num_threads (--num-threads) is {num_threads}: it must be at least 1")
         if not 0 <= threshold <= 1:
             raise UsageError(f"threshold is {threshold}: it is a probability, from 0 to 1")
         self.model_file = (
