@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ from .verification import loses_too_much, measure, points_lost
 # 1.0 at 224 was seen to need 1.1 GB; and a half more.
 MEMORY = 1_600_000_000
 _LAYERS_NAMED = 3
+# A cell's folder until all its files are there; the process that writes it follows.
+_UNFINISHED = ".edge-convert-"
 # Of those measured, what the manifest repeats.
 _FIGURES = (
     *("photos", "accuracy", "float32_accuracy", "kept", "float32_kept"),
@@ -68,7 +71,7 @@ def make_cell_files(job: CellJob) -> CellFiles:
     lines: list[str] = []
     try:
         # Hidden and on the same disk, so that finished files can be moved into place at once.
-        with tempfile.TemporaryDirectory(prefix=".edge-convert-", dir=job.output) as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{_UNFINISHED}{os.getpid()}-", dir=job.output) as folder:
             entries = []
             converter = Converter(cell, trained.calibration(cell.resolution, job.calibration_photos))
             for precision in job.precisions:
@@ -89,6 +92,18 @@ def make_cell_files(job: CellJob) -> CellFiles:
     except Exception as error:  # TensorFlow's converter fails in any way it likes; the other cells are still wanted
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
     return CellFiles(tuple(lines), (), f"cell {cell.alpha} @ {cell.resolution}: {reason}")
+
+
+def remove_leftovers(output: Path) -> None:
+    """Remove what processes left behind that were killed."""
+    for folder in output.glob(f"{_UNFINISHED}*"):
+        process = folder.name.removeprefix(_UNFINISHED).partition("-")[0]
+        try:
+            os.kill(int(process), 0)  # asks whether it is running
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:  # it is, as another user's
+            continue
 
 
 def prepare_process() -> None:

@@ -36,6 +36,24 @@ class Scaling:
 SCALINGS = {"mobilenet_v2": Scaling(127.5, 127.5), "hub": Scaling(0.0, 255.0)}
 
 
+def load_mobilenet(weights: Path | None, alpha: float, resolution: int) -> keras.Model:
+    """MobileNetV2 without its top, as Keras has it: float32 [1, R, R, 3] in [-1, 1] → [1, F].
+
+    weights: a `.weights.h5` file; None leaves them random. Raises DataError where they do not fit.
+    """
+    import keras
+
+    model = keras.applications.MobileNetV2(
+        input_shape=(resolution, resolution, 3), alpha=alpha, include_top=False, weights=None, pooling="avg"
+    )
+    if weights is not None:
+        try:
+            model.load_weights(weights)
+        except (ValueError, OSError, KeyError) as error:
+            raise DataError(f"{weights}: not the weights of a MobileNetV2 of alpha {alpha} without its top") from error
+    return model
+
+
 def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
     """MobileNetV2 without its top and without its padding layers: float32 [1, R, R, 3] in [-1, 1] → [1, F], [1, M].
 
@@ -49,13 +67,7 @@ def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
 
     # Keras numbers its names by process, and they get into the file: equal cells, equal files.
     keras.backend.clear_session()
-    padded = keras.applications.MobileNetV2(
-        input_shape=(resolution, resolution, 3), alpha=alpha, include_top=False, weights=None, pooling="avg"
-    )
-    try:
-        padded.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"{weights}: not the weights of a MobileNetV2 of alpha {alpha} without its top") from error
+    padded = load_mobilenet(weights, alpha, resolution)
 
     def without_padding(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.layers.ZeroPadding2D):
