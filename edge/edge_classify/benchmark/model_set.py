@@ -88,16 +88,6 @@ def digest(path: Path) -> str:
         raise ModelFileError(f"{path}: {error.strerror}") from error
 
 
-def stamp(path: Path) -> str:
-    """Where the file lies, and what changes whenever somebody writes to it. Raises ModelFileError."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ModelFileError(f"{path}: {error.strerror}") from error
-    # The time of change, too: unlike that of modification no program can set it back.
-    return f"{path.absolute()} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-
-
 def _read(path: Path, entry: dict[str, Any]) -> Candidate:
     file = read_model_file(path)
     sha256 = digest(path)

@@ -17,7 +17,7 @@ from ..whole_file import write_whole
 from .choice import Choice, choose, comparable
 from .environment import describe, identity
 from .figures import Metric
-from .model_set import Candidate, digest, list_models, read_candidates, stamp
+from .model_set import Candidate, digest, list_models, read_candidates
 from .turns import Length, Turn, take_turn
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,13 @@ def chosen_model(
 
 def _by_digest(paths: Sequence[Path]) -> dict[str, Path]:
     """The files by their sha256; those that nobody has touched since are not read: a Pi's card takes seconds."""
-    place = _place([stamp(path) for path in paths])
+    # The time of change, too: unlike that of modification no program can set it back.
+    touched = [
+        (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        for path in paths
+        if path.exists() and (status := path.stat())
+    ]
+    place = _place(touched)
     digests: list[str] = _recall(place).get("sha256", [])
     if len(digests) != len(paths):
         digests = [digest(path) for path in paths]
