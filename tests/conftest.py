@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -49,6 +51,16 @@ def command():
         return subprocess.run(words, capture_output=True, text=True, timeout=600, check=False, **options)
 
     return run
+
+
+def stop(process: subprocess.Popen[str], how: signal.Signals) -> tuple[str, str]:
+    """Ask edge-classify to end, which it must do well and at once; returns what it still said."""
+    process.send_signal(how)
+    asked = time.perf_counter()
+    said = process.communicate(timeout=20)
+    assert time.perf_counter() - asked < 1.5
+    assert process.returncode == 0
+    return said
 
 
 def draw_photo(kind: str, rng: np.random.Generator) -> np.ndarray:

@@ -61,13 +61,16 @@ def _round_channels(kernel: np.ndarray, scale: np.ndarray, axes: tuple[int, ...]
 
 def _input_means(backbone: keras.Model, layers: list[keras.layers.Layer], calibration: Image) -> list[np.ndarray]:
     import keras
+    import tensorflow as tf
 
     inputs = keras.Model(backbone.input, [layer.input for layer in layers])
+    # Traced: from Python, operation by operation, it takes four times as long.
+    traced = tf.function(lambda image: inputs(image, training=False), autograph=False)
     chosen = np.linspace(0, len(calibration) - 1, min(_PHOTOS, len(calibration))).astype(int)
     means = [np.zeros(layer.input.shape[-1]) for layer in layers]
     for index in chosen:
         for mean, value in zip(
-            means, inputs(calibration[index][None] / np.float32(127.5) - 1, training=False), strict=True
+            means, traced(tf.constant(calibration[index][None] / np.float32(127.5) - 1)), strict=True
         ):
             np.add(mean, np.asarray(value).mean(axis=(0, 1, 2)) / len(chosen), out=mean)
     return means

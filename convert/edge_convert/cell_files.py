@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edge_classify.classifier import Classifier
 from edge_classify.errors import DataError, EdgeClassifyError
+from edge_classify.model_file import read_model_file
 
 from . import contract
-from .conversion import INTEGER, convert
+from .conversion import INTEGER, Converter
 from .diagnosis import find_losses
 from .edge_tpu import check_integer
 from .graph import SCALINGS
@@ -26,6 +28,8 @@ from .verification import loses_too_much, measure, points_lost
 # 1.0 at 224 was seen to need 1.1 GB; and a half more.
 MEMORY = 1_600_000_000
 _LAYERS_NAMED = 3
+# A cell's folder until all its files are there; the process that writes it follows.
+_UNFINISHED = ".edge-convert-"
 # Of those measured, what the manifest repeats.
 _FIGURES = (
     *("photos", "accuracy", "float32_accuracy", "kept", "float32_kept"),
@@ -67,14 +71,15 @@ def make_cell_files(job: CellJob) -> CellFiles:
     lines: list[str] = []
     try:
         # Hidden and on the same disk, so that finished files can be moved into place at once.
-        with tempfile.TemporaryDirectory(prefix=".edge-convert-", dir=job.output) as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{_UNFINISHED}{os.getpid()}-", dir=job.output) as folder:
             entries = []
+            converter = Converter(cell, trained.calibration(cell.resolution, job.calibration_photos))
             for precision in job.precisions:
                 began = time.perf_counter()
-                path, figures = _make_file(job, trained, cell, precision, Path(folder))
+                path, figures = _make_file(job, trained, converter, precision, Path(folder))
                 lines.append(_line(path, figures, time.perf_counter() - began))
                 if loses_too_much(figures, job.max_drop):
-                    where = f" ({_where_lost(trained, cell, path)})" if precision != "float32" else ""
+                    where = f" ({_where_lost(converter, path)})" if precision != "float32" else ""
                     raise DataError(
                         f"{precision} loses {points_lost(figures):.1f} points, {job.max_drop:g} allowed{where}"
                     )
@@ -89,20 +94,38 @@ def make_cell_files(job: CellJob) -> CellFiles:
     return CellFiles(tuple(lines), (), f"cell {cell.alpha} @ {cell.resolution}: {reason}")
 
 
+def remove_leftovers(output: Path) -> None:
+    """Remove what processes left behind that were killed."""
+    for folder in output.glob(f"{_UNFINISHED}*"):
+        process = folder.name.removeprefix(_UNFINISHED).partition("-")[0]
+        try:
+            os.kill(int(process), 0)  # asks whether it is running
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:  # it is, as another user's
+            continue
+
+
 def prepare_process() -> None:
-    """One thread for each process: sums are in the same order, and files equal, whatever the number of cores."""
+    """One thread for each process, and graphs computed as they stand.
+
+    So sums are in the same order, and files equal, whatever the number of cores.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def _make_file(job: CellJob, trained: Run, cell: Cell, precision: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+def _make_file(
+    job: CellJob, trained: Run, converter: Converter, precision: str, folder: Path
+) -> tuple[Path, dict[str, Any]]:
+    cell = converter.cell
     path = folder / contract.file_name(cell, precision)
     scaling = SCALINGS[cell.backbone]
-    calibration = trained.calibration(cell.resolution, job.calibration_photos)
-    converted = convert(cell, precision, calibration)
+    converted = converter.convert(precision)
     if precision == INTEGER:
         check_integer(converted)
     model = add_metadata(
@@ -117,9 +140,10 @@ def _make_file(job: CellJob, trained: Run, cell: Cell, precision: str, folder: P
     )
     labels = contract.labels_part(trained.labels)
     path.write_bytes(contract.attach(model, {contract.LABELS: labels}))
-    classifier = Classifier(path)
+    # The file was just made here: no need to try in another process whether it does harm.
+    classifier = Classifier(replace(read_model_file(path), intact=True))
     figures = measure(classifier, trained, cell)
-    card, pictures = contract.test_card(classifier, precision, calibration)
+    card, pictures = contract.test_card(classifier, precision, converter.calibration)
     parts = {
         contract.LABELS: labels,
         contract.CONTRACT: contract.contract(trained, cell, precision, model, card, figures),
@@ -130,9 +154,8 @@ def _make_file(job: CellJob, trained: Run, cell: Cell, precision: str, folder: P
     return path, figures
 
 
-def _where_lost(trained: Run, cell: Cell, path: Path) -> str:
-    calibration = trained.prepared(cell.resolution, "calibration")
-    losses = find_losses(convert(cell, "float32", calibration), path.read_bytes(), calibration)
+def _where_lost(converter: Converter, path: Path) -> str:
+    losses = find_losses(converter.convert("float32"), path.read_bytes(), converter.calibration)
     worst = ", ".join(f"{one.layer} to {one.signal_to_noise:.0f} dB" for one in losses[:_LAYERS_NAMED])
     return f"signal to noise falls most in {worst}"
 

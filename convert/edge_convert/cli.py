@@ -138,7 +138,7 @@ def convert_run(options: argparse.Namespace, folder: Path) -> int:
     # `--verify` runs on devices, which have not got what these bring.
     from tqdm import tqdm
 
-    from .cell_files import MEMORY, CellJob, make_cell_files, prepare_process
+    from .cell_files import MEMORY, CellJob, make_cell_files, prepare_process, remove_leftovers
 
     if options.max_drop < 0:
         raise UsageError(f"--max-drop is {options.max_drop:g}: it is a number of points, 0 or more")
@@ -150,18 +150,15 @@ def convert_run(options: argparse.Namespace, folder: Path) -> int:
     if output.exists() and not output.is_dir():
         raise DataError(f"{output}: a file of that name is in the way: give another folder with -o")
     output.mkdir(parents=True, exist_ok=True)
-    settings = (options.calibration_photos, options.author, options.license)
-    keys = [cell_key(trained, cell, *settings) for cell in trained.cells]
+    remove_leftovers(output)
+    settings = {name: getattr(options, name) for name in ("calibration_photos", "author", "license")}
+    keys = [cell_key(trained, cell, *settings.values()) for cell in trained.cells]
     kept = _find_kept(output, keys, options.max_drop)
     jobs = []
     for number, cell in enumerate(trained.cells):
         wanted = tuple(precision for precision in precisions if str(contract.file_name(cell, precision)) not in kept)
         if wanted:
-            job = CellJob(
-                *(folder, number, wanted, output),
-                *(options.calibration_photos, options.max_drop, options.author, options.license),
-            )
-            jobs.append(job)
+            jobs.append(CellJob(folder, number, wanted, output, max_drop=options.max_drop, **settings))
     made: list[Mapping[str, Any]] = []
     failures = []
     with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:

@@ -8,7 +8,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from edge_classify.preprocessing import Image
 
 from .bias_correction import round_weights
 from .graph import SCALINGS, Classifier, build_backbone, load_hub
+from .operators import open_without_delegates
 from .run_folder import Cell
 
 if TYPE_CHECKING:
@@ -36,54 +38,93 @@ HEAD_OPERATORS = [
 ]
 
 
-def convert(cell: Cell, precision: str, calibration: Image) -> bytes:
-    """The cell as a TFLite model, input uint8 [1, R, R, 3], without metadata.
+class Converter:
+    """Makes the TFLite models of one cell, input uint8 [1, R, R, 3], without metadata.
 
-    precision: "float32", "float16" (its weights stored as such, computed in float32) and "dynamic" (weights of the
-        larger convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out;
-        "int8" and "integer" have the scaling in the quantization parameters and uint8 out.
-    calibration: prepared photos, uint8 RGB [n, R, R, 3], from which the last two take their ranges.
+    calibration: prepared photos, uint8 RGB [n, R, R, 3], from which int8 takes its ranges.
+
+    What several precisions have in common is made once.
     """
-    import tensorflow as tf
 
-    # The path that freezes variables is called deprecated; the other leaves them in the model, unfolded.
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    quantized = precision in ("int8", INTEGER)
-    if cell.backbone == "hub":
-        backbone = load_hub(cell.weights)
-    else:
-        network = build_backbone(cell.weights, cell.alpha, cell.resolution)
-        if quantized:
-            round_weights(network, calibration)
+    def __init__(self, cell: Cell, calibration: Image) -> None:
+        self.cell = cell
+        self.calibration = calibration
+        self._scaling = SCALINGS[cell.backbone]
+        # The path that freezes variables is called deprecated; the other leaves them in the model, unfolded.
+        logging.getLogger("absl").setLevel(logging.ERROR)
 
-        def backbone(image: tf.Tensor) -> list[tf.Tensor]:
-            return list(network(image, training=False))
+    def convert(self, precision: str) -> bytes:
+        """The cell's model in one precision.
 
-    scaling = SCALINGS[cell.backbone]
-    graph = Classifier(backbone, scaling, cell.head, cell.resolution, square_root=precision != INTEGER)
-    if not quantized:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_pixels()])
+        "float32", "float16" (its weights stored as such, computed in float32) and "dynamic" (weights of the larger
+        convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out; "int8" and
+        "integer" have the scaling in the quantization parameters and uint8 out.
+        """
+        if precision == "float32":
+            return self._float32
         if precision == "float16":
+            return self._float(half=True)
+        return _quantize_convolutions(self._float32) if precision == "dynamic" else self._quantized(precision)
+
+    @cached_property
+    def _float32(self) -> bytes:
+        return self._float(half=False)
+
+    def _float(self, *, half: bool) -> bytes:
+        import tensorflow as tf
+
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([self._from_pixels])
+        if half:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        converted: bytes = converter.convert()
-        return _quantize_convolutions(converted) if precision == "dynamic" else converted
+        model: bytes = converter.convert()
+        return model
 
-    def scaled_photos() -> Iterator[list[np.ndarray]]:
-        for photo in calibration:
-            yield [scaling.apply(photo[None])]
+    def _quantized(self, precision: str) -> bytes:
+        import tensorflow as tf
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_scaled()])
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = scaled_photos
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # about input statistics that only the old converter used
-        if precision == INTEGER or "prototypes" not in cell.head:
+        def scaled_photos() -> Iterator[list[np.ndarray]]:
+            for photo in self.calibration:
+                yield [self._scaling.apply(photo[None])]
+
+        graph = self._graph(self._rounded_backbone, square_root=precision != INTEGER)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_scaled()])
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = scaled_photos
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about input statistics that only the old converter used
+            if precision == "int8" and "prototypes" in self.cell.head:
+                return _convert_with_float_head(converter, scaled_photos)
             converter.inference_input_type = converter.inference_output_type = tf.uint8
-            integer: bytes = converter.convert()
-            return integer
-        return _convert_with_float_head(converter, scaled_photos)
+            model: bytes = converter.convert()
+            return model
+
+    @cached_property
+    def _from_pixels(self) -> tf.types.experimental.ConcreteFunction:
+        return self._graph(self._backbone).from_pixels()
+
+    def _graph(self, backbone: Any, *, square_root: bool = True) -> Classifier:
+        return Classifier(backbone, self._scaling, self.cell.head, self.cell.resolution, square_root=square_root)
+
+    @cached_property
+    def _backbone(self) -> Any:
+        """What `graph.Classifier` wants: a Keras model, or a hub's function."""
+        cell = self.cell
+        if cell.backbone == "hub":
+            return load_hub(cell.weights)
+        return build_backbone(cell.weights, cell.alpha, cell.resolution)
+
+    @cached_property
+    def _rounded_backbone(self) -> Any:
+        import keras
+
+        if self.cell.backbone == "hub":
+            return self._backbone
+        rounded = keras.models.clone_model(self._backbone)
+        rounded.set_weights(self._backbone.get_weights())
+        round_weights(rounded, self.calibration)
+        return rounded
 
 
 def _quantize_convolutions(model: bytes) -> bytes:
@@ -104,12 +145,7 @@ def _quantize_convolutions(model: bytes) -> bytes:
 
 def _large_convolutions(model: bytes) -> list[str]:
     """The outputs' names of the convolutions that multiply enough for each number converted to int8 and back."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    # Delegates would hide the operators that they take.
-    interpreter = Interpreter(
-        model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
+    interpreter = open_without_delegates(model)
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     outputs = []
     for operation in interpreter._get_ops_details():

@@ -9,6 +9,8 @@ import numpy as np
 
 from edge_classify.preprocessing import Image
 
+from .operators import open_without_delegates
+
 _PHOTOS = 8
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 # Keras' names of MobileNetV2's layers, somewhere in the name that TensorFlow's converter gives a tensor.
@@ -43,15 +45,7 @@ def find_losses(exact: bytes, lossy: bytes, photos: Image) -> list[LayerLoss]:
 
 def _outputs(model: bytes, photos: Image) -> tuple[list[str], list[np.ndarray]]:
     """Of each convolution in order: its layer, and what it gives for the photos, in float32."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    # Delegates would keep what is inside them to themselves.
-    interpreter = Interpreter(
-        model_content=model,
-        experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
+    interpreter = open_without_delegates(model)
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     outputs = [
         details[operation["outputs"][0]]

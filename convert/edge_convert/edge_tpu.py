@@ -8,6 +8,8 @@ from pathlib import Path
 
 from edge_classify.errors import DataError
 
+from .operators import open_without_delegates
+
 COMPILER = "edgetpu_compiler"
 
 # https://coral.ai/docs/edgetpu/models-intro/#supported-operations, of those that a classifier may have.
@@ -24,13 +26,7 @@ _OPERATORS = frozenset(
 
 def check_integer(model: bytes) -> None:
     """Raises DataError where the model computes in anything but integers, or by operators that the Edge TPU lacks."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    # Delegates would hide the operators that they take.
-    interpreter = Interpreter(
-        model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
-    interpreter.allocate_tensors()
+    interpreter = open_without_delegates(model)
     dtypes = {tensor["index"]: tensor["dtype"].__name__ for tensor in interpreter.get_tensor_details()}
     foreign = set()
     for operation in interpreter._get_ops_details():

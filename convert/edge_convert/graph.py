@@ -36,6 +36,24 @@ class Scaling:
 SCALINGS = {"mobilenet_v2": Scaling(127.5, 127.5), "hub": Scaling(0.0, 255.0)}
 
 
+def load_mobilenet(weights: Path | None, alpha: float, resolution: int) -> keras.Model:
+    """MobileNetV2 without its top, as Keras has it: float32 [1, R, R, 3] in [-1, 1] → [1, F].
+
+    weights: a `.weights.h5` file; None leaves them random. Raises DataError where they do not fit.
+    """
+    import keras
+
+    model = keras.applications.MobileNetV2(
+        input_shape=(resolution, resolution, 3), alpha=alpha, include_top=False, weights=None, pooling="avg"
+    )
+    if weights is not None:
+        try:
+            model.load_weights(weights)
+        except (ValueError, OSError, KeyError) as error:
+            raise DataError(f"{weights}: not the weights of a MobileNetV2 of alpha {alpha} without its top") from error
+    return model
+
+
 def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
     """MobileNetV2 without its top and without its padding layers: float32 [1, R, R, 3] in [-1, 1] → [1, F], [1, M].
 
@@ -47,13 +65,9 @@ def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
     """
     import keras
 
-    padded = keras.applications.MobileNetV2(
-        input_shape=(resolution, resolution, 3), alpha=alpha, include_top=False, weights=None, pooling="avg"
-    )
-    try:
-        padded.load_weights(weights)
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(f"{weights}: not the weights of a MobileNetV2 of alpha {alpha} without its top") from error
+    # Keras numbers its names by process, and they get into the file: equal cells, equal files.
+    keras.backend.clear_session()
+    padded = load_mobilenet(weights, alpha, resolution)
 
     def without_padding(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.layers.ZeroPadding2D):
@@ -112,7 +126,7 @@ class Classifier:
         import tensorflow as tf
 
         specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.float32, name="image")
-        return tf.function(self._probabilities, input_signature=[specification]).get_concrete_function()
+        return tf.function(self._probabilities, [specification], autograph=False).get_concrete_function()
 
     def from_pixels(self) -> tf.types.experimental.ConcreteFunction:
         """uint8 [1, R, R, 3] → probabilities: the scaling is part of the graph."""
@@ -126,7 +140,7 @@ class Classifier:
             return self._probabilities(scaled)
 
         specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.uint8, name="image")
-        return tf.function(classify, input_signature=[specification]).get_concrete_function()
+        return tf.function(classify, [specification], autograph=False).get_concrete_function()
 
     def _probabilities(self, image: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf

@@ -17,7 +17,7 @@ from edge_classify.model_file import read_labels
 from edge_classify.photo import list_pictures, read_photo
 from edge_classify.preprocessing import Image, preprocess
 
-from .graph import SCALINGS
+from .graph import SCALINGS, load_mobilenet
 from .run_folder import FORMAT
 from .versions import converter_versions
 
@@ -127,35 +127,21 @@ def _load(choice: Choice, alpha: float, resolution: int) -> tuple[keras.Model, n
     """The network without its top, and the top's kernel [F, 1000] and bias [1000]."""
     import keras
 
-    def network(include_top: bool, weights: str | None) -> keras.Model:
-        return keras.applications.MobileNetV2(
-            input_shape=(resolution, resolution, 3),
-            alpha=alpha,
-            include_top=include_top,
-            weights=weights,
-            pooling=None if include_top else "avg",
-        )
-
-    backbone = network(False, None)
     if choice.weights == "imagenet":
         try:
-            whole = network(True, "imagenet")
+            whole = keras.applications.MobileNetV2(input_shape=(resolution, resolution, 3), alpha=alpha)
         except Exception as error:  # Keras raises a bare Exception where the download fails
             raise DataError(
                 f"the weights for alpha {alpha} at {resolution} could not be had ({error}): connect to the internet "
                 "once, or give --weights FILE and --top FILE"
             ) from error
         *convolutions, kernel, bias = whole.get_weights()
+        backbone = load_mobilenet(None, alpha, resolution)
         backbone.set_weights(convolutions)
         return backbone, kernel, bias
     if choice.top is None:
         raise UsageError("--weights FILE has no top: give its kernel and bias with --top FILE.npz")
-    try:
-        backbone.load_weights(choice.weights)
-    except (ValueError, OSError, KeyError) as error:
-        raise DataError(
-            f"--weights {choice.weights}: not the weights of a MobileNetV2 of alpha {alpha} without its top"
-        ) from error
+    backbone = load_mobilenet(Path(choice.weights), alpha, resolution)
     try:
         with np.load(choice.top) as arrays:
             kernel, bias = arrays["kernel"].astype(np.float32), arrays["bias"].astype(np.float32)

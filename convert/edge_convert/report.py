@@ -25,6 +25,7 @@ from edge_classify.page import (
     style_axes,
     table,
 )
+from edge_classify.whole_file import write_whole
 
 _COLORS = {"float32": GREY, "float16": GREEN, "dynamic": ORANGE, "int8": BLUE}
 _Entry = Mapping[str, Any]
@@ -52,9 +53,7 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> None:
         "the change of the mean probability of the best label. In bold the files that none beats in accuracy and "
         "size.</p>",
     ]
-    partial = folder / ".report.html.partial"
-    partial.write_bytes(page(f"{name}: model files", body))
-    partial.replace(folder / "report.html")
+    write_whole(folder / "report.html", page(f"{name}: model files", body))
 
 
 def pareto_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:

@@ -56,7 +56,8 @@ class Classification(NamedTuple):
 class Classifier:
     """Classifies pictures with one model file. Not for use from two threads at once.
 
-    model: a `.tflite` classifier, of this project or another; None is the built-in digit reader.
+    model: a `.tflite` classifier, of this project or another, or what was read of one; None is the built-in digit
+        reader.
     labels: a file with one label a line, or the labels; None takes those in the model file.
     top_k: how many categories a result lists.
     threshold: a best score below it is called "unknown". This project's model files have an output for
@@ -68,7 +69,7 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | Path | None = None,
+        model: str | Path | ModelFile | None = None,
         *,
         labels: str | Path | Sequence[str] | None = None,
         top_k: int = 1,
@@ -76,12 +77,14 @@ class Classifier:
         num_threads: int = 1,
     ) -> None:
         if top_k < 1:
-            raise UsageError(f"top_k is {top_k}: it must be at least 1")
+            raise UsageError(f"top_k (--top-k) is {top_k}: it must be at least 1")
         if num_threads < 1:
-            raise UsageError(f"num_threads is {num_threads}: it must be at least 1")
+            raise UsageError(f"num_threads (--num-threads) is {num_threads}: it must be at least 1")
         if not 0 <= threshold <= 1:
             raise UsageError(f"threshold is {threshold}: it is a probability, from 0 to 1")
-        self.model_file = read_model_file(BUILTIN_MODEL if model is None else model)
+        self.model_file = (
+            model if isinstance(model, ModelFile) else read_model_file(BUILTIN_MODEL if model is None else model)
+        )
         self.threshold = threshold
         if not self.model_file.intact:
             try_model(self.model_file.path, num_threads)

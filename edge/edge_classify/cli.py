@@ -26,10 +26,7 @@ from .options import check, make_parser, numbers
 
 if TYPE_CHECKING:
     from .decision import Decision
-    from .outputs.console import Console
-    from .outputs.events import Events
-    from .outputs.json_lines import JsonLines
-    from .outputs.service import Service
+    from .outputs import Output
     from .outputs.writer import Writer
     from .sources import Source
 
@@ -85,7 +82,7 @@ def _classify(options: argparse.Namespace) -> int:
             num_threads=options.num_threads,
         )
     decision = _decision(options, classifier.labels)
-    latency, still = Latency(), 0
+    latency = Latency()
     with ExitStack() as stack:
         source = stack.enter_context(_open_camera(options))
         errors = stack.enter_context(Writer(_descriptor(sys.stderr), "standard error", live=True))
@@ -108,7 +105,7 @@ def _classify(options: argparse.Namespace) -> int:
                 try:
                     for result in islice(results, options.count):
                         if result.still:
-                            still += 1
+                            latency.append_still(result.finished_at)
                         else:
                             latency.append(result.timing_ms, result.finished_at)
                         for output in outputs:
@@ -122,7 +119,6 @@ def _classify(options: argparse.Namespace) -> int:
         finally:
             _drain(writers)
             counts = {
-                "not classified, for they showed nothing new": still,
                 "frames dropped for newer ones": source.dropped,
                 "lines not written": sum(writer.dropped for writer in writers),
             }
@@ -169,7 +165,7 @@ def _open_camera(options: argparse.Namespace) -> Source:
 
 def _open_outputs(
     stack: ExitStack, options: argparse.Namespace, source: Source, model: str
-) -> tuple[list[Writer], list[Console | Events | JsonLines | Service]]:
+) -> tuple[list[Writer], list[Output]]:
     """The writers, that of standard output first, and the outputs that write to them."""
     from .outputs.console import Console
     from .outputs.events import Events

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
 
 from . import __version__
 from .command import run
@@ -71,7 +70,7 @@ def _report(options: argparse.Namespace) -> int:
     for finding in diagnose(options.model):
         findings.append(finding)
         if not options.json:
-            _show(finding, sys.stdout, color)
+            _show(finding, color)
     exit_code = next((finding.exit_code for finding in findings if finding.level == "red"), 0)
     counts = {level: sum(finding.level == level for finding in findings) for level in _COLORS}
     if options.json:
@@ -85,13 +84,13 @@ def _report(options: argparse.Namespace) -> int:
     return exit_code
 
 
-def _show(finding: Finding, stream: TextIO, color: bool) -> None:
+def _show(finding: Finding, color: bool) -> None:
     level = f"{finding.level:<7}"
     if color:
         level = f"\x1b[{_COLORS[finding.level]}m{level}\x1b[0m"
-    print(f"{level} {finding.check:<12} {finding.text}", file=stream, flush=True)
+    print(f"{level} {finding.check:<12} {finding.text}", flush=True)
     if finding.remedy:
-        print(f"{'':20} → {finding.remedy}", file=stream, flush=True)
+        print(f"{'':20} → {finding.remedy}", flush=True)
 
 
 def _print_service(prefix: Path) -> int:
@@ -100,6 +99,12 @@ def _print_service(prefix: Path) -> int:
         raise UsageError(
             f"{prefix} is in a home folder, where a service cannot read: install into {_SERVICE_PREFIX} "
             "(sudo python3 -m venv, then sudo bin/pip install) and ask its edge-doctor, as docs/service.md says"
+        )
+    if prefix.is_relative_to("/tmp") or prefix.is_relative_to("/var/tmp"):
+        print(
+            f"warning: a service has a /tmp of its own, so it does not start from {prefix}: install into "
+            f"{_SERVICE_PREFIX}, as docs/service.md says",
+            file=sys.stderr,
         )
     print(SERVICE.read_text("utf-8").replace(_SERVICE_PREFIX, str(prefix)), end="")
     return 0

@@ -53,14 +53,23 @@ def load_interpreter(path: Path, num_threads: int = 1) -> Interpreter:
     return interpreter
 
 
+def interpreter_package() -> tuple[str, str | None]:
+    """The name of the package that `interpreter_class` is from, and its version, or None where that is not known."""
+    from importlib.metadata import PackageNotFoundError, version  # no start of edge-classify needs it
+
+    package = interpreter_class().__module__.split(".")[0].replace("_", "-")
+    try:
+        return package, version(package)
+    except PackageNotFoundError:  # Debian's, or one under another name
+        return package, None
+
+
 def convolutions_in_xnnpack(interpreter: Interpreter) -> tuple[int, int] | None:
     """How many of the model's convolutions XNNPACK's fast kernels compute, and how many there are.
 
     None where the interpreter does not list its operators.
     """
-    try:
-        operators = interpreter._get_ops_details()  # type: ignore[attr-defined]  # no public way tells it
-    except AttributeError:
+    if (operators := _operators(interpreter)) is None:
         return None
     # What a delegate took over stays in the list; a node DELEGATE has its weights among the inputs.
     taken = {int(tensor) for node in operators if node["op_name"] == "DELEGATE" for tensor in node["inputs"]}
@@ -73,9 +82,7 @@ def running_operators(interpreter: Interpreter) -> list[str] | None:
 
     None where the interpreter does not list its operators.
     """
-    try:
-        operators = interpreter._get_ops_details()  # type: ignore[attr-defined]  # no public way tells it
-    except AttributeError:
+    if (operators := _operators(interpreter)) is None:
         return None
     # What a delegate took over stays in the list, before it: the last writer of a tensor is the one that runs.
     writers = {int(tensor): node for node in operators for tensor in node["outputs"]}
@@ -89,3 +96,8 @@ def running_operators(interpreter: Interpreter) -> list[str] | None:
             running[node["index"]] = node["op_name"]
             needed += [int(tensor) for tensor in node["inputs"]]
     return list(running.values())
+
+
+def _operators(interpreter: Interpreter) -> list[dict[str, Any]] | None:
+    list_operators = getattr(interpreter, "_get_ops_details", None)  # no public way tells them
+    return None if list_operators is None else list_operators()

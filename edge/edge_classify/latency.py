@@ -33,6 +33,7 @@ class Latency:
 
     def __init__(self) -> None:
         self.frames = 0
+        self._still = 0
         # Numbers in a block of their own: as many tuples would be 2 MB, and would still be growing after minutes.
         self._window = bytearray(_WINDOW * _TIMES.size)
         self._first = self._last = 0.0
@@ -45,11 +46,19 @@ class Latency:
         _TIMES.pack_into(self._window, self.frames % _WINDOW * _TIMES.size, *times)
         self.frames += 1
 
+    def append_still(self, now: float) -> None:
+        """Add a frame that was not classified, for it showed nothing new; the first frame always is."""
+        self._last = now
+        self._still += 1
+
     @property
     def frames_per_second(self) -> float:
-        """Results a second from the first to the last, 0 with fewer than two."""
+        """Frames classified a second from the first frame to the last, 0 with fewer than two."""
+        return self._rate(self.frames)
+
+    def _rate(self, frames: int) -> float:
         elapsed = self._last - self._first
-        return (self.frames - 1) / elapsed if elapsed > 0 else 0.0
+        return (frames - 1) / elapsed if elapsed > 0 else 0.0
 
     def percentiles(self) -> dict[str, dict[str, float]]:
         """For each stage its p50, p90 and p99 in milliseconds."""
@@ -70,4 +79,8 @@ class Latency:
         count = "1 frame" if self.frames == 1 else f"{self.frames} frames"
         rate = f", {self.frames_per_second:.1f} frames a second" if self.frames > 1 else ""
         rows.append(count + rate)
+        if self._still:
+            everything = self._rate(self.frames + self._still)
+            still = f"not classified, for they showed nothing new: {self._still}"
+            rows.append(f"{still}; with them {everything:.1f} frames a second")
         return "\n".join(rows)

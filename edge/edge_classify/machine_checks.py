@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -87,19 +86,19 @@ def _check_machine(system: System) -> Finding:
 
 
 def _check_interpreter(system: System) -> Finding:
-    from .interpreter import convolutions_in_xnnpack, interpreter_class, load_interpreter
+    from .interpreter import convolutions_in_xnnpack, interpreter_package, load_interpreter
 
     install = f"{_PIP} --force-reinstall ai-edge-litert"
     if system.word_bits == 32:
         install = "as for the machine, above"
 
     try:
-        package = interpreter_class().__module__.split(".")[0].replace("_", "-")
+        package, version = interpreter_package()
         # Not by way of model_file, which needs OpenCV.
         interpreter = load_interpreter(Path(__file__).with_name("builtin.tflite"))
     except Exception as error:  # whatever a broken installation raises
         return Finding("red", "interpreter", f"does not work: {_first_line(error)}", install)
-    text = f"{package} {_version(package)}"
+    text = f"{package} {version or '(version not known)'}"
     counts = convolutions_in_xnnpack(interpreter)
     if counts is None:
         return Finding("yellow", "interpreter", f"{text}; it does not tell whether XNNPACK is in use")
@@ -262,13 +261,6 @@ def _check_disk(system: System) -> Finding:
     if free >= 200:
         return Finding("green", "disk", f"{free} MB free")
     return Finding("yellow", "disk", f"{free} MB free: updates and logs may fail", "sudo apt clean; df -h / tells more")
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # Debian's, or one under another name
-        return "(version not known)"
 
 
 def _first_line(error: Exception) -> str:

@@ -37,7 +37,7 @@ def check_model(path: str, system: System) -> Iterator[Finding]:
         yield Finding("red", "model", text, exit_code=ModelFileError.exit_code)
         return
     try:
-        size = Classifier(path).input_size
+        size = Classifier(model_file).input_size
     except EdgeClassifyError as error:
         yield Finding("red", "test card", str(error), exit_code=error.exit_code)
         return
@@ -45,7 +45,7 @@ def check_model(path: str, system: System) -> Iterator[Finding]:
         yield Finding("yellow", "test card", f"none in this file; it runs, with pictures of {size[1]}×{size[0]}")
     else:
         yield Finding("green", "test card", "prepared and classified as recorded in the file")
-    yield from _speed(path, system)
+    yield from _speed(model_file, system)
 
 
 def _card(model_file: ModelFile) -> Iterator[Finding]:
@@ -96,8 +96,8 @@ def _accuracy(contract: Mapping[str, Any]) -> Finding:
     return Finding("green", "accuracy", text)
 
 
-def _speed(path: str, system: System) -> Iterator[Finding]:
-    counts = convolutions_in_xnnpack(load_interpreter(read_model_file(path).path))
+def _speed(model_file: ModelFile, system: System) -> Iterator[Finding]:
+    counts = convolutions_in_xnnpack(load_interpreter(model_file.path))
     if counts and counts[0] < counts[1]:
         taken, convolutions = counts
         text = f"XNNPACK computes {taken} of {convolutions} convolutions: the model is slower than it could be"
@@ -105,7 +105,7 @@ def _speed(path: str, system: System) -> Iterator[Finding]:
     frame = draw_card(0)
     figures, shown = {}, []
     for threads in (number for number in _THREADS if number <= system.cores):
-        p50, p90 = np.percentile(_times(Classifier(path, num_threads=threads), frame), (50, 90)).tolist()
+        p50, p90 = np.percentile(_times(Classifier(model_file, num_threads=threads), frame), (50, 90)).tolist()
         figures[str(threads)] = {"p50": round(p50, 3), "p90": round(p90, 3)}
         shown.append(f"{p50:.1f} ms with {threads} thread{'s'[: threads > 1]} (p90 {p90:.1f})")
     text = f"640×480 frame to label {', '.join(shown)}"

@@ -122,7 +122,7 @@ def read_model_file(path: str | Path) -> ModelFile:
         with zipfile.ZipFile(path) as parts:
             names = set(parts.namelist())
             labels_name = next((name for name in [*files, "labels.txt"] if name in names), None)
-            labels = _labels(_part(parts, labels_name)) if labels_name else None
+            labels = parse_labels(_part(parts, labels_name).decode("utf-8")) if labels_name else None
             if "edge.json" not in names:
                 return ModelFile(path, labels, normalization, None, None)
             contract = json.loads(_part(parts, "edge.json"))
@@ -153,10 +153,6 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         raise DataError(
             f"{path}: labels cannot be read ({error}): a text file with one label a line is needed"
         ) from error
-
-
-def _labels(part: bytes) -> tuple[str, ...]:
-    return parse_labels(part.decode("utf-8"))
 
 
 def _part(parts: zipfile.ZipFile, name: str) -> bytes:

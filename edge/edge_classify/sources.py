@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import cv2
@@ -75,9 +74,7 @@ class Source:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -108,7 +105,7 @@ def open_camera(
     transform = Transform(rotate, flip, crop)
     if size is not None and min(size) < 16:
         raise UsageError(f"size is {size[0]}x{size[1]}: it must be at least 16x16")
-    for name, value in (("fps", fps), ("give_up", give_up)):
+    for name, value in (("fps", fps), ("give_up (--give-up)", give_up)):
         if value is not None and not value > 0:
             raise UsageError(f"{name} is {value:g}: it must be more than 0")
     text = str(camera)

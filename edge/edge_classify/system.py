@@ -297,6 +297,17 @@ class System:
                     continue
 
 
+def cache_folder() -> Path:
+    """Where what can be computed again is kept: `$XDG_CACHE_HOME/edge-classify`, or below `~/.cache`."""
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a container's user without a home
+        import tempfile  # 5 ms of a start
+
+        root = Path(tempfile.gettempdir())
+    return root / "edge-classify"
+
+
 def is_throttled(system: System | None = None) -> bool:
     """Whether the machine now holds its processor back, for heat or for lack of power.
 

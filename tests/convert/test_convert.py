@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -194,15 +195,20 @@ def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(run_folder: Path
 def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path, tmp_path: Path, command) -> None:
     output = Path(shutil.copytree(models, tmp_path / "models"))
     times = {path: path.stat().st_mtime_ns for path in output.glob("*.tflite")}
+    # Of a process that was killed (Linux gives no such number), and of one that is at work.
+    killed, at_work = (output / f".edge-convert-{process}-x" for process in (2**22 + 1, os.getpid()))
+    for folder in (killed, at_work):
+        folder.mkdir()
     done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
     assert "4 of 4 files were made before and are unchanged" in done.stdout
-    file_of(output, "float32").write_bytes(b"damaged")
+    assert (killed.exists(), at_work.exists()) == (False, True)
+    # Once it was made after the others, now alone: its bytes are the same.
+    damaged = file_of(output, "int8")
+    damaged.write_bytes(b"damaged")
     done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
     assert "3 of 4 files were made before" in done.stdout
-    assert file_of(output, "float32").read_bytes() == file_of(models, "float32").read_bytes()
-    assert {path for path, time in times.items() if path.stat().st_mtime_ns == time} == set(times) - {
-        file_of(output, "float32")
-    }
+    assert damaged.read_bytes() == file_of(models, "int8").read_bytes()
+    assert {path for path, time in times.items() if path.stat().st_mtime_ns == time} == set(times) - {damaged}
     assert (output / "manifest.json").read_bytes() == (models / "manifest.json").read_bytes()
 
 

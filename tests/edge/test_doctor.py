@@ -322,3 +322,7 @@ def test_a_service_is_not_made_for_programs_in_a_home_folder(
     monkeypatch.setattr(sys, "prefix", "/home/pi/edge-classify/.venv")
     assert doctor.main(["--print-service"]) == 2
     assert "docs/service.md" in capsys.readouterr().err
+    # It would not find them: PrivateTmp.
+    monkeypatch.setattr(sys, "prefix", "/tmp/venv")
+    assert doctor.main(["--print-service"]) == 0
+    assert "does not start from /tmp/venv" in capsys.readouterr().err

@@ -79,7 +79,7 @@ def test_pictures_are_turned_then_mirrored_then_cropped(tmp_path: Path) -> None:
         ("demo", {"crop": (0.5, 0.5, 0.6, 0.5)}, "stay inside"),
         ("demo", {"size": (640, 480)}, "size and fps are for cameras: demo has its own"),
         ("demo", {"fast": True}, "fast is for video files"),
-        ("demo", {"give_up": 0}, "give_up is 0"),
+        ("demo", {"give_up": 0}, r"give_up \(--give-up\) is 0"),
         (0, {"size": (0, 480)}, "size is 0x480"),
         ("http://me:secret@host/", {"fps": 5}, r"http://\*\*\*@host/ has its own"),
     ],

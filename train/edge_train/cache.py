@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from edge_classify.errors import DataError
+from edge_classify.system import cache_folder as cache_folder
 
 _TABLES = """
     CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, look BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS backbones (key TEXT PRIMARY KEY, size TEXT NOT NULL) WITHOUT ROWID;
 """
-
-
-def cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/edge-classify`, or below `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edge-classify"
 
 
 @contextmanager

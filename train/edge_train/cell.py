@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_classify.evaluation import accepted, evaluate, separation
+from edge_classify.whole_file import write_whole
 
 from . import run_folder
 from .backbone import Backbone, Size, copy_weights
@@ -129,7 +130,7 @@ def fit_cell(job: CellJob) -> dict[str, Any]:
     with open_cache() as database:
         entry = _fit(job, database)
     entry |= {"key": key, "seconds": round(time.perf_counter() - began, 2)}
-    run_folder.write_atomically(path, json.dumps(entry, indent=1).encode())
+    write_whole(path, json.dumps(entry, indent=1))
     return entry
 
 

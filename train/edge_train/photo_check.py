@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_classify.photo import read_photo
+from edge_classify.whole_file import write_whole
 
-from . import run_folder
 from .backbone import Backbone
 from .features import read_features
 from .looks import read_looks
@@ -148,9 +148,7 @@ def find_suspected_labels(database: sqlite3.Connection, backbone: Backbone, phot
 
 def write_check(folder: Path, root: Path, check: PhotoCheck) -> None:
     """Write `photo_check.json`, and `photo_check.png` if there is something to look at."""
-    run_folder.write_atomically(
-        folder / "photo_check.json", json.dumps(asdict(check), indent=1, ensure_ascii=False).encode()
-    )
+    write_whole(folder / "photo_check.json", json.dumps(asdict(check), indent=1, ensure_ascii=False))
     sheet = folder / "photo_check.png"
     tiles = [
         (suspect.path, f"{suspect.label}? {suspect.neighbors}/{_NEIGHBORS} {suspect.neighbors_label}")
@@ -162,7 +160,7 @@ def write_check(folder: Path, root: Path, check: PhotoCheck) -> None:
         from .figures import contact_sheet  # brings matplotlib
 
         shown = [(read_photo(root / name), name, text) for name, text in tiles[:_MOST_TILES]]
-        run_folder.write_atomically(sheet, contact_sheet(shown))
+        write_whole(sheet, contact_sheet(shown))
     else:
         sheet.unlink(missing_ok=True)
 

@@ -11,8 +11,9 @@ import numpy as np
 from edge_classify.evaluation import class_confidences, confusion, wilson_interval
 from edge_classify.page import GREEN, RED, escape, image, page, table
 from edge_classify.photo import read_photo
+from edge_classify.whole_file import write_whole
 
-from . import figures, run_folder
+from . import figures
 from .photo_check import PhotoCheck
 from .photos import HELD_OUT, Photo, PhotoSet
 
@@ -45,7 +46,7 @@ def write_report(
             content = _cell(folder, root, photos, held_out, entry)
             is_open = " open" if index == best else ""
             body.append(f"<details{is_open}><summary>{title}</summary>{content}</details>")
-    run_folder.write_atomically(folder / "report.html", page(f"{root.name}: training report", body))
+    write_whole(folder / "report.html", page(f"{root.name}: training report", body))
 
 
 def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from edge_classify.errors import DataError
 from edge_classify.preprocessing import Image
+from edge_classify.whole_file import whole_file, write_whole
 
 FORMAT = 3
 _INDEX = "run.json"
@@ -36,23 +37,13 @@ def open_run_folder(folder: Path) -> None:
 def write_index(folder: Path, index: Mapping[str, Any]) -> None:
     """Write `run.json`, last of all: with it the run is complete."""
     whole = {"format": FORMAT, **index}
-    write_atomically(folder / _INDEX, json.dumps(whole, indent=1, ensure_ascii=False).encode())
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write: it takes the place of the one before when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        yield file
-    partial.replace(path)
+    write_whole(folder / _INDEX, json.dumps(whole, indent=1, ensure_ascii=False))
 
 
 @contextmanager
 def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[[Image], None]]:
     """Write `count` prepared photos as one .npy, uint8 RGB (count, R, R, 3): gives what appends one."""
-    with _whole_file(path) as file:
+    with whole_file(path) as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, resolution, resolution, 3)}
         np.lib.format.write_array_header_1_0(file, header)
 
@@ -64,19 +55,14 @@ def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as one .npz."""
-    with _whole_file(path) as file:
+    with whole_file(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write one .npy."""
-    with _whole_file(path) as file:
+    with whole_file(path) as file:
         np.save(file, array)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    with _whole_file(path) as file:
-        file.write(data)
 
 
 def versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Any
 from .. import __version__
 from ..command import run
 from ..errors import UsageError
+from ..whole_file import write_whole
 
 _THREADS = (1, 2, 4)
 # Of litert-benchmark; this command measures what edge-classify does, and that runs on the processor.
@@ -69,10 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sustained", type=_seconds, metavar="TIME", help="then run each file without a pause, for heat: 30s, 10m, 2h"
     )
-    parser.add_argument("--result_json", "--result-json", metavar="FILE", help="write everything as JSON")
-    parser.add_argument("--csv", metavar="FILE", help="write all figures as a table")
-    parser.add_argument("--markdown", metavar="FILE", help="write the terminal's table in Markdown")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw accuracy against latency (needs edge-classify[plot])")
+    parser.add_argument("--result_json", "--result-json", type=Path, metavar="FILE", help="write everything as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all figures as a table")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the terminal's table in Markdown")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw accuracy against latency (needs edge-classify[plot])"
+    )
     parser.add_argument("--verbose", action="store_true", help="a line for each turn")
     budget = parser.add_argument_group("the best that fits")
     budget.add_argument(
@@ -185,15 +188,15 @@ def _measure(options: argparse.Namespace) -> int:
     record = watch.finish()
     _show_warnings(record, environment["cores"])
     if options.result_json:
-        _write(options.result_json, _document(environment, record, entries, sustained=sustained))
+        write_whole(options.result_json, _document(environment, record, entries, sustained=sustained))
     if options.csv:
-        _write(options.csv, tables.as_csv(entries))
+        write_whole(options.csv, tables.as_csv(entries))
     if options.markdown:
-        _write(options.markdown, f"{machine}, {datetime.now(UTC):%Y-%m-%d}\n\n{tables.as_markdown(columns, rows)}")
+        write_whole(options.markdown, f"{machine}, {datetime.now(UTC):%Y-%m-%d}\n\n{tables.as_markdown(columns, rows)}")
     if options.plot:
         from .plot import latency_plot
 
-        _write(options.plot, latency_plot(entries, machine))
+        write_whole(options.plot, latency_plot(entries, machine))
     return 0
 
 
@@ -217,7 +220,7 @@ def _choose(options: argparse.Namespace) -> int:
     _show_warnings(state, record["environment"]["cores"])
     if options.result_json:
         entries = [entry(one, threads, turns) for one, turns in choice.turns.items()]
-        _write(options.result_json, _document(record["environment"], state, entries, choice=record))
+        write_whole(options.result_json, _document(record["environment"], state, entries, choice=record))
     return 0
 
 
@@ -262,13 +265,6 @@ def _show_warnings(watch: dict[str, Any], cores: int) -> None:
         )
     if watch["throttled"]:
         print("warning: the processor was throttled meanwhile: edge-doctor tells why", file=sys.stderr)
-
-
-def _write(name: str, content: str | bytes) -> None:
-    path = Path(name)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    partial.replace(path)
 
 
 class _Progress:

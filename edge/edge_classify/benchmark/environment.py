@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from time import monotonic
 from typing import Any
 
@@ -12,17 +11,13 @@ import cv2
 import numpy as np
 
 from .. import __version__
-from ..interpreter import interpreter_class
+from ..interpreter import interpreter_package
 from ..system import System, is_throttled
 
 
 def describe(system: System) -> dict[str, Any]:
     """The machine and the software on it, ready for JSON; what there is no telling of is None."""
-    package = interpreter_class().__module__.split(".")[0].replace("_", "-")
-    try:
-        interpreter = version(package)
-    except PackageNotFoundError:  # Debian's, or one under another name
-        interpreter = None
+    package, version = interpreter_package()
     memory = system.memory()
     return {
         "device": system.model(),
@@ -35,7 +30,7 @@ def describe(system: System) -> dict[str, Any]:
         "kernel": system.kernel,
         "governor": system.governor(),
         "interpreter": package,
-        "interpreter_version": interpreter,
+        "interpreter_version": version,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,

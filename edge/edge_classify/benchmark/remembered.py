@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import gettempdir
 from time import monotonic
 from typing import Any
 
 from ..errors import UsageError
-from ..system import System
+from ..system import System, cache_folder
+from ..whole_file import write_whole
 from .choice import Choice, choose, comparable
 from .environment import describe, identity
 from .figures import Metric
@@ -53,7 +52,7 @@ def find_choice(
 
     choice = choose(candidates, metric, budget, threads, measure)
     record = _record(choice, metric, budget, threads, environment, monotonic() - began)
-    digests = [one.sha256 for one in everything]
+    digests = sorted({one.sha256 for one in everything})
     _remember(_place(identity(environment), digests, metric, budget, threads), record)
     return record, choice
 
@@ -62,16 +61,31 @@ def chosen_model(
     names: Sequence[str | Path], metric: Metric, budget: float, threads: int, tell: Callable[[str], None]
 ) -> Path:
     """The choice that is remembered for this device and these files, wherever they lie; else measured now."""
-    paths = {digest(path): path for path in list_models(names)}
-    place = _place(identity(describe(System())), list(paths), metric, budget, threads)
-    try:
-        return paths[json.loads(place.read_text("utf-8"))["sha256"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    paths = _by_digest(list_models(names))
+    place = _place(identity(describe(System())), sorted(paths), metric, budget, threads)
+    chosen = paths.get(_recall(place).get("sha256", ""))
+    if chosen is not None:
+        return chosen
     tell(f"choosing among {len(paths)} model files for {metric} of {budget:g} ms, once for this device")
     record, choice = find_choice(names, metric, budget, threads, Length(), lambda line: tell(f"  measuring {line}"))
     tell(in_words(record))
     return choice.candidate.path
+
+
+def _by_digest(paths: Sequence[Path]) -> dict[str, Path]:
+    """The files by their sha256; those that nobody has touched since are not read: a Pi's card takes seconds."""
+    # The time of change, too: unlike that of modification no program can set it back.
+    touched = [
+        (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        for path in paths
+        if path.exists() and (status := path.stat())
+    ]
+    place = _place(touched)
+    digests: list[str] = _recall(place).get("sha256", [])
+    if len(digests) != len(paths):
+        digests = [digest(path) for path in paths]
+        _remember(place, {"sha256": digests})
+    return dict(zip(digests, paths, strict=True))
 
 
 def in_words(record: dict[str, Any]) -> str:
@@ -123,20 +137,23 @@ def _record(
     }
 
 
-def _place(device: dict[str, Any], digests: Iterable[str], metric: Metric, budget: float, threads: int) -> Path:
-    told = json.dumps([device, sorted(set(digests)), metric, budget, threads], sort_keys=True)
+def _place(*about: object) -> Path:
+    """Where is remembered what is known about these."""
+    told = json.dumps(about, sort_keys=True)
+    return cache_folder() / "choices" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+
+
+def _recall(place: Path) -> dict[str, Any]:
+    """What is remembered there; empty where there is nothing, or nothing that can be read."""
     try:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # a container's user without a home
-        root = Path(gettempdir())
-    return root / "edge-classify" / "choices" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+        record = json.loads(place.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _remember(place: Path, record: dict[str, Any]) -> None:
-    partial = place.with_name(f".{place.name}.{os.getpid()}")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        partial.replace(place)
+        write_whole(place, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
-        log.warning("the choice is not remembered: %s: %s", place, error.strerror)
+        log.warning("this is not remembered: %s: %s", place, error.strerror)

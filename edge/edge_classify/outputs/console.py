@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from shutil import get_terminal_size
-from types import TracebackType
-from typing import Self
 
 from ..pipeline import Result
+from . import Output
 from .writer import Writer
 
 _REDRAWS_PER_SECOND = 10
@@ -15,7 +14,7 @@ _LINES_PER_SECOND = 1
 _RATE_FRAMES = 30
 
 
-class Console:
+class Console(Output):
     """Shows state, score and latency.
 
     steady: rewrite one line (a stream of frames); otherwise a line for each result (pictures). Where
@@ -31,12 +30,7 @@ class Console:
         self._shown_state = ""
         self._line_open = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._line_open:
             self._writer.write("\n")
 

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-from types import TracebackType
-from typing import Self
 
 from ..pipeline import Result
+from . import Output
 from .writer import Writer
 
 
-class Events:
+class Events(Output):
     """Writes a line for each result whose state is another than the one before, and for the first."""
 
     def __init__(self, writer: Writer, model: str) -> None:
         self._writer = writer
         self._model = model
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     def append(self, result: Result) -> None:
         change = result.change

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from types import TracebackType
-from typing import Self
 
 from ..pipeline import Result
+from . import Output
 
 _STATUS_SECONDS = 10.0
 
 
-class Service:
+class Service(Output):
     """Sends to the socket `address` (`@name` is an abstract one) what sd_notify(3) describes; does nothing without one.
 
     READY=1 goes with the first result. WATCHDOG=1 and STATUS= go with a result too, at most twice in
@@ -34,12 +33,7 @@ class Service:
         seconds = int(watchdog) / 1e6 if watchdog.isdecimal() and ours else None
         return cls(os.environ.get("NOTIFY_SOCKET"), seconds)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._send("STOPPING=1")
         if self._socket is not None:
             self._socket.close()

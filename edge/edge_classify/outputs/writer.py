@@ -9,7 +9,6 @@ import select
 import threading
 import time
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 log = logging.getLogger(__name__)
@@ -56,9 +55,7 @@ class Writer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
             self.drain(self._patience if self.live or error is not None else None)
         finally:
