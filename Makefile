@@ -56,6 +56,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/builtin.py
 	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/decisions.py
+	$(BIN)/python benchmarks/instructions.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/quantization.py
 	$(BIN)/python benchmarks/soak.py
