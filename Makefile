@@ -57,6 +57,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/cascade.py
 	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/decisions.py
+	$(BIN)/python benchmarks/instructions.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/quantization.py

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+from edge_classify import demo
+from edge_classify.model_file import UNKNOWN
 
 # Reading a file takes as long as the machine is busy, and its place on disk is not what is varied.
 _FUZZING = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
@@ -33,6 +38,19 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not at hand: {folder} (set EDGE_CLASSIFY_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our wheel, for tests that install it. Skipped where pip reaches no package index: they fetch what it needs."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    reached = subprocess.run([*pip, "index", "versions", "numpy"], capture_output=True, text=True, check=False)
+    if reached.returncode:
+        pytest.skip(f"pip reaches no package index: {(reached.stderr.splitlines() or ['no reason given'])[-1]}")
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT], check=True, timeout=300)
+    (path,) = folder.glob("*.whl")
+    return path
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -122,3 +140,20 @@ def int8_model(models: Path) -> Path:
 @pytest.fixture(scope="session")
 def float32_model(models: Path) -> Path:
     return models / "mobilenet_v2_0.35_96_float32.tflite"
+
+
+def assert_the_demo_is_read(lines: str, count: int) -> None:
+    """The results of `edge-classify --camera demo --json` are of the digits that were drawn meanwhile.
+
+    A slow machine leaves frames out, so which frame a result is of is not known exactly.
+    """
+    results = [json.loads(line) for line in lines.splitlines()]
+    assert len(results) == count
+    first, last = (datetime.fromisoformat(results[place]["time"]) for place in (0, -1))
+    # A visit takes 3.5 s; its digit is whole in the middle of it.
+    visits = int((last - first).total_seconds() / 3.5) + 1
+    drawn = {demo.draw(105 * visit + 45).truth for visit in range(visits)} | {UNKNOWN}
+    told = [result["categories"][0]["category_name"] for result in results]
+    assert set(told) - {UNKNOWN}
+    # One that comes or goes may be taken for another.
+    assert sum(name in drawn for name in told) >= 0.8 * count, (drawn, told)

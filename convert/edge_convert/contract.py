@@ -26,8 +26,9 @@ LABELS, CONTRACT, CARD, PICTURE = "labels.txt", "edge.json", "test_card.png", "t
 # Mean over the card. Linear resizing differs by 0.07 at most between ARM and x86-64; area, nearest, other
 # crops and colours differ by 0.7 to 80.
 _PIXEL_TOLERANCE = 0.25
-# int8 gives equal results wherever XNNPACK runs, and shifts by up to 0.03 where it cannot.
-_SCORE_TOLERANCE = {"float32": 0.01, "float16": 0.01, "dynamic": 0.06, "int8": 0.06, "integer": 0.06}
+# Where XNNPACK cannot run (tflite-runtime, a container without /sys), other kernels round otherwise: of the grid's 20
+# cells int8 shifts by up to 0.13, dynamic by up to 0.07, float32 by 0.00001.
+_SCORE_TOLERANCE = {"float32": 0.01, "float16": 0.01, "dynamic": 0.2, "int8": 0.2, "integer": 0.2}
 _CARD_VARIANTS = 32
 # Photos in one mixture, mixtures and cards tried, and the photos' share.
 _MIXED_PHOTOS, _MIXTURES, _SHARES = 8, 4, (0.7, 0.85, 1.0)

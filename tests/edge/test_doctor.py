@@ -12,10 +12,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge_classify import doctor
+from edge_classify import classifier, doctor, interpreter, model_checks
 from edge_classify.interpreter import convolutions_in_xnnpack, interpreter_class, load_interpreter
 from edge_classify.machine_checks import Finding, check_machine, check_software
 from edge_classify.model_file import BUILTIN_MODEL
@@ -231,10 +232,36 @@ def test_a_program_that_hangs_is_left_after_the_time_limit(machine: Machine) -> 
 def test_it_can_tell_whether_xnnpack_is_in_use() -> None:
     taken, convolutions = convolutions_in_xnnpack(load_interpreter(BUILTIN_MODEL)) or (0, 0)
     assert taken == convolutions > 50
+    assert convolutions_in_xnnpack(without_xnnpack(BUILTIN_MODEL)) == (0, convolutions)
+
+
+def without_xnnpack(path: Path, num_threads: int = 1) -> Any:
+    """The file's interpreter as a runtime makes it that has no XNNPACK."""
     without = sys.modules[interpreter_class().__module__].OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    plain = interpreter_class()(model_path=str(BUILTIN_MODEL), experimental_op_resolver_type=without)
+    plain = interpreter_class()(model_path=str(path), num_threads=num_threads, experimental_op_resolver_type=without)
     plain.allocate_tensors()
-    assert convolutions_in_xnnpack(plain) == (0, convolutions)
+    return plain
+
+
+def test_a_runtime_without_xnnpack_is_told_once(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
+    for module in (interpreter, classifier, model_checks):
+        monkeypatch.setattr(module, "load_interpreter", without_xnnpack)
+    findings = list(doctor.diagnose(str(BUILTIN_MODEL), machine({})))
+    (told,) = [finding for finding in findings if "XNNPACK" in finding.text]
+    assert told.check == "interpreter"
+    assert of(findings, "test card")[0].level == "green"
+
+
+def test_a_file_that_xnnpack_does_not_compute_is_told(monkeypatch: pytest.MonkeyPatch, machine: Machine) -> None:
+    def load(path: Path, num_threads: int = 1) -> Any:
+        return load_interpreter(path, num_threads) if path == BUILTIN_MODEL else without_xnnpack(path)
+
+    monkeypatch.setattr(model_checks, "load_interpreter", load)
+    copy = machine({}).root / "copy.tflite"
+    shutil.copy(BUILTIN_MODEL, copy)
+    (told,) = of(list(doctor.diagnose(str(copy), machine({}))), "xnnpack")
+    assert told.level == "yellow"
+    assert told.text.startswith("XNNPACK computes 0 of ")
 
 
 def edge_doctor(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:

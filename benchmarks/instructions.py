@@ -1,0 +1,154 @@
+"""ARM instructions from a frame to its label, on the processors of a Pi 3, 4 and 5: the same number each time.
+
+    python benchmarks/instructions.py [--result_json FILE] [--markdown FILE] [MODELS...]
+
+MODELS are model files, folders of them or manifests; without any, all precisions of three cells of Alien vs Predator.
+They run under qemu in a Debian for ARM that `tools/mkpi.sh` of the shared data makes (once, in build/benchmarks), one
+thread, and a plugin counts. Counted are preparing a frame of 640×480, inference, and the two with all around them;
+the share of SIMD and floating-point instructions, and of int8 dot products. It needs root, qemu-user and gcc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from common import CELLS, DATA, ROOT, WORK, model_file
+
+from edge_classify.benchmark.model_set import Candidate, read_candidates
+from edge_classify.benchmark.tables import as_markdown
+
+BOARDS = {"pi3": "Raspberry Pi 3", "pi4": "Raspberry Pi 4", "pi5": "Raspberry Pi 5"}
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+SECTIONS = ("before", "preprocess", "inference", "total")
+PACKAGES = ("numpy", "opencv-python-headless", "ai-edge-litert")
+MARK = re.compile(r"^insn-mark .* insns=(\d+) simd_fp=(\d+) dot=(\d+)$", re.MULTILINE)
+
+TEXT = """\
+# What an inference costs a Raspberry Pi: ARM instructions
+
+Made by `benchmarks/instructions.py` from {count} model files of Alien vs Predator, with {versions}, 64 bits, one
+thread, under emulation.
+
+The columns of precisions are millions of instructions that the processor executes for one inference; the rest is the
+share of SIMD and floating-point instructions and of int8 dot products in int8's, millions of instructions for
+preparing a frame of 640×480 (resize and colours), and its share of int8's way from frame to label. It is the same
+number each time for the same files and software, and does not depend on what else a machine is doing.
+
+**It tells** which of two files is more work for a processor, and how much of it that processor is spared by other
+instructions: a Pi 5 has int8 dot products, a Pi 3 and a Pi 4 have none. Changes of a percent in the software show.
+
+**It does not tell** time. An instruction takes a fraction of a cycle, or waits a hundred for memory: caches, memory
+bandwidth, how many instructions a core starts at once, its clock, heat and threads are not in it. XNNPACK takes other
+kernels on each of these processors, also in float32, so of two boards the one with fewer instructions need not be
+faster, nor of two precisions. For milliseconds run `edge-benchmark` on the device.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", nargs="*", metavar="MODELS")
+    parser.add_argument("--result_json", type=Path, metavar="FILE", help="write every figure as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page docs/arm.md")
+    options = parser.parse_args()
+    models = options.models or [model_file(*cell, precision) for cell in CELLS for precision in PRECISIONS]
+    candidates = read_candidates(models)
+    root = arm_root()
+    environments, results = {}, []
+    for board in BOARDS:
+        environments[board], counted = count(root, board, candidates)
+        results += counted
+        print(f"{BOARDS[board]}, {environments[board]['processor']}\n\n{table(counted)}", flush=True)
+    if options.result_json:
+        options.result_json.write_text(json.dumps({"environments": environments, "results": results}, indent=1) + "\n")
+    if options.markdown:
+        options.markdown.write_text(page(environments, results))
+
+
+def arm_root() -> Path:
+    """A folder with Bookworm for ARM and what our device side needs, in the versions of constraints.txt."""
+    folder = WORK / "arm"
+    if not (folder / ".installed").exists():
+        pins = [line for line in (ROOT / "constraints.txt").read_text().split() if line.split("==")[0] in PACKAGES]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([DATA / "tools" / "mkpi.sh", "-s", "bookworm", folder, *pins], check=True)
+        (folder / ".installed").touch()
+    return folder
+
+
+def count(root: Path, board: str, candidates: list[Candidate]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The machine that a board's emulator shows, and each file's figures on it."""
+    script = Path(__file__).with_name("count_instructions.py")
+    # Without a copy: a path that is not below the ARM system's folder is this machine's.
+    paths = [candidate.path.resolve() for candidate in candidates]
+    words = [DATA / "tools" / "piinsn.sh", "-b", board, root, script, ROOT / "edge", *paths]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{BOARDS[board]}: {done.stderr[-2000:]}")
+    marks = [tuple(map(int, mark)) for mark in MARK.findall(done.stderr)]
+    each, rest = divmod(len(marks), len(candidates))
+    assert rest == 0, f"{len(marks)} marks of {len(candidates)} files"
+    results = []
+    for number, candidate in enumerate(candidates):
+        last_round = marks[number * each : (number + 1) * each][-len(SECTIONS) :]
+        results.append(
+            {
+                "board": board,
+                "model": candidate.name,
+                "alpha": candidate.alpha,
+                "resolution": candidate.resolution,
+                "precision": candidate.precision,
+                "sha256": candidate.sha256,
+                **{
+                    name: dict(zip(("instructions", "simd", "dot_products"), figures, strict=True))
+                    for name, figures in zip(SECTIONS[1:], last_round[1:], strict=True)
+                },
+            }
+        )
+    return json.loads(done.stdout), results
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """One board's: a row a cell, inference in million instructions a precision, then parts of int8's."""
+    columns = ["alpha@resolution", *PRECISIONS, "int8: SIMD", "int8: dot products", "frame prepared", "of int8's total"]
+    rows = []
+    for cell in sorted({(one["alpha"], one["resolution"]) for one in results}):
+        of_cell = {one["precision"]: one for one in results if (one["alpha"], one["resolution"]) == cell}
+        rows.append([f"{cell[0]}@{cell[1]}"])
+        rows[-1] += [millions(of_cell[name]["inference"]) if name in of_cell else "" for name in PRECISIONS]
+        prepared = next(iter(of_cell.values()))["preprocess"]
+        int8 = of_cell.get("int8")
+        shares = (
+            [share(int8["inference"][kind], int8["inference"]) for kind in ("simd", "dot_products")] if int8 else []
+        )
+        rows[-1] += [*(shares or ("", "")), millions(prepared)]
+        rows[-1].append(share(int8["preprocess"]["instructions"], int8["total"]) if int8 else "")
+    return as_markdown(columns, rows)
+
+
+def millions(section: dict[str, int]) -> str:
+    number = section["instructions"] / 1e6
+    return f"{number:.2f}" if number < 10 else f"{number:.1f}"
+
+
+def share(part: int, section: dict[str, int]) -> str:
+    return f"{part / section['instructions']:.0%}"
+
+
+def page(environments: dict[str, dict[str, Any]], results: list[dict[str, Any]]) -> str:
+    """docs/arm.md."""
+    one = next(iter(environments.values()))
+    versions = f"{one['interpreter']} {one['interpreter_version']}, OpenCV {one['opencv']}, Python {one['python']}"
+    parts = [TEXT.format(count=len(results) // len(environments), versions=versions)]
+    for board, environment in environments.items():
+        of_board = [one for one in results if one["board"] == board]
+        parts.append(f"## {BOARDS[board]} ({environment['processor']})\n\n{table(of_board)}")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    main()

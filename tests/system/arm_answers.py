@@ -1,0 +1,34 @@
+"""Runs in the ARM folder of test_arm.py and beside it: what each model file gives, as FOLDER/NAME.npz. FOLDER NAME"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edge_classify import Classifier
+from edge_classify.model_file import BUILTIN_MODEL
+from edge_classify.preprocessing import preprocess
+
+
+def main(folder: Path, name: str) -> None:
+    frames = np.load(folder / "frames.npy")
+    answers = {}
+    for side in (96, 128, 160, 192, 224):
+        answers[f"pixels {side}"] = np.stack([preprocess(one, np.empty((side, side, 3), np.uint8)) for one in frames])
+    # Whoever runs first, here, prepares the pixels that all are given.
+    if not (folder / "equal.npz").exists():
+        np.savez(folder / "equal.npz", **answers)
+    equal = np.load(folder / "equal.npz")
+    for path in (BUILTIN_MODEL, *sorted(folder.glob("*.tflite"))):
+        classifier = Classifier(path)
+        answers[f"frames {path.stem}"] = np.stack([classifier.probabilities(one) for one in frames])
+        # A picture of the model's own size is only copied.
+        pictures = equal[f"pixels {classifier.input_size[0]}"][..., ::-1]
+        answers[f"equal {path.stem}"] = np.stack([classifier.probabilities(one) for one in pictures])
+    np.savez(folder / f"{name}.npz", **answers)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

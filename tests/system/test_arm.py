@@ -1,0 +1,178 @@
+"""A Raspberry Pi's 64-bit userland under emulation: our wheel installs there from ARM wheels, and answers as here.
+
+tools/mkpi.sh of the shared data makes a folder with Debian for ARM in it, tools/pirun.sh runs a command there with the
+processor of a Pi 4 or a Pi 5. The folders stay in build/arm, so the minutes that they take are spent once a clone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import ROOT, assert_the_demo_is_read, draw_photo
+from edge_classify import demo, read_photo
+
+ANSWERS = Path(__file__).with_name("arm_answers.py")
+NEEDED = {"qemu-aarch64-static": "qemu-user-static", "mmdebstrap": "mmdebstrap", "arch-test": "arch-test"}
+BOARDS = {"pi4": "Raspberry Pi 4 Model B", "pi5": "Raspberry Pi 5 Model B"}
+# Python 3.11 and 3.13; Cortex-A72, and Cortex-A76, which has int8 dot products.
+PLACES = pytest.mark.parametrize(("suite", "board"), [("bookworm", "pi4"), ("trixie", "pi5")])
+
+IMAGENET, MACAW = "tf2_mobilenet_v2_1.0_224_ptq", 89
+DEMO = (45, 150, 360)  # frames that show a digit
+
+Done = subprocess.CompletedProcess[str]
+
+
+def run(*words: object) -> Done:
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=900, check=False)
+
+
+def remove_ours(environment: Path) -> None:
+    """What an earlier run of the tests installed: pip would keep it, the version being the same."""
+    for old in environment.glob("lib/python3*/site-packages/edge_*"):
+        shutil.rmtree(old)
+
+
+@pytest.fixture(scope="module")
+def tools(data: Path) -> Path:
+    folder = data / "tools"
+    if not (folder / "mkpi.sh").exists():
+        pytest.skip(f"the tools that make an ARM system are not at hand: {folder / 'mkpi.sh'}")
+    if not shutil.which("apt-get"):
+        pytest.skip("no apt-get, whose mirror the ARM system would come from")
+    missing = [package for name, package in NEEDED.items() if not shutil.which(name)]
+    if missing:
+        pytest.skip(f"apt-get install {' '.join(missing)}")
+    if os.geteuid() or run("unshare", "--mount", "true").returncode:
+        pytest.skip("an ARM system is entered by chroot and mounts, which only root may")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def roots(tools: Path, wheel: Path) -> dict[str, Path]:
+    """A folder for each Debian, with our wheel in its /venv, installed by the Debian's own pip."""
+
+    def make(suite: str) -> Path:
+        root = ROOT / "build" / "arm" / suite
+        root.parent.mkdir(parents=True, exist_ok=True)
+        made = run(tools / "mkpi.sh", "-s", suite, root)
+        if made.returncode:
+            pytest.skip(f"mkpi.sh makes no {suite}: {(made.stderr.splitlines() or ['no reason given'])[-1]}")
+        remove_ours(root / "venv")
+        shutil.copy(wheel, root / "wheels")
+        shutil.copy(ROOT / "constraints.txt", root / "wheels")
+        done = run(tools / "mkpi.sh", "-s", suite, root, "-c", "/wheels/constraints.txt", f"/wheels/{wheel.name}")
+        assert done.returncode == 0, done.stderr
+        return root
+
+    with ThreadPoolExecutor() as pool:
+        suites = ("bookworm", "trixie")
+        return dict(zip(suites, pool.map(make, suites), strict=True))
+
+
+@pytest.fixture(scope="module")
+def share(data: Path, int8_model: Path, float32_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model files, frames of 640×480, and what they give on this machine; the ARM systems see it as /mnt/share."""
+    folder = tmp_path_factory.mktemp("share")
+    # Beside the small ones, a model of others at 224, where pixels prepared on ARM are not quite the same.
+    for path in (int8_model, float32_model, data / "models" / f"{IMAGENET}.tflite"):
+        shutil.copy(path, folder)
+    rng = np.random.default_rng(1)
+    pictures = [draw_photo(kind, rng) for kind in ("cross", "disc", "stripes")]
+    pictures += [read_photo(data / "data" / name) for name in ("parrot.jpg", "cat.bmp", "sunflower.bmp")]
+    frames = [cv2.resize(picture, (640, 480)) for picture in pictures]
+    np.save(folder / "frames.npy", np.stack(frames + [demo.draw(number).image for number in DEMO]))
+    done = run(sys.executable, ANSWERS, folder, "here")
+    assert done.returncode == 0, done.stderr
+    shutil.copy(ANSWERS, folder)
+    return folder
+
+
+@pytest.fixture
+def on_pi(tools: Path, roots: dict[str, Path], share: Path):
+    """Run a command as on that board."""
+
+    def on_board(suite: str, board: str, *words: object) -> Done:
+        return run(tools / "pirun.sh", "-b", board, "-s", share, roots[suite], *words)
+
+    return on_board
+
+
+def doctors_report(done: Done) -> dict[str, dict[str, Any]]:
+    """Its findings by what was looked at; only a camera may be missing."""
+    findings = json.loads(done.stdout)["findings"]
+    assert [finding["check"] for finding in findings if finding["level"] == "red"] == ["camera"], findings
+    assert done.returncode == 3
+    return {finding["check"]: finding for finding in findings}
+
+
+@PLACES
+def test_the_wheel_installs_and_edge_doctor_misses_only_a_camera(
+    on_pi, int8_model: Path, suite: str, board: str
+) -> None:
+    found = doctors_report(on_pi(suite, board, "edge-doctor", "--json", f"/mnt/share/{int8_model.name}"))
+    assert found["machine"]["text"].startswith(BOARDS[board])
+    assert found["machine"]["text"].endswith(", aarch64, 4 cores, 64 bits")
+    assert found["interpreter"]["text"].endswith(" with XNNPACK")
+    for check in ("python", "opencv", "test card"):
+        assert found[check]["level"] == "green", found[check]
+
+
+@PLACES
+def test_the_built_in_model_reads_the_demo(on_pi, suite: str, board: str) -> None:
+    done = on_pi(suite, board, "edge-classify", "--camera", "demo", "--count", 30, "--json")
+    assert done.returncode == 0, done.stderr
+    assert_the_demo_is_read(done.stdout, 30)
+
+
+@PLACES
+def test_results_equal_this_machines(on_pi, share: Path, float32_model: Path, suite: str, board: str) -> None:
+    done = on_pi(suite, board, "/venv/bin/python", "/mnt/share/arm_answers.py", "/mnt/share", board)
+    assert done.returncode == 0, done.stderr
+    here, there = np.load(share / "here.npz"), np.load(share / f"{board}.npz")
+    assert len(here.files) == 5 + 2 * 4
+    for name in here.files:
+        difference = np.abs(there[name].astype(float) - here[name])
+        if name.startswith("pixels"):
+            # Where the picture becomes less than three times smaller, OpenCV's resize rounds otherwise on ARM.
+            assert difference.max() <= (name == "pixels 224"), name
+            assert difference.mean() <= 0.25, name
+        elif name == f"equal {float32_model.stem}":
+            assert difference.max() <= 1e-5
+        elif name.startswith("equal"):
+            assert difference.max() == 0, name
+        else:
+            # What one grey level makes of a score.
+            assert difference.max() <= 0.05, name
+            assert np.array_equal(there[name].argmax(1), here[name].argmax(1)), name
+    assert there[f"frames {IMAGENET}"].argmax(1)[3] == MACAW
+    # The built-in model's outputs are the digits in their order.
+    assert [str(digit) for digit in there["frames builtin"].argmax(1)[-3:]] == [demo.draw(one).truth for one in DEMO]
+
+
+def test_tflite_runtime_in_an_environment_of_its_own(on_pi, roots: dict[str, Path], wheel: Path) -> None:
+    remove_ours(roots["bookworm"] / "old")
+    if not (roots["bookworm"] / "old").exists():
+        assert on_pi("bookworm", "pi4", "python3", "-m", "venv", "--without-pip", "/old").returncode == 0
+    pip = ("env", "PIP_CERT=/etc/ssl/certs/ca-certificates.crt", "/venv/bin/pip", "--python", "/old/bin/python3")
+    # As docs/raspberry-pi.md has it.
+    package = f"/wheels/{wheel.name}[tflite-runtime]"
+    for words in (("install", package), ("uninstall", "--yes", "ai-edge-litert")):
+        done = on_pi("bookworm", "pi4", *pip, *words)
+        assert done.returncode == 0, done.stderr
+    found = doctors_report(on_pi("bookworm", "pi4", "/old/bin/edge-doctor", "--json"))
+    assert found["interpreter"]["text"].startswith("tflite-runtime 2.14.0")
+    done = on_pi("bookworm", "pi4", "/old/bin/edge-classify", "--camera", "demo", "--count", 30, "--json")
+    assert done.returncode == 0, done.stderr
+    assert_the_demo_is_read(done.stdout, 30)
