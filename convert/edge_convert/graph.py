@@ -159,13 +159,12 @@ class Classifier:
         """
         import tensorflow as tf
 
-        # Each part of unit length, and all together too.
         parts = [tf.math.l2_normalize(part, axis=1) for part in outputs]
         rows = self._head["basis"]
         if "direction" in self._head:
             rows = np.vstack([rows, self._head["direction"]])
         ends = np.cumsum([part.shape[1] for part in parts])
-        columns = np.split(rows / np.float32(np.sqrt(len(parts))), ends[:-1], axis=1)
+        columns = np.split(rows, ends[:-1], axis=1)
         products = tf.matmul(parts[0], columns[0].T)
         for part, column in zip(parts[1:], columns[1:], strict=True):
             products -= tf.matmul(part, -column.T)
@@ -176,7 +175,7 @@ class Classifier:
         else:
             length = tf.reduce_sum(inside * tf.math.l2_normalize(inside, axis=1), axis=1, keepdims=True)
         nearest = tf.reduce_max(tf.matmul(inside, self._head["prototypes"].T), axis=1, keepdims=True)
-        familiarity = nearest - length * np.float32(-2.0)
+        familiarity = nearest - length * np.float32(-1.0)
         if "direction" in self._head:
             familiarity -= products[:, dimensions:] * np.float32(-1.0)
         coordinates = tf.matmul(inside, self._head["discriminants"].T) - self._head["origin"]

@@ -1,8 +1,8 @@
 """The `unknown` output: how near a picture's features are to anything that the model was trained on.
 
-The features and those of the backbone's middle, each of unit length, make one vector. Two scores are asked of it.
-*Familiarity*, which tells strangers from afar: how much of the vector lies in the subspace of the training photos'
-vectors, and how near it comes there to the nearest prototype (a cluster centre of one class). *Membership*, which tells
+The features and, with half their weight, those of the backbone's middle make one vector of unit length. Two scores are
+asked of it. *Familiarity*, which tells strangers from afar: how much of the vector lies in the subspace of the training
+photos' vectors, and how near it comes there to the nearest prototype (a training photo). *Membership*, which tells
 those that are like the classes, as one more flower is: how much likelier it is as a member of the nearest class than as
 anything in the subspace. Both go through sigmoids; their product is the probability *known*. The classes share that,
 `unknown` gets the rest.
@@ -14,18 +14,16 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-# At most so many dimensions and prototypes; few photos give fewer.
-_DIMENSIONS = 128
-_PROTOTYPES = 64
+# At most so many dimensions and prototypes; few photos give fewer dimensions, more classes more prototypes.
+_DIMENSIONS = 96
+_PROTOTYPES = 512
 _PHOTOS_PER_DIMENSION = 4
-_PHOTOS_PER_PROTOTYPE = 5
-# The subspace's share counts this much, the cosine to the nearest prototype 1.
-_SUBSPACE_WEIGHT = 2.0
-# Where a score's sigmoid stands at a typical photo of the classes.
+_MIDDLE_WEIGHT = 0.5
+# How steep a score's sigmoid is: at a typical photo of the classes it stands at this, if it turns at the share kept.
 _TYPICAL_KNOWN = 0.98
-# Membership's sigmoid turns this much further from the typical photo than the share kept asks for: it adds what it
-# knows of near strangers, and strangers from afar are told as well as before.
-_MEMBERSHIP_SLACK = 1.5
+# Membership's sigmoid turns this much further from the typical photo than familiarity's: what it knows of near
+# strangers is paid for by telling strangers from afar less well.
+_MEMBERSHIP_DISTANCE = 1.5
 # How steeply the score tells strangers before a direction is added, and how far that may go.
 _STRANGERS_SHARPNESS = 20.0
 _PRIOR_VARIANCE = 100.0
@@ -38,13 +36,15 @@ class Space:
     """What is familiar, and where the classes lie in it.
 
     features: how many numbers of a row are features; the rest are the middle's.
-    basis: float32, orthonormal, shape (d, F + M): inside = basis · vector.
+    basis: float32, shape (d, F + M): inside = basis · (features and middle, each of unit length). Its rows hold the
+        weights of the two, and are orthonormal without them.
     prototypes: float32 of unit length, shape (P, d).
     discriminants, origin: float32, (D, d) and (D,): coordinates = discriminants · inside − origin.
     centres, offsets: float32, (K, D) and (K,): of the classes, in coordinates.
-    direction: float32, shape (F + M,): where pictures of nothing in particular were given, away from these.
+    direction: float32, shape (F + M,), of the same: where pictures of nothing in particular were given, away from
+        these.
 
-    familiarity = 2 · |inside| + the largest of prototypes · inside (+ direction · vector).
+    familiarity = |inside| + the largest of prototypes · inside (+ direction · features and middle).
     membership = the largest of centres · coordinates + offsets, less |coordinates|².
     """
 
@@ -64,11 +64,11 @@ class Space:
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
         """Familiarity and membership, shape (n, 2), for rows of shape (n, F + M)."""
-        vectors = embed(rows, self.features)
-        inside = vectors @ self.basis.T
-        familiarity = _SUBSPACE_WEIGHT * np.sqrt((inside**2).sum(axis=1)) + (inside @ self.prototypes.T).max(axis=1)
+        parts = _unit_parts(rows, self.features)
+        inside = parts @ self.basis.T
+        familiarity = np.sqrt((inside**2).sum(axis=1)) + (inside @ self.prototypes.T).max(axis=1)
         if self.direction is not None:
-            familiarity = familiarity + vectors @ self.direction
+            familiarity = familiarity + parts @ self.direction
         coordinates = inside @ self.discriminants.T - self.origin
         membership = (coordinates @ self.centres.T + self.offsets).max(axis=1) - (coordinates**2).sum(axis=1)
         return np.stack([familiarity, membership], axis=1)
@@ -87,7 +87,11 @@ class Unknown:
 
     def known(self, rows: np.ndarray) -> np.ndarray:
         """The probability *known*, shape (n,)."""
-        known: np.ndarray = _sigmoid(self.sharpness * (self.space.scores(rows) - self.threshold)).prod(axis=1)
+        return self.combine(self.space.scores(rows))
+
+    def combine(self, scores: np.ndarray) -> np.ndarray:
+        """The same, shape (n,), of scores (n, 2)."""
+        known: np.ndarray = _sigmoid(self.sharpness * (scores - self.threshold)).prod(axis=1)
         return known
 
 
@@ -96,27 +100,24 @@ def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([probabilities * known[:, None], 1 - known[:, None]], axis=1)
 
 
-def embed(rows: np.ndarray, features: int) -> np.ndarray:
-    """Features and middle, each scaled to unit length and together too, shape (n, F + M)."""
-    parts = [part for part in (rows[:, :features], rows[:, features:]) if part.shape[1]]
-    embedded: np.ndarray = np.concatenate([_unit(part) for part in parts], axis=1) / np.float32(np.sqrt(len(parts)))
-    return embedded
-
-
 def fit_space(rows: np.ndarray, labels: np.ndarray, features: int, seed: int) -> Space:
     """Subspace and prototypes of training rows, (n, F + M)."""
-    vectors = embed(rows, features)
-    dimensions = int(np.clip(len(vectors) // _PHOTOS_PER_DIMENSION, 2, _DIMENSIONS))
-    basis = _main_directions(vectors, dimensions)
+    weights = _part_weights(rows.shape[1], features)
+    vectors = _unit_parts(rows, features) * weights
+    basis = _main_directions(vectors, int(np.clip(len(vectors) // _PHOTOS_PER_DIMENSION, 2, _DIMENSIONS)))
     inside = _unit(vectors @ basis.T)
-    classes = np.unique(labels)
-    rng = np.random.default_rng(seed)
-    centres = []
-    for label in classes:
-        members = inside[labels == label]
-        most = max(1, _PROTOTYPES // len(classes))
-        centres.append(_spherical_k_means(members, int(np.clip(len(members) // _PHOTOS_PER_PROTOTYPE, 1, most)), rng))
-    return Space(features, basis, np.concatenate(centres).astype(np.float32), *_discriminate(vectors, labels, basis))
+    chosen = _draw_evenly(labels, max(_PROTOTYPES, len(np.unique(labels))), np.random.default_rng(seed))
+    return Space(features, basis * weights, inside[chosen], *_discriminate(vectors, labels, basis))
+
+
+def _draw_evenly(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """At most `count` indices, as equal a number of each class as there is."""
+    order = rng.permutation(len(labels))
+    turns = np.empty(len(labels), np.intp)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        turns[members] = np.arange(len(members))
+    return np.argsort(turns, kind="stable")[:count]
 
 
 def _discriminate(vectors: np.ndarray, labels: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -152,7 +153,7 @@ def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
     By logistic regression, started from the score: Newton's method on the vectors' products, with a prior that
     leaves the score alone where strangers are few.
     """
-    vectors = np.concatenate([embed(rows, space.features), embed(strange, space.features)])
+    vectors = np.concatenate([_unit_parts(rows, space.features), _unit_parts(strange, space.features)])
     known = np.repeat([1.0, 0.0], [len(rows), len(strange)])
     weights = np.where(known == 1, 0.5 / len(rows), 0.5 / len(strange)) * len(vectors)
     scores = space.scores(np.concatenate([rows, strange]))[:, 0]
@@ -179,13 +180,16 @@ def fit_sigmoids(space: Space, scores: np.ndarray, confidences: np.ndarray, keep
     typical = np.median(scores, axis=0)
     spread = np.maximum(typical - np.quantile(scores, 1 - keep, axis=0), 1e-3)
     sharpness = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / spread
-    threshold = typical - _MEMBERSHIP_SLACK * spread
-    # The best class, with probability p · known, beats 1 − known where known is at least 1 / (1 + p).
-    member = _sigmoid(sharpness[1] * (scores[:, 1] - threshold[1]))
-    familiar = np.minimum(1 / ((1 + confidences) * member), 1 - 1e-6)
-    turned = scores[:, 0] - np.log(familiar / (1 - familiar)) / sharpness[0]
-    threshold[0] = np.quantile(turned, 1 - keep)
-    return Unknown(space, sharpness, threshold)
+    apart = spread * np.array([1.0, _MEMBERSHIP_DISTANCE])
+    # Bisection: the further from the typical photo both turn, the more are kept.
+    near, far = 0.0, 20.0
+    for _ in range(50):
+        middle = (near + far) / 2
+        unknown = Unknown(space, sharpness, typical - middle * apart)
+        # The best class, with probability p · known, beats 1 − known where known is at least 1 / (1 + p).
+        kept = (unknown.combine(scores) >= 1 / (1 + confidences)).mean()
+        near, far = (near, middle) if kept >= keep else (middle, far)
+    return Unknown(space, sharpness, typical - far * apart)
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:
@@ -202,21 +206,18 @@ def _main_directions(vectors: np.ndarray, count: int) -> np.ndarray:
     return np.ascontiguousarray(eigenvectors[:, ::-1][:, :count].T, dtype=np.float32)
 
 
-def _spherical_k_means(directions: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Spherical k-means (Dhillon & Modha 2001), started as k-means++ does."""
-    centres = directions[rng.integers(len(directions))][None]
-    while len(centres) < count:
-        distance = np.clip(1 - (directions @ centres.T).max(axis=1), 1e-9, None)
-        centres = np.vstack([centres, directions[rng.choice(len(directions), p=distance / distance.sum())]])
-    for _ in range(25):
-        nearest = (directions @ centres.T).argmax(axis=1)
-        for index in range(count):
-            members = directions[nearest == index]
-            if len(members):
-                centres[index] = members.sum(axis=0)
-        centres = _unit(centres)
-    result: np.ndarray = centres
-    return result
+def _unit_parts(rows: np.ndarray, features: int) -> np.ndarray:
+    """Features and middle, each scaled to unit length, shape (n, F + M)."""
+    parts = [part for part in (rows[:, :features], rows[:, features:]) if part.shape[1]]
+    return np.concatenate([_unit(part) for part in parts], axis=1)
+
+
+def _part_weights(length: int, features: int) -> np.ndarray:
+    """What makes one vector of unit length of the two, float32, shape (F + M,)."""
+    weights = np.ones(length, np.float32)
+    weights[features:] = _MIDDLE_WEIGHT
+    weights /= np.sqrt(weights[0] ** 2 + (_MIDDLE_WEIGHT**2 if length > features else 0))
+    return weights
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -1,0 +1,125 @@
+"""docs/multipliers.md: what every width, resolution and precision gives and costs.
+
+    python benchmarks/multipliers.py [--markdown docs/multipliers.md]
+
+The files are those of benchmarks/converting.py (made where they are not there: an hour), 4 widths × 5 resolutions × 4
+precisions, of Alien vs Predator and of flowers. Accuracies are those of the manifests, on held-out photos; latency is
+edge-benchmark's, here; ARM instructions are those of benchmarks/instructions.py, which needs root and qemu-user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from common import ROOT, command, convert_grid
+from instructions import arm_root, count
+
+from edge_classify.benchmark.model_set import read_candidates
+from edge_classify.benchmark.tables import as_markdown, machine
+
+SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers"}
+BOARDS = {"pi4": "Pi 4", "pi5": "Pi 5"}
+PRECISIONS = ("float32", "float16", "dynamic", "int8")
+
+Row = dict[str, Any]
+
+TEXT = """\
+# What each multiplier costs
+
+Made by `benchmarks/multipliers.py` on {date}. Frozen MobileNetV2 backbones with ImageNet weights, a head fitted by
+`edge-train` with its defaults, one seed; files by `edge-convert`. Weights were those of 224 pixels (0.5: of 160),
+whatever the resolution: with weights of its own resolution a small cell gains 1 to 3 points.
+
+- **multiply-adds**: millions for one frame. **kB**: the file.
+- **accuracy**: of the file itself, in percent of {photos} held-out photos, on which nothing was chosen. One cell's
+  figure is good to some 3 points; look at neighbours together.
+- **ms**: p50 from a 640×480 frame to its label, one thread, on {machine}{dot_products}. Other processors have other
+  ratios between precisions: run `edge-benchmark` on yours.
+- **Pi 4, Pi 5**: million ARM instructions for one inference ([what they tell and what not](arm.md)). A Pi 5 has int8
+  dot products, a Pi 4 has not.
+- A **star** marks what no other file beats both in that cost and in accuracy (mean of the two sets).
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--markdown", type=Path, default=ROOT / "docs" / "multipliers.md", metavar="FILE")
+    options = parser.parse_args()
+    folders = {title: convert_grid(name) for title, name in SETS.items()}
+    files = {title: json.loads((folder / "manifest.json").read_text())["files"] for title, folder in folders.items()}
+    timed = folders["Alien vs Predator"]
+    rows = {entry["file"]: gather(entry["file"], files) for entry in files["Alien vs Predator"]}
+    benchmark = measure(timed)
+    for result in benchmark["results"]:
+        rows[Path(result["model"]).name]["ms"] = result["stages"]["total"]["p50"]
+    root, candidates = arm_root(), read_candidates([timed])
+    for board in BOARDS:
+        for result in count(root, board, candidates)[1]:
+            rows[f"{result['model']}.tflite"][board] = result["inference"]["instructions"] / 1e6
+    photos = " and ".join(f"{entries[0]['figures']['photos']} ({title})" for title, entries in files.items())
+    options.markdown.write_text(page(list(rows.values()), photos, benchmark["environment"]))
+    print(f"wrote {options.markdown}")
+
+
+def gather(file: str, files: dict[str, list[Row]]) -> Row:
+    """What the manifests say of one file."""
+    of_sets = {title: next(entry for entry in entries if entry["file"] == file) for title, entries in files.items()}
+    accuracies = {title: 100 * entry["figures"]["accuracy"] for title, entry in of_sets.items()}
+    return {**of_sets["Alien vs Predator"], **accuracies, "mean": sum(accuracies.values()) / len(accuracies)}
+
+
+def measure(models: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        command("edge-benchmark", models, "--num_threads", 1, "--result_json", result)
+        measured: dict[str, Any] = json.loads(result.read_text())
+    return measured
+
+
+def page(rows: list[Row], photos: str, environment: dict[str, Any]) -> str:
+    costs = {"kB": lambda row: row["bytes"] / 1e3, "ms": lambda row: row["ms"]}
+    costs |= {title: lambda row, board=board: row[board] for board, title in BOARDS.items()}
+    fronts = {title: best_files(rows, cost) for title, cost in costs.items()}
+    formats = {"kB": "{:.0f}", "ms": "{:.2f}", "Pi 4": "{:.1f}", "Pi 5": "{:.1f}"}
+    columns = ["alpha@resolution", "precision", "multiply-adds", *SETS, *costs]
+    lines = [
+        [
+            f"{row['alpha']}@{row['resolution']}",
+            row["precision"],
+            f"{row['multiply_adds'] / 1e6:.1f}",
+            *(f"{row[title]:.1f}" for title in SETS),
+            *(
+                formats[title].format(cost(row)) + " \\*" * (row["file"] in fronts[title])
+                for title, cost in costs.items()
+            ),
+        ]
+        for row in sorted(rows, key=lambda row: (row["alpha"], row["resolution"], PRECISIONS.index(row["precision"])))
+    ]
+    features = environment["features"]
+    text = TEXT.format(
+        date=date.today().isoformat(),
+        photos=photos,
+        machine=machine(environment),
+        dot_products="" if any("vnni" in one or one == "asimddp" for one in features) else ", no int8 dot products",
+    )
+    return f"{text}\n{as_markdown(columns, lines)}"
+
+
+def best_files(rows: Iterable[Row], cost: Callable[[Row], float]) -> set[str]:
+    """The files that no other beats in `cost` and in mean accuracy."""
+    best, accuracy = set(), 0.0
+    for row in sorted(rows, key=lambda row: (cost(row), -row["mean"])):
+        if row["mean"] > accuracy:
+            best.add(row["file"])
+            accuracy = row["mean"]
+    return best
+
+
+if __name__ == "__main__":
+    main()
