@@ -31,13 +31,14 @@ MARK = re.compile(r"^insn-mark .* insns=(\d+) simd_fp=(\d+) dot=(\d+)$", re.MULT
 TEXT = """\
 # What an inference costs a Raspberry Pi: ARM instructions
 
-Made by `benchmarks/instructions.py` from {count} model files of Alien vs Predator, with {versions}, 64 bits, one
-thread, under emulation.
+Made by `benchmarks/instructions.py` from {count} model files of Alien vs Predator, under emulation, 64 bits, one
+thread: {versions}.
 
 The columns of precisions are millions of instructions that the processor executes for one inference; the rest is the
 share of SIMD and floating-point instructions and of int8 dot products in int8's, millions of instructions for
-preparing a frame of 640×480 (resize and colours), and its share of int8's way from frame to label. It is the same
-number each time for the same files and software, and does not depend on what else a machine is doing.
+preparing a frame of 640×480 (resize and colours), and its share of int8's way from frame to label. The counts of an
+inference repeat to the last digit when the same files are run again, and to 0.02 % among other files; they do not
+depend on what else a machine is doing.
 
 **It tells** which of two files is more work for a processor, and how much of it that processor is spared by other
 instructions: a Pi 5 has int8 dot products, a Pi 3 and a Pi 4 have none. Changes of a percent in the software show.
@@ -62,7 +63,9 @@ def main() -> None:
     for board in BOARDS:
         environments[board], counted = count(root, board, candidates)
         results += counted
-        print(f"{BOARDS[board]}, {environments[board]['processor']}\n\n{table(counted)}", flush=True)
+        print(
+            f"{BOARDS[board]}, {environments[board]['processor']}\n\n{ratios(counted)}\n\n{table(counted)}", flush=True
+        )
     if options.result_json:
         options.result_json.write_text(json.dumps({"environments": environments, "results": results}, indent=1) + "\n")
     if options.markdown:
@@ -130,6 +133,21 @@ def table(results: list[dict[str, Any]]) -> str:
     return as_markdown(columns, rows)
 
 
+def ratios(results: list[dict[str, Any]]) -> str:
+    """What part of float32's instructions the other precisions take, over the cells."""
+    counts = {(one["alpha"], one["resolution"], one["precision"]): one["inference"]["instructions"] for one in results}
+    parts = []
+    for precision in PRECISIONS[1:]:
+        of_float32 = [
+            number / counts[alpha, resolution, "float32"]
+            for (alpha, resolution, name), number in counts.items()
+            if name == precision and (alpha, resolution, "float32") in counts
+        ]
+        if of_float32:
+            parts.append(f"{precision} {min(of_float32):.2f} to {max(of_float32):.2f}")
+    return f"Of float32's instructions take: {', '.join(parts)}."
+
+
 def millions(section: dict[str, int]) -> str:
     number = section["instructions"] / 1e6
     return f"{number:.2f}" if number < 10 else f"{number:.1f}"
@@ -146,7 +164,7 @@ def page(environments: dict[str, dict[str, Any]], results: list[dict[str, Any]])
     parts = [TEXT.format(count=len(results) // len(environments), versions=versions)]
     for board, environment in environments.items():
         of_board = [one for one in results if one["board"] == board]
-        parts.append(f"## {BOARDS[board]} ({environment['processor']})\n\n{table(of_board)}")
+        parts.append(f"## {BOARDS[board]} ({environment['processor']})\n\n{ratios(of_board)}\n\n{table(of_board)}")
     return "\n".join(parts)
 
 
