@@ -135,8 +135,11 @@ def _quantize_convolutions(model: bytes) -> bytes:
     """
     from ai_edge_quantizer import qtyping, quantizer
 
+    outputs = _large_convolutions(model)
+    if not outputs:
+        return model
     recipe = quantizer.Quantizer(bytearray(model))
-    for output in _large_convolutions(model):
+    for output in outputs:
         recipe.add_dynamic_config(regex=re.escape(output), operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it reports sizes, and draws progress bars
         quantized = recipe.quantize().quantized_model
