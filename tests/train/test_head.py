@@ -115,6 +115,17 @@ def test_a_stranger_between_two_classes_is_told_by_membership() -> None:
     assert (unknown.known(new)[:, None] > unknown.known(between)[None]).mean() > 0.95
 
 
+def test_a_rare_class_is_as_familiar_as_the_others() -> None:
+    rows, labels = clusters(1500, 4)
+    kept = (labels != 2) | (np.arange(1500) % 50 == 0)
+    space = fit_space(rows[kept], labels[kept], FEATURES, seed=0)
+    inside = space.scores(rows[kept & (labels == 2)])[:, 0]
+    others = space.scores(rows[kept & (labels == 1)])[:, 0]
+    assert len(space.prototypes) == 512
+    # All ten are prototypes: nothing is nearer than they are to themselves. Of the others only some are.
+    assert inside.min() > np.median(others)
+
+
 def test_given_strangers_are_told_better() -> None:
     rows, labels = clusters(400, 4)
     rng = np.random.default_rng(7)
