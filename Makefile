@@ -59,8 +59,10 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/instructions.py
 	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/multipliers.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/quantization.py
+	$(BIN)/python benchmarks/repeatability.py
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/training.py

@@ -1,6 +1,6 @@
 """What each precision keeps and costs over the grid: accuracy against the trained model, agreement, time.
 
-    python benchmarks/converting.py                                        # 20 cells of two sets: hours
+    python benchmarks/converting.py                                        # 20 cells of two sets: 20 minutes and more
     python benchmarks/converting.py --alpha 0.35 --resolution 96 160       # some of them
 
 Photos: Alien vs Predator and flowers; weights from local files. Figures are those of the manifest, and so of the

@@ -14,6 +14,7 @@ import argparse
 import json
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,11 @@ def main() -> None:
     options = parser.parse_args()
     models = options.models or [model_file(*cell, precision) for cell in CELLS for precision in PRECISIONS]
     candidates = read_candidates(models)
-    root = arm_root()
     environments, results = {}, []
-    for board in BOARDS:
-        environments[board], counted = count(root, board, candidates)
+    for board, (environment, counted) in count_on_boards(candidates).items():
+        environments[board] = environment
         results += counted
-        print(
-            f"{BOARDS[board]}, {environments[board]['processor']}\n\n{ratios(counted)}\n\n{table(counted)}", flush=True
-        )
+        print(f"{BOARDS[board]}, {environment['processor']}\n\n{ratios(counted)}\n\n{table(counted)}")
     if options.result_json:
         options.result_json.write_text(json.dumps({"environments": environments, "results": results}, indent=1) + "\n")
     if options.markdown:
@@ -81,6 +79,13 @@ def arm_root() -> Path:
         subprocess.run([DATA / "tools" / "mkpi.sh", "-s", "bookworm", folder, *pins], check=True)
         (folder / ".installed").touch()
     return folder
+
+
+def count_on_boards(candidates: list[Candidate]) -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """`count` of every board: what else the machine does does not show, so two at once."""
+    root = arm_root()
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(BOARDS, pool.map(lambda board: count(root, board, candidates), BOARDS), strict=True))
 
 
 def count(root: Path, board: str, candidates: list[Candidate]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -1,6 +1,6 @@
 """docs/multipliers.md: what every width, resolution and precision gives and costs.
 
-    python benchmarks/multipliers.py [--markdown docs/multipliers.md]
+    python benchmarks/multipliers.py
 
 The files are those of benchmarks/converting.py (made where they are not there: an hour), 4 widths × 5 resolutions × 4
 precisions, of Alien vs Predator and of flowers. Accuracies are those of the manifests, on held-out photos; latency is
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common import ROOT, command, convert_grid
-from instructions import arm_root, count
+from instructions import count_on_boards
 
 from edge_classify.benchmark.model_set import read_candidates
 from edge_classify.benchmark.tables import as_markdown, machine
@@ -49,6 +49,7 @@ whatever the resolution: with weights of its own resolution a small cell gains 1
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--instructions", type=Path, metavar="FILE", help="of the same files, by instructions.py")
     parser.add_argument("--markdown", type=Path, default=ROOT / "docs" / "multipliers.md", metavar="FILE")
     options = parser.parse_args()
     folders = {title: convert_grid(name) for title, name in SETS.items()}
@@ -58,10 +59,12 @@ def main() -> None:
     benchmark = measure(timed)
     for result in benchmark["results"]:
         rows[Path(result["model"]).name]["ms"] = result["stages"]["total"]["p50"]
-    root, candidates = arm_root(), read_candidates([timed])
-    for board in BOARDS:
-        for result in count(root, board, candidates)[1]:
-            rows[f"{result['model']}.tflite"][board] = result["inference"]["instructions"] / 1e6
+    if options.instructions:
+        counted = json.loads(options.instructions.read_text())["results"]
+    else:
+        counted = [one for _, of_board in count_on_boards(read_candidates([timed])).values() for one in of_board]
+    for one in counted:
+        rows[f"{one['model']}.tflite"][one["board"]] = one["inference"]["instructions"] / 1e6
     photos = " and ".join(f"{entries[0]['figures']['photos']} ({title})" for title, entries in files.items())
     options.markdown.write_text(page(list(rows.values()), photos, benchmark["environment"]))
     print(f"wrote {options.markdown}")
