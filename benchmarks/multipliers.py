@@ -37,7 +37,7 @@ Made by `benchmarks/multipliers.py` on {date}. Frozen MobileNetV2 backbones with
 whatever the resolution: with weights of its own resolution a small cell gains 1 to 3 points.
 
 - **multiply-adds**: millions for one frame. **kB**: the file.
-- **accuracy**: of the file itself, in percent of {photos} held-out photos, on which nothing was chosen. One cell's
+- **accuracy**: of the file itself, in percent of {photos} held-out photos, on which nothing was fitted. One cell's
   figure is good to some 3 points; look at neighbours together.
 - **ms**: p50 from a 640×480 frame to its label, one thread, on {machine}{dot_products}. Other processors have other
   ratios between precisions: run `edge-benchmark` on yours.
