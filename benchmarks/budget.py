@@ -12,14 +12,11 @@ programs; how much of it they took is printed.
 from __future__ import annotations
 
 import argparse
-import json
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from common import PHOTOS, WORK, command, machine
+from common import PHOTOS, WORK, benchmark, command, machine
 
 from edge_classify.benchmark.environment import Watch
 from edge_classify.benchmark.figures import Metric
@@ -43,14 +40,6 @@ def grid() -> Path:
     return folder
 
 
-def everything(models: list[str]) -> tuple[list[dict[str, Any]], float]:
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
-        seconds = command("edge-benchmark", *models, "--num_threads", 1, "--result_json", result)
-        entries: list[dict[str, Any]] = json.loads(result.read_text())["results"]
-    return entries, seconds
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("models", nargs="*")
@@ -60,7 +49,8 @@ def main() -> None:
     print(machine())
     models = options.models or [str(grid())]
     watch = Watch(System())
-    entries, whole = everything(models)
+    measured, whole = benchmark(models)
+    entries = measured["results"]
     times = [metric.of(entry["stages"]) for entry in entries]
     print(f"all {len(entries)} files: {whole:.1f} s, {metric} {min(times):.2f} to {max(times):.2f} ms")
     right, parts = 0, []

@@ -12,7 +12,6 @@ more splits, computed from the same answers. For strangers the limit is that of 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,11 +20,10 @@ from typing import Any
 
 import numpy as np
 from common import DATA, WORK, command, machine
-from training import RUNS, SETS, WEIGHTS
+from training import RUNS, SETS, WEIGHTS, held_out_photos, stranger_pictures
 
 from edge_classify import Classifier, read_photo
 from edge_classify.evaluation import evaluate
-from edge_classify.photo import list_pictures
 from edge_classify.preprocessing import Image
 
 LARGE = (1.0, 224)
@@ -83,22 +81,16 @@ def model_files(title: str, cell: tuple[float, int], epochs: int) -> tuple[Path,
 
 def held_out(run: Path, photos: Path) -> tuple[list[Image], np.ndarray, tuple[str, ...]]:
     """The held-out photos of a run, their class indices, and the classes."""
-    index = json.loads((run / "run.json").read_text())
-    *classes, _ = index["labels"]
-    files = [file for file in index["photos"]["files"] if file["part"] == "held_out"]
-    truth = np.array([classes.index(file["label"]) for file in files])
-    return [read_photo(photos / file["path"]) for file in files], truth, tuple(classes)
+    paths, truth, classes = held_out_photos(run, photos)
+    return [read_photo(path) for path in paths], truth, classes
 
 
 def strangers(title: str) -> dict[str, list[Image]]:
     """Pictures of the other sets, evenly spaced."""
     found = {}
-    for other, name in SETS.items():
-        if other != title:
-            folder = DATA / "data" / name / "validation"
-            pictures = list_pictures(folder if folder.is_dir() else DATA / "data" / name)
-            chosen = np.linspace(0, len(pictures) - 1, min(STRANGERS, len(pictures))).astype(int)
-            found[other] = [read_photo(pictures[index]) for index in chosen]
+    for other, pictures in stranger_pictures(title).items():
+        chosen = np.linspace(0, len(pictures) - 1, min(STRANGERS, len(pictures))).astype(int)
+        found[other] = [read_photo(pictures[index]) for index in chosen]
     return found
 
 

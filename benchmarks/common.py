@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("EDGE_CLASSIFY_DATA", ROOT.parent / "shared"))
@@ -18,7 +21,8 @@ WORK = ROOT / "build" / "benchmarks"
 PHOTOS = DATA / "data" / "alien_vs_predator"
 FLOWERS = DATA / "data" / "flowers" / "validation"
 CELLS = ((0.35, 96), (0.5, 160), (1.0, 224))
-# Of the whole grid, as far as there are weights.
+# The sets that the whole grid is made of, and its cells, as far as there are weights.
+GRID_SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers"}
 ALPHAS = ("0.35", "0.5", "0.75", "1.0")
 RESOLUTIONS = ("96", "128", "160", "192", "224")
 
@@ -67,6 +71,14 @@ def convert_grid(name: str) -> Path:
     run, models = train_grid(name)
     command("edge-convert", run, "-o", models, "--max-drop", 100)
     return models
+
+
+def benchmark(models: Sequence[object]) -> tuple[dict[str, Any], float]:
+    """edge-benchmark over model files or folders, one thread: its JSON, and its seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        seconds = command("edge-benchmark", *models, "--num_threads", 1, "--result_json", result)
+        return json.loads(result.read_text()), seconds
 
 
 def environment(name: str, *packages: str) -> Path:

@@ -19,14 +19,13 @@ from typing import Any
 
 import numpy as np
 from accuracy import label_of
-from common import ALPHAS, RESOLUTIONS, command, in_turns, machine, ratio, train_grid
+from common import ALPHAS, GRID_SETS, RESOLUTIONS, command, in_turns, machine, ratio, train_grid
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
 from edge_classify import Classifier
 from edge_classify.interpreter import load_interpreter
 
-SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers"}
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 ROUNDS, INVOCATIONS = 20, 10
 
@@ -37,7 +36,7 @@ def main() -> None:
     parser.add_argument("--resolution", nargs="+", default=RESOLUTIONS)
     options = parser.parse_args()
     print(machine())
-    for title, name in SETS.items():
+    for title, name in GRID_SETS.items():
         run, models = train_grid(name, options.alpha, options.resolution)
         convert = ("edge-convert", run, "-o", models, "--max-drop", 100)
         shutil.rmtree(models, ignore_errors=True)

@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
-from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from common import ROOT, command, convert_grid
+from common import GRID_SETS, ROOT, benchmark, convert_grid
 from instructions import count_on_boards
 
 from edge_classify.benchmark.model_set import read_candidates
 from edge_classify.benchmark.tables import as_markdown, machine
+from edge_classify.evaluation import undominated
 
-SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers"}
 BOARDS = {"pi4": "Pi 4", "pi5": "Pi 5"}
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
@@ -52,12 +50,12 @@ def main() -> None:
     parser.add_argument("--instructions", type=Path, metavar="FILE", help="of the same files, by instructions.py")
     parser.add_argument("--markdown", type=Path, default=ROOT / "docs" / "multipliers.md", metavar="FILE")
     options = parser.parse_args()
-    folders = {title: convert_grid(name) for title, name in SETS.items()}
+    folders = {title: convert_grid(name) for title, name in GRID_SETS.items()}
     files = {title: json.loads((folder / "manifest.json").read_text())["files"] for title, folder in folders.items()}
     timed = folders["Alien vs Predator"]
     rows = {entry["file"]: gather(entry["file"], files) for entry in files["Alien vs Predator"]}
-    benchmark = measure(timed)
-    for result in benchmark["results"]:
+    measured, _ = benchmark([timed])
+    for result in measured["results"]:
         rows[Path(result["model"]).name]["ms"] = result["stages"]["total"]["p50"]
     if options.instructions:
         counted = json.loads(options.instructions.read_text())["results"]
@@ -66,7 +64,7 @@ def main() -> None:
     for one in counted:
         rows[f"{one['model']}.tflite"][one["board"]] = one["inference"]["instructions"] / 1e6
     photos = " and ".join(f"{entries[0]['figures']['photos']} ({title})" for title, entries in files.items())
-    options.markdown.write_text(page(list(rows.values()), photos, benchmark["environment"]))
+    options.markdown.write_text(page(list(rows.values()), photos, measured["environment"]))
     print(f"wrote {options.markdown}")
 
 
@@ -77,26 +75,21 @@ def gather(file: str, files: dict[str, list[Row]]) -> Row:
     return {**of_sets["Alien vs Predator"], **accuracies, "mean": sum(accuracies.values()) / len(accuracies)}
 
 
-def measure(models: Path) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
-        command("edge-benchmark", models, "--num_threads", 1, "--result_json", result)
-        measured: dict[str, Any] = json.loads(result.read_text())
-    return measured
-
-
 def page(rows: list[Row], photos: str, environment: dict[str, Any]) -> str:
     costs = {"kB": lambda row: row["bytes"] / 1e3, "ms": lambda row: row["ms"]}
     costs |= {title: lambda row, board=board: row[board] for board, title in BOARDS.items()}
-    fronts = {title: best_files(rows, cost) for title, cost in costs.items()}
+    fronts = {
+        title: [row["file"] for row in undominated(rows, cost, lambda row: row["mean"])]
+        for title, cost in costs.items()
+    }
     formats = {"kB": "{:.0f}", "ms": "{:.2f}", "Pi 4": "{:.1f}", "Pi 5": "{:.1f}"}
-    columns = ["alpha@resolution", "precision", "multiply-adds", *SETS, *costs]
+    columns = ["alpha@resolution", "precision", "multiply-adds", *GRID_SETS, *costs]
     lines = [
         [
             f"{row['alpha']}@{row['resolution']}",
             row["precision"],
             f"{row['multiply_adds'] / 1e6:.1f}",
-            *(f"{row[title]:.1f}" for title in SETS),
+            *(f"{row[title]:.1f}" for title in GRID_SETS),
             *(
                 formats[title].format(cost(row)) + " \\*" * (row["file"] in fronts[title])
                 for title, cost in costs.items()
@@ -112,16 +105,6 @@ def page(rows: list[Row], photos: str, environment: dict[str, Any]) -> str:
         dot_products="" if any("vnni" in one or one == "asimddp" for one in features) else ", no int8 dot products",
     )
     return f"{text}\n{as_markdown(columns, lines)}"
-
-
-def best_files(rows: Iterable[Row], cost: Callable[[Row], float]) -> set[str]:
-    """The files that no other beats in `cost` and in mean accuracy."""
-    best, accuracy = set(), 0.0
-    for row in sorted(rows, key=lambda row: (cost(row), -row["mean"])):
-        if row["mean"] > accuracy:
-            best.add(row["file"])
-            accuracy = row["mean"]
-    return best
 
 
 if __name__ == "__main__":

@@ -7,13 +7,11 @@ The float32 and int8 files of Alien vs Predator of benchmarks/converting.py, one
 
 from __future__ import annotations
 
-import json
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import command, convert_grid, machine
+from common import benchmark, convert_grid, machine
 
 
 def main() -> None:
@@ -32,10 +30,7 @@ def main() -> None:
 
 
 def measure(models: list[Path]) -> list[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
-        seconds = command("edge-benchmark", *models, "--num_threads", 1, "--result_json", result)
-        measured = json.loads(result.read_text())
+    measured, seconds = benchmark(models)
     print(f"{len(models)} files: {seconds:.0f} s; other programs took {measured['watch']['others']} cores meanwhile")
     entries: list[dict[str, Any]] = measured["results"]
     return entries

@@ -111,22 +111,16 @@ def measured(title: str, seed: int, cell: tuple[float, int], epochs: int) -> dic
 
 
 def measure(title: str, run: Path, photos: Path) -> dict[str, Any]:
-    index = json.loads((run / "run.json").read_text())
-    (entry,) = index["cells"]
+    (entry,) = json.loads((run / "run.json").read_text())["cells"]
     (model,) = (run / "models").glob("*.tflite")
     classifier = Classifier(model)
-    classes = index["labels"][:-1]
-    held_out = [file for file in index["photos"]["files"] if file["part"] == "held_out"]
-    scores = np.stack([classifier.probabilities(read_photo(photos / file["path"])) for file in held_out])
-    truth = np.array([classes.index(file["label"]) for file in held_out])
+    held_out, truth, classes = held_out_photos(run, photos)
+    scores = np.stack([classifier.probabilities(read_photo(photo)) for photo in held_out])
     strangers = {}
-    for other, name in SETS.items():
-        if other != title:
-            folder = DATA / "data" / name / "validation"
-            pictures = list_pictures(folder if folder.is_dir() else DATA / "data" / name)
-            strange = np.stack([classifier.probabilities(read_photo(picture)) for picture in pictures])
-            known, unknown = 1 - scores[:, -1], 1 - strange[:, -1]
-            strangers[other] = (separation(known, unknown), accepted(known, unknown, 0.95))
+    for other, pictures in stranger_pictures(title).items():
+        strange = np.stack([classifier.probabilities(read_photo(picture)) for picture in pictures])
+        known, unknown = 1 - scores[:, -1], 1 - strange[:, -1]
+        strangers[other] = (separation(known, unknown), accepted(known, unknown, 0.95))
     return {
         "accuracy": float((scores[:, :-1].argmax(axis=1) == truth).mean()),
         "float32": entry["evaluation"]["accuracy"],
@@ -135,6 +129,25 @@ def measure(title: str, run: Path, photos: Path) -> dict[str, Any]:
         "kept": float((scores.argmax(axis=1) < len(classes)).mean()),
         "strangers": strangers,
     }
+
+
+def held_out_photos(run: Path, photos: Path) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
+    """The held-out photos of a run, their class indices, and the classes."""
+    index = json.loads((run / "run.json").read_text())
+    *classes, _ = index["labels"]
+    files = [file for file in index["photos"]["files"] if file["part"] == "held_out"]
+    truth = np.array([classes.index(file["label"]) for file in files])
+    return [photos / file["path"] for file in files], truth, tuple(classes)
+
+
+def stranger_pictures(title: str) -> dict[str, list[Path]]:
+    """The pictures of the other sets, of their validation part where they have one."""
+    found = {}
+    for other, name in SETS.items():
+        if other != title:
+            folder = DATA / "data" / name / "validation"
+            found[other] = list_pictures(folder if folder.is_dir() else DATA / "data" / name)
+    return found
 
 
 def left_out() -> None:

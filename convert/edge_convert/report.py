@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from edge_classify.evaluation import wilson_interval
+from edge_classify.evaluation import undominated, wilson_interval
 from edge_classify.page import (
     BLUE,
     GREEN,
@@ -58,11 +58,7 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> None:
 
 def pareto_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:
     """The entries that no other beats in accuracy and in `cost`, cheapest first."""
-    front: list[_Entry] = []
-    for entry in sorted(entries, key=lambda entry: (entry[cost], -entry["figures"]["accuracy"])):
-        if not front or entry["figures"]["accuracy"] > front[-1]["figures"]["accuracy"]:
-            front.append(entry)
-    return front
+    return undominated(entries, lambda entry: entry[cost], lambda entry: entry["figures"]["accuracy"])
 
 
 def _choices(entries: Sequence[_Entry]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 
 _CALIBRATION_BINS = 10
+
+T = TypeVar("T")
 
 
 def evaluate(probabilities: np.ndarray, truth: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
@@ -91,3 +94,12 @@ def separation(known: np.ndarray, strange: np.ndarray) -> float:
 def accepted(known: np.ndarray, strange: np.ndarray, keep: float) -> float:
     """The share of strangers whose score is above the limit that keeps the share `keep` of known pictures."""
     return float((strange > np.quantile(known, 1 - keep)).mean())
+
+
+def undominated(items: Iterable[T], cost: Callable[[T], float], accuracy: Callable[[T], float]) -> list[T]:
+    """The Pareto front: those that no other beats both in cost and in accuracy, cheapest first."""
+    front: list[T] = []
+    for item in sorted(items, key=lambda item: (cost(item), -accuracy(item))):
+        if not front or accuracy(item) > accuracy(front[-1]):
+            front.append(item)
+    return front

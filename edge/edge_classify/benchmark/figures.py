@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UsageError
+from ..evaluation import undominated
 from .model_set import Candidate
 from .turns import Block, Turn
 
@@ -116,12 +117,8 @@ def frame_figures(blocks: Sequence[Block]) -> dict[str, dict[str, float]]:
 
 def pareto_front(entries: Iterable[Entry]) -> list[Entry]:
     """The entries that no other beats in accuracy and in total p50, fastest first; those without accuracy left out."""
-    front: list[Entry] = []
     known = [one for one in entries if one["accuracy"] is not None]
-    for one in sorted(known, key=lambda one: (one["stages"]["total"]["p50"], -one["accuracy"])):
-        if not front or one["accuracy"] > front[-1]["accuracy"]:
-            front.append(one)
-    return front
+    return undominated(known, lambda one: one["stages"]["total"]["p50"], lambda one: one["accuracy"])
 
 
 def _statistics(times: Sequence[float] | np.ndarray) -> dict[str, float]:
