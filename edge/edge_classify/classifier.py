@@ -45,11 +45,13 @@ class Classification(NamedTuple):
     label: the best category's name, or "unknown" where its score is below the threshold.
     score: the best category's probability, 0 to 1.
     categories: the best `top_k`, best first.
+    scores: the probabilities of all classes, float32, shape (K,), in the order of `Classifier.labels`.
     """
 
     label: str
     score: float
     categories: tuple[Category, ...]
+    scores: np.ndarray
     timing: Timing
 
 
@@ -98,7 +100,8 @@ class Classifier:
         self._check_is_classifier(known_labels)
         self.labels = known_labels or tuple(str(index) for index in range(self._output.size))
         self._top_k = min(top_k, len(self.labels))
-        self._best_categories()  # numpy loads parts of itself when first used; not in the first frame's time
+        # numpy loads parts of itself when first used; not in the first frame's time.
+        self._best_categories(self._scores())
 
     def classify(self, image: Image) -> Classification:
         """What `image` shows: uint8 BGR, shape (height, width, 3), as OpenCV reads it."""
@@ -107,37 +110,37 @@ class Classifier:
         prepared = perf_counter_ns()
         self._interpreter.invoke()
         inferred = perf_counter_ns()
-        categories = self._best_categories()
+        scores = self._scores()
+        categories = self._best_categories(scores)
         best = categories[0]
         label = best.category_name if best.score >= self.threshold else UNKNOWN
         done = perf_counter_ns()
         timing = Timing((prepared - start) / 1e6, (inferred - prepared) / 1e6, (done - inferred) / 1e6)
-        return Classification(label, best.score, categories, timing)
+        return Classification(label, best.score, categories, scores, timing)
 
     def probabilities(self, image: Image) -> np.ndarray:
         """The probabilities of all classes for `image`: float32, shape (K,), in the order of `labels`."""
         self._write_input(image)
         self._interpreter.invoke()
-        return self.scores()
+        return self._scores()
 
-    def _best_categories(self) -> tuple[Category, ...]:
-        # On the raw output: a quantized score's order is its value's order, so only the best are dequantized.
-        scores, scale, zero_point = self._output, self._scale, self._zero_point
-        if self._logits:
-            scores, scale, zero_point = self.scores(), 1.0, 0
-        if self._top_k == 1:
-            best = [int(scores.argmax())]
-        else:
-            candidates = np.argpartition(scores, -self._top_k)[-self._top_k :].tolist()
-            best = sorted(candidates, key=scores.item, reverse=True)
+    def _best_categories(self, scores: np.ndarray) -> tuple[Category, ...]:
         labels = self.labels
-        return tuple([Category(index, labels[index], (scores.item(index) - zero_point) * scale) for index in best])
+        if self._top_k == 1:
+            best = int(scores.argmax())
+            return (Category(best, labels[best], scores.item(best)),)
+        candidates = np.argpartition(scores, -self._top_k)[-self._top_k :].tolist()
+        order = sorted(candidates, key=scores.item, reverse=True)
+        return tuple([Category(index, labels[index], scores.item(index)) for index in order])
 
-    def scores(self) -> np.ndarray:
+    def _scores(self) -> np.ndarray:
         """The probabilities of all classes that the last inference gave: a new array, float32, shape (K,)."""
-        scores: np.ndarray = np.multiply(self._output, np.float32(self._scale), dtype=np.float32)
-        if self._zero_point:
-            scores -= np.float32(self._zero_point * self._scale)
+        if self._scale == 1.0 and not self._zero_point:
+            scores = self._output.astype(np.float32)
+        else:
+            scores = np.multiply(self._output, np.float32(self._scale), dtype=np.float32)
+            if self._zero_point:
+                scores -= np.float32(self._zero_point * self._scale)
         if self._logits:
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()

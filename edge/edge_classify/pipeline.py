@@ -67,7 +67,6 @@ def classify_frames(
         decision: a picture that stopped changing goes on speaking for what it shows.
     """
     classification: Classification | None = None
-    scores = classifier.scores()
     for frame in frames:
         began = perf_counter()
         still = stillness is not None and stillness.shows_nothing_new(frame.image, frame.captured_at)
@@ -75,12 +74,10 @@ def classify_frames(
             classification = classification._replace(timing=Timing((perf_counter() - began) * 1e3, 0.0, 0.0))
         else:
             classification = classifier.classify(frame.image)
-            if decision is not None:
-                scores = classifier.scores()
         captured = frame.captured_at
         change = None
         if decision is not None:
-            change = decision.update(scores, captured)
+            change = decision.update(classification.scores, captured)
         finished = perf_counter()
         age, timing = (began - captured) * 1e3, classification.timing
         total = (finished - captured) * 1e3
