@@ -33,7 +33,7 @@ _LEAST_WORK = 24
 
 # The operators of the head with an `unknown` output; the backbone has none of them.
 HEAD_OPERATORS = [
-    *("FULLY_CONNECTED", "SOFTMAX", "L2_NORMALIZATION", "REDUCE_MAX", "SUB", "MUL", "LOGISTIC"),
+    *("FULLY_CONNECTED", "SOFTMAX", "L2_NORMALIZATION", "REDUCE_MAX", "SUB", "MUL", "MINIMUM", "LOGISTIC"),
     *("SQUARE", "SUM", "SQRT", "STRIDED_SLICE", "SLICE"),
 ]
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-# Where the trainer takes the features of the middle.
+# Where the trainer takes the features of the middle, and what its `unknown` makes of familiarity that is enough.
 _MIDDLE = "block_12_add"
+_LEAK = 0.06
 
 
 @dataclass(frozen=True)
@@ -182,10 +183,7 @@ class Classifier:
         likelihoods = tf.matmul(coordinates, self._head["centres"].T) + self._head["offsets"]
         likeliest = tf.reduce_max(likelihoods, axis=1, keepdims=True)
         membership = likeliest - tf.reduce_sum(coordinates * coordinates, axis=1, keepdims=True)
-        familiar, member = (
-            tf.sigmoid(sharpness * (score - threshold))
-            for score, sharpness, threshold in zip(
-                (familiarity, membership), self._head["sharpness"], self._head["threshold"], strict=True
-            )
-        )
-        return familiar * member
+        sharpness, threshold = self._head["sharpness"], self._head["threshold"]
+        familiar = (familiarity - threshold[0]) * sharpness[0]
+        foreign = (membership - threshold[1]) * -sharpness[1]
+        return tf.sigmoid(tf.minimum(familiar, familiar * np.float32(_LEAK)) - foreign)

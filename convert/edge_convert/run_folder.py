@@ -14,7 +14,7 @@ from edge_classify.errors import DataError
 from edge_classify.model_file import UNKNOWN
 from edge_classify.preprocessing import Image
 
-FORMAT = 4
+FORMAT = 5
 _UNKNOWN = ("basis", "prototypes", "discriminants", "origin", "centres", "offsets", "direction")
 
 

@@ -88,7 +88,7 @@ def test_the_float_files_compute_what_the_trainer_measured(models: Path, run_fol
         trained = head["held_out_probabilities"]
     classifier = Classifier(file_of(models, precision))
     given = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in held_out(run_folder)])
-    assert np.abs(given - trained).max() < (1e-3 if precision == "float32" else 0.05)
+    assert np.abs(given - trained).max() < (1e-3 if precision == "float32" else 0.1)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -9,7 +9,7 @@ import pytest
 
 from edge_train.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
 from edge_train.rows import Rows
-from edge_train.unknown import fit_direction, fit_sigmoids, fit_space, with_unknown
+from edge_train.unknown import fit_direction, fit_space, fit_unknown, with_unknown
 
 FEATURES, MIDDLE = 64, 16
 
@@ -91,7 +91,7 @@ def test_unknown_keeps_the_share_of_new_photos_that_was_asked_for_and_refuses_st
     rows, labels = clusters(600, 4)
     space = fit_space(rows, labels, FEATURES, seed=0)
     other_rows, _ = clusters(2000, 6)
-    unknown = fit_sigmoids(space, space.scores(other_rows), np.full(2000, 0.99), keep)
+    unknown = fit_unknown(space, space.scores(other_rows), np.full(2000, 0.99), keep)
     new, _ = clusters(2000, 5)
     sure = np.tile([0.99, 0.005, 0.005], (2000, 1))
     combined = with_unknown(sure, unknown.known(new))
@@ -105,7 +105,7 @@ def test_a_stranger_between_two_classes_is_told_by_membership() -> None:
     rows, labels = clusters(600, 4)
     others, _ = clusters(600, 6)
     space = fit_space(rows, labels, FEATURES, seed=0)
-    unknown = fit_sigmoids(space, space.scores(others), np.full(600, 0.99), 0.95)
+    unknown = fit_unknown(space, space.scores(others), np.full(600, 0.99), 0.95)
     new, truth = clusters(600, 5)
     between = (new[truth == 0][:100] + new[truth == 1][:100]) / 2
     familiarity, membership = (

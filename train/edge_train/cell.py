@@ -34,7 +34,7 @@ from .head import (
 )
 from .photos import FOLDS, HELD_OUT, TRAINING, VALIDATION, Photo, PhotoSet, file_sha256, fingerprint
 from .rows import Rows
-from .unknown import MOST_ROWS, Space, Unknown, fit_direction, fit_sigmoids, fit_space, with_unknown
+from .unknown import MOST_ROWS, Space, Unknown, fit_direction, fit_space, fit_unknown, with_unknown
 from .views import Augmentation
 
 
@@ -325,7 +325,7 @@ def _class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
 
 
 def _fit_unknown(fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size: Size, settings: Settings) -> Unknown:
-    """The space of all photos, and the sigmoid on how photos score that their space has not seen."""
+    """The space of all photos, fitted to how photos score that their space has not seen."""
     strange = strangers.read(range(min(len(strangers), MOST_ROWS)))
     examples = fitted.examples
 
@@ -337,7 +337,7 @@ def _fit_unknown(fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size
         return fit_direction(space, rows, strange) if len(strange) else space
 
     scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fitted.folds])
-    return fit_sigmoids(space_of(examples.photos), scores, confidences, settings.keep)
+    return fit_unknown(space_of(examples.photos), scores, confidences, settings.keep)
 
 
 def _probabilities(head: Head, unknown: Unknown | None, rows: Rows) -> np.ndarray:
@@ -374,7 +374,7 @@ def _leave_out_classes(job: CellJob, examples: Examples, size: Size) -> dict[str
         labels = examples.labels[np.flatnonzero(fitted)[:MOST_ROWS]]
         space = fit_space(rows(fitted), labels, size.features, job.settings.seed)
         scores = space.scores(rows(others & (folds == 1)))
-        unknown = fit_sigmoids(space, scores, np.ones(len(scores)), job.settings.keep)
+        unknown = fit_unknown(space, scores, np.ones(len(scores)), job.settings.keep)
         figures[label] = separation(unknown.known(rows(others & (folds == 0))), unknown.known(rows(~others)))
     return figures
 

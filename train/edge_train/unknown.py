@@ -4,8 +4,8 @@ The features and, with half their weight, those of the backbone's middle make on
 asked of it. *Familiarity*, which tells strangers from afar: how much of the vector lies in the subspace of the training
 photos' vectors, and how near it comes there to the nearest prototype (a training photo). *Membership*, which tells
 those that are like the classes, as one more flower is: how much likelier it is as a member of the nearest class than as
-anything in the subspace. Both go through sigmoids; their product is the probability *known*. The classes share that,
-`unknown` gets the rest.
+anything in the subspace. Familiarity counts where it is low, membership everywhere; their sum's sigmoid is the
+probability *known*. The classes share that, `unknown` gets the rest.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ _DIMENSIONS = 96
 _PROTOTYPES = 512
 _PHOTOS_PER_DIMENSION = 4
 _MIDDLE_WEIGHT = 0.5
-# How steep a score's sigmoid is: at a typical photo of the classes it stands at this, if it turns at the share kept.
+# The probability *known* of a typical photo of the classes; at the edge of the share kept it is about a half.
 _TYPICAL_KNOWN = 0.98
-# Membership's sigmoid turns this much further from the typical photo than familiarity's: what it knows of near
-# strangers is paid for by telling strangers from afar less well.
-_MEMBERSHIP_DISTANCE = 1.5
+# A picture is familiar enough at this many spreads below a typical photo of the classes (the share kept reaches down to
+# one). Being more familiar still counts for so little: near strangers are familiar too, and membership is to tell them.
+_FAMILIAR_ENOUGH = 0.8
+LEAK = 0.06
+# What a spread of membership counts for against one of familiarity: more tells near strangers better, and those from
+# afar less well.
+_MEMBERSHIP_WEIGHT = 0.07
 # How steeply the score tells strangers before a direction is added, and how far that may go.
 _STRANGERS_SHARPNESS = 20.0
 _PRIOR_VARIANCE = 100.0
@@ -76,7 +80,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Unknown:
-    """known = the product, over both scores, of sigmoid(sharpness · (score − threshold)).
+    """known = sigmoid(min(a, LEAK · a) + b); a is sharpness · (score − threshold) of familiarity, b of membership.
 
     sharpness, threshold: float64, shape (2,).
     """
@@ -91,8 +95,7 @@ class Unknown:
 
     def combine(self, scores: np.ndarray) -> np.ndarray:
         """The same, shape (n,), of scores (n, 2)."""
-        known: np.ndarray = _sigmoid(self.sharpness * (scores - self.threshold)).prod(axis=1)
-        return known
+        return _sigmoid(_logits(self.sharpness * (scores - self.threshold)))
 
 
 def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -171,25 +174,28 @@ def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
     return replace(space, direction=direction)
 
 
-def fit_sigmoids(space: Space, scores: np.ndarray, confidences: np.ndarray, keep: float) -> Unknown:
-    """The sigmoids on `space`'s scores, so that the share `keep` of new photos is not called unknown.
+def fit_unknown(space: Space, scores: np.ndarray, confidences: np.ndarray, keep: float) -> Unknown:
+    """What the two scores say together, such that the share `keep` of new photos is not called unknown.
 
     scores, confidences: of photos that neither the space that scored them nor the head has seen: the scores, (n, 2),
         and the largest class probability, (n,).
     """
-    typical = np.median(scores, axis=0)
-    spread = np.maximum(typical - np.quantile(scores, 1 - keep, axis=0), 1e-3)
-    sharpness = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / spread
-    apart = spread * np.array([1.0, _MEMBERSHIP_DISTANCE])
-    # Bisection: the further from the typical photo both turn, the more are kept.
-    near, far = 0.0, 20.0
-    for _ in range(50):
-        middle = (near + far) / 2
-        unknown = Unknown(space, sharpness, typical - middle * apart)
-        # The best class, with probability p · known, beats 1 − known where known is at least 1 / (1 + p).
-        kept = (unknown.combine(scores) >= 1 / (1 + confidences)).mean()
-        near, far = (near, middle) if kept >= keep else (middle, far)
-    return Unknown(space, sharpness, typical - far * apart)
+    typical, least = np.median(scores, axis=0), np.quantile(scores, 1 - keep, axis=0)
+    spread = np.maximum(typical - least, 1e-3)
+    weights = np.array([1.0, _MEMBERSHIP_WEIGHT]) / spread
+    threshold = typical - spread * [_FAMILIAR_ENOUGH, 0]
+    logits = _logits(weights * (scores - threshold))
+    scale = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / (np.median(logits) - np.quantile(logits, 1 - keep))
+    sharpness = scale * weights
+    # The best class, with probability p · known, beats 1 − known where known's logit is at least −log p.
+    threshold[1] += np.quantile(scale * logits + np.log(confidences), 1 - keep) / sharpness[1]
+    return Unknown(space, sharpness, threshold)
+
+
+def _logits(scaled: np.ndarray) -> np.ndarray:
+    familiar, member = scaled.T
+    logits: np.ndarray = np.minimum(familiar, LEAK * familiar) + member
+    return logits
 
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:
