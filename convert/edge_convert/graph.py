@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-# Where the trainer takes the features of the middle, and what its `unknown` makes of familiarity that is enough.
+# Where the trainer takes the features of the middle, and how its `unknown` bends familiarity and the sum.
 _MIDDLE = "block_12_add"
-_LEAK = 0.06
+_LEAK, _TAIL = 0.06, 0.25
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,11 @@ class Classifier:
         classes = tf.nn.softmax(tf.matmul(outputs[0], self._head["kernel"]) + self._head["bias"])
         if "prototypes" not in self._head:
             return tf.identity(classes, name="probabilities")
-        known = self._known(outputs)
-        return tf.concat([classes * known, 1.0 - known], axis=1, name="probabilities")
+        unknown = self._unknown(outputs)
+        return tf.concat([classes * (1.0 - unknown), unknown], axis=1, name="probabilities")
 
-    def _known(self, outputs: list[tf.Tensor]) -> tf.Tensor:
-        """The probability that a picture is of the classes, [1, 1], as `edge_train.unknown` defines it.
+    def _unknown(self, outputs: list[tf.Tensor]) -> tf.Tensor:
+        """The probability that a picture is of none of the classes, [1, 1], as `edge_train.unknown` defines it.
 
         Written without additions, which the int8 file keeps in integers everywhere: see `HEAD_OPERATORS`.
         """
@@ -186,4 +186,7 @@ class Classifier:
         sharpness, threshold = self._head["sharpness"], self._head["threshold"]
         familiar = (familiarity - threshold[0]) * sharpness[0]
         foreign = (membership - threshold[1]) * -sharpness[1]
-        return tf.sigmoid(tf.minimum(familiar, familiar * np.float32(_LEAK)) - foreign)
+        strange = foreign - tf.minimum(familiar, familiar * np.float32(_LEAK))
+        # A minimum again, of what the trainer's is the negative: TFLite would make a LEAKY_RELU of a maximum, which the
+        # Edge TPU has not.
+        return tf.sigmoid(tf.minimum(strange, strange * np.float32(_TAIL)))

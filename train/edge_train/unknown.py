@@ -25,6 +25,9 @@ _TYPICAL_KNOWN = 0.98
 # one). Being more familiar still counts for so little: near strangers are familiar too, and membership is to tell them.
 _FAMILIAR_ENOUGH = 0.8
 LEAK = 0.06
+# Below a half *known* falls slower by this, else too many of the classes' own odd photos would share 0 with strangers
+# where probabilities have 256 steps.
+TAIL = 0.25
 # What a spread of membership counts for against one of familiarity: more tells near strangers better, and those from
 # afar less well.
 _MEMBERSHIP_WEIGHT = 0.07
@@ -80,7 +83,9 @@ class Space:
 
 @dataclass(frozen=True)
 class Unknown:
-    """known = sigmoid(min(a, LEAK · a) + b); a is sharpness · (score − threshold) of familiarity, b of membership.
+    """With a = sharpness · (score − threshold) of familiarity, b of membership, and z = min(a, LEAK · a) + b,
+
+    known = sigmoid(max(z, TAIL · z)).
 
     sharpness, threshold: float64, shape (2,).
     """
@@ -95,7 +100,8 @@ class Unknown:
 
     def combine(self, scores: np.ndarray) -> np.ndarray:
         """The same, shape (n,), of scores (n, 2)."""
-        return _sigmoid(_logits(self.sharpness * (scores - self.threshold)))
+        logits = _logits(self.sharpness * (scores - self.threshold))
+        return _sigmoid(np.maximum(logits, TAIL * logits))
 
 
 def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
