@@ -24,10 +24,10 @@ _TYPICAL_KNOWN = 0.98
 # A picture is familiar enough at this many spreads below a typical photo of the classes (the share kept reaches down to
 # one). Being more familiar still counts for so little: near strangers are familiar too, and membership is to tell them.
 _FAMILIAR_ENOUGH = 0.8
-LEAK = 0.06
+_LEAK = 0.06
 # Below a half *known* falls slower by this, else too many of the classes' own odd photos would share 0 with strangers
 # where probabilities have 256 steps.
-TAIL = 0.25
+_TAIL = 0.25
 # What a spread of membership counts for against one of familiarity: more tells near strangers better, and those from
 # afar less well.
 _MEMBERSHIP_WEIGHT = 0.07
@@ -83,9 +83,9 @@ class Space:
 
 @dataclass(frozen=True)
 class Unknown:
-    """With a = sharpness · (score − threshold) of familiarity, b of membership, and z = min(a, LEAK · a) + b,
+    """With a = sharpness · (score − threshold) of familiarity, b of membership, and z = min(a, _LEAK · a) + b,
 
-    known = sigmoid(max(z, TAIL · z)).
+    known = sigmoid(max(z, _TAIL · z)).
 
     sharpness, threshold: float64, shape (2,).
     """
@@ -96,12 +96,10 @@ class Unknown:
 
     def known(self, rows: np.ndarray) -> np.ndarray:
         """The probability *known*, shape (n,)."""
-        return self.combine(self.space.scores(rows))
-
-    def combine(self, scores: np.ndarray) -> np.ndarray:
-        """The same, shape (n,), of scores (n, 2)."""
-        logits = _logits(self.sharpness * (scores - self.threshold))
-        return _sigmoid(np.maximum(logits, TAIL * logits))
+        logits = _logits(self.sharpness * (self.space.scores(rows) - self.threshold))
+        logits = np.maximum(logits, _TAIL * logits)
+        known: np.ndarray = 1 / (1 + np.exp(-np.maximum(logits, -80)))
+        return known
 
 
 def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -191,7 +189,8 @@ def fit_unknown(space: Space, scores: np.ndarray, confidences: np.ndarray, keep:
     weights = np.array([1.0, _MEMBERSHIP_WEIGHT]) / spread
     threshold = typical - spread * [_FAMILIAR_ENOUGH, 0]
     logits = _logits(weights * (scores - threshold))
-    scale = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / (np.median(logits) - np.quantile(logits, 1 - keep))
+    to_edge = max(np.median(logits) - np.quantile(logits, 1 - keep), 1e-3)
+    scale = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / to_edge
     sharpness = scale * weights
     # The best class, with probability p · known, beats 1 − known where known's logit is at least −log p.
     threshold[1] += np.quantile(scale * logits + np.log(confidences), 1 - keep) / sharpness[1]
@@ -200,13 +199,8 @@ def fit_unknown(space: Space, scores: np.ndarray, confidences: np.ndarray, keep:
 
 def _logits(scaled: np.ndarray) -> np.ndarray:
     familiar, member = scaled.T
-    logits: np.ndarray = np.minimum(familiar, LEAK * familiar) + member
+    logits: np.ndarray = np.minimum(familiar, _LEAK * familiar) + member
     return logits
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    result: np.ndarray = 1 / (1 + np.exp(-np.maximum(values, -80)))
-    return result
 
 
 def _main_directions(vectors: np.ndarray, count: int) -> np.ndarray:
