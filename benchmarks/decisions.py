@@ -296,10 +296,11 @@ def cost() -> None:
         classifier = Classifier(path)
         plain, averaging = Decision(classifier.labels), Decision(classifier.labels, smoothing=5)
         stillness, clock = Stillness(), itertools.count()
+        scores = classifier.classify(image).scores
         pieces: dict[str, Callable[[], object]] = {
             "classify": lambda c=classifier: c.classify(image),
-            "decision": lambda c=classifier, d=plain, t=clock: d.update(c.scores(), next(t) / FPS),
-            "decision, smoothing 5": lambda c=classifier, d=averaging, t=clock: d.update(c.scores(), next(t) / FPS),
+            "decision": lambda s=scores, d=plain, t=clock: d.update(s, next(t) / FPS),
+            "decision, smoothing 5": lambda s=scores, d=averaging, t=clock: d.update(s, next(t) / FPS),
             "stillness": lambda s=stillness, t=clock: s.shows_nothing_new(image, next(t) / FPS),
         }
         # In turns, and of each the fastest: these are small against what a busy machine adds.
