@@ -187,6 +187,4 @@ class Classifier:
         familiar = (familiarity - threshold[0]) * sharpness[0]
         foreign = (membership - threshold[1]) * -sharpness[1]
         strange = foreign - tf.minimum(familiar, familiar * np.float32(_LEAK))
-        # A minimum again, of what the trainer's is the negative: TFLite would make a LEAKY_RELU of a maximum, which the
-        # Edge TPU has not.
         return tf.sigmoid(tf.minimum(strange, strange * np.float32(_TAIL)))
