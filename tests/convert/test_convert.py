@@ -89,6 +89,9 @@ def test_the_float_files_compute_what_the_trainer_measured(models: Path, run_fol
     classifier = Classifier(file_of(models, precision))
     given = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in held_out(run_folder)])
     assert np.abs(given - trained).max() < (1e-3 if precision == "float32" else 0.1)
+    # Near its limit `unknown` is steep; how the classes share the rest is not.
+    shares = [scores[:, :-1] / scores[:, :-1].sum(axis=1, keepdims=True) for scores in (given, trained)]
+    assert np.abs(shares[0] - shares[1]).max() < (1e-3 if precision == "float32" else 0.05)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
