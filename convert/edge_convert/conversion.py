@@ -22,6 +22,7 @@ from .run_folder import Cell
 
 if TYPE_CHECKING:
     import tensorflow as tf
+    from ai_edge_quantizer import quantizer
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 # int8 whose head is in integers too: what the Edge TPU's compiler takes.
@@ -56,28 +57,22 @@ class Converter:
     def convert(self, precision: str) -> bytes:
         """The cell's model in one precision.
 
-        "float32", "float16" (its weights stored as such, computed in float32) and "dynamic" (weights of the larger
+        "float32", "float16" (most weights stored as such, computed in float32) and "dynamic" (weights of the larger
         convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out; "int8" and
         "integer" have the scaling in the quantization parameters and uint8 out.
         """
         if precision == "float32":
             return self._float32
         if precision == "float16":
-            return self._float(half=True)
+            return _halve_weights(self._float32)
         return _quantize_convolutions(self._float32) if precision == "dynamic" else self._quantized(precision)
 
     @cached_property
     def _float32(self) -> bytes:
-        return self._float(half=False)
-
-    def _float(self, *, half: bool) -> bytes:
         import tensorflow as tf
 
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([self._from_pixels])
-        if half:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.target_spec.supported_types = [tf.float16]
-        model: bytes = converter.convert()
+        graph = self._graph(self._backbone)
+        model: bytes = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_pixels()]).convert()
         return model
 
     def _quantized(self, precision: str) -> bytes:
@@ -99,10 +94,6 @@ class Converter:
             converter.inference_input_type = converter.inference_output_type = tf.uint8
             model: bytes = converter.convert()
             return model
-
-    @cached_property
-    def _from_pixels(self) -> tf.types.experimental.ConcreteFunction:
-        return self._graph(self._backbone).from_pixels()
 
     def _graph(self, backbone: Any, *, square_root: bool = True) -> Classifier:
         return Classifier(backbone, self._scaling, self.cell.head, self.cell.resolution, square_root=square_root)
@@ -127,6 +118,20 @@ class Converter:
         return rounded
 
 
+def _halve_weights(model: bytes) -> bytes:
+    """The float32 model with float16 weights, but for biases and the depthwise convolutions.
+
+    Those are a twentieth of the numbers, or fewer, and their rounding makes most of float16's error: over nine weights,
+    or one, it does not average out.
+    """
+    from ai_edge_quantizer import qtyping, quantizer
+
+    recipe = quantizer.Quantizer(bytearray(model))
+    for operation in (qtyping.TFLOperationName.CONV_2D, qtyping.TFLOperationName.FULLY_CONNECTED):
+        recipe.add_weight_only_config(".*", operation, 16, algorithm_key=quantizer.AlgorithmName.FLOAT_CASTING)
+    return _apply(recipe)
+
+
 def _quantize_convolutions(model: bytes) -> bytes:
     """The float32 model with int8 weights in its larger convolutions, whose inputs are quantized as they come.
 
@@ -141,6 +146,10 @@ def _quantize_convolutions(model: bytes) -> bytes:
     recipe = quantizer.Quantizer(bytearray(model))
     for output in outputs:
         recipe.add_dynamic_config(regex=re.escape(output), operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
+    return _apply(recipe)
+
+
+def _apply(recipe: quantizer.Quantizer) -> bytes:
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it reports sizes, and draws progress bars
         quantized = recipe.quantize().quantized_model
     return bytes(quantized)

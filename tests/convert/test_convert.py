@@ -63,10 +63,7 @@ def test_xnnpack_takes_the_backbone_whole_and_the_head_as_one_more(models: Path,
     interpreter = load_interpreter(file_of(models, precision))
     details = interpreter._get_ops_details()  # no public way tells the partitions
     partitions = [operation for operation in details if operation["op_name"] == "DELEGATE"]
-    # One more in float16 unpacks the weights, once.
-    unpacking = [operation for operation in partitions if len(operation["outputs"]) > 50]
-    assert len(unpacking) == (precision == "float16")
-    assert len(partitions) - len(unpacking) <= 2
+    assert len(partitions) <= 2
 
 
 def test_dynamic_has_int8_weights_where_they_pay(models: Path) -> None:
@@ -82,6 +79,15 @@ def test_dynamic_has_int8_weights_where_they_pay(models: Path) -> None:
             assert tensors[operation["inputs"][1]]["dtype"] == np.float32
 
 
+def test_float16_leaves_biases_and_depthwise_weights_in_float32(models: Path) -> None:
+    tensors = load_interpreter(file_of(models, "float16")).get_tensor_details()
+    halves = [tuple(tensor["shape"]) for tensor in tensors if tensor["dtype"] == np.float16]
+    convolutions = [shape for shape in halves if len(shape) == 4]
+    assert len(convolutions) == 35
+    assert all(channels_out > 1 for channels_out, *_ in convolutions)  # a depthwise kernel is [1, 3, 3, C]
+    assert all(len(shape) == 2 for shape in set(halves) - set(convolutions))
+
+
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_the_float_files_compute_what_the_trainer_measured(models: Path, run_folder: Path, precision: str) -> None:
     with np.load(run_folder / "heads" / "0.35_96.npz") as head:
@@ -91,7 +97,7 @@ def test_the_float_files_compute_what_the_trainer_measured(models: Path, run_fol
     assert np.abs(given - trained).max() < (1e-3 if precision == "float32" else 0.1)
     # Near its limit `unknown` is steep; how the classes share the rest is not.
     shares = [scores[:, :-1] / scores[:, :-1].sum(axis=1, keepdims=True) for scores in (given, trained)]
-    assert np.abs(shares[0] - shares[1]).max() < (1e-3 if precision == "float32" else 0.05)
+    assert np.abs(shares[0] - shares[1]).max() < (1e-3 if precision == "float32" else 0.03)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
