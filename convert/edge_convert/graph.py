@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-# Where the trainer takes the features of the middle, and how its `unknown` bends familiarity and the sum.
+# Where the trainer takes the features of the middle.
 _MIDDLE = "block_12_add"
-_LEAK, _TAIL = 0.06, 0.25
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,8 @@ class Classifier:
 
     backbone: scaled image → features, and those of the middle if it has one.
     head: `kernel` [F, K] and `bias` [K]; with `unknown` also `basis` [d, F + M], `prototypes` [P, d],
-        `discriminants` [D, d], `origin` [D], `centres` [K, D], `offsets` [K], `sharpness` [2], `threshold` [2]
-        and, if fitted, `direction` [F + M].
+        `votes` [K, P], `sharpness` [2], `threshold` [2], `steepness`, `leak`, `tail` and, if fitted, `direction`
+        [F + M].
     square_root: the Edge TPU has none, and XNNPACK has not what stands in for it.
     """
 
@@ -175,16 +174,16 @@ class Classifier:
             length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
         else:
             length = tf.reduce_sum(inside * tf.math.l2_normalize(inside, axis=1), axis=1, keepdims=True)
-        nearest = tf.reduce_max(tf.matmul(inside, self._head["prototypes"].T), axis=1, keepdims=True)
+        nearness = tf.matmul(inside, self._head["prototypes"].T)
+        nearest = tf.reduce_max(nearness, axis=1, keepdims=True)
         familiarity = nearest - length * np.float32(-1.0)
         if "direction" in self._head:
             familiarity -= products[:, dimensions:] * np.float32(-1.0)
-        coordinates = tf.matmul(inside, self._head["discriminants"].T) - self._head["origin"]
-        likelihoods = tf.matmul(coordinates, self._head["centres"].T) + self._head["offsets"]
-        likeliest = tf.reduce_max(likelihoods, axis=1, keepdims=True)
-        membership = likeliest - tf.reduce_sum(coordinates * coordinates, axis=1, keepdims=True)
+        said = tf.sigmoid((nearness - np.float32(1.0)) * self._head["steepness"])
+        answers = tf.matmul(said, self._head["votes"].T)
+        membership = tf.reduce_sum(answers * answers, axis=1, keepdims=True)
         sharpness, threshold = self._head["sharpness"], self._head["threshold"]
         familiar = (familiarity - threshold[0]) * sharpness[0]
         foreign = (membership - threshold[1]) * -sharpness[1]
-        strange = foreign - tf.minimum(familiar, familiar * np.float32(_LEAK))
-        return tf.sigmoid(tf.minimum(strange, strange * np.float32(_TAIL)))
+        strange = foreign - tf.minimum(familiar, familiar * self._head["leak"])
+        return tf.sigmoid(tf.minimum(strange, strange * self._head["tail"]))

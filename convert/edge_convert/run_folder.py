@@ -14,8 +14,9 @@ from edge_classify.errors import DataError
 from edge_classify.model_file import UNKNOWN
 from edge_classify.preprocessing import Image
 
-FORMAT = 5
-_UNKNOWN = ("basis", "prototypes", "discriminants", "origin", "centres", "offsets", "direction")
+FORMAT = 6
+_UNKNOWN = ("basis", "prototypes", "votes", "direction")
+_BENDS = ("sharpness", "threshold", "steepness", "leak", "tail")
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,7 @@ def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
         probabilities = arrays["held_out_probabilities"]
         head = {name: arrays[name] for name in ("kernel", "bias", *_UNKNOWN) if name in arrays}
     if "prototypes" in head:
-        head.update(
-            sharpness=np.float32(entry["decision"]["sharpness"]), threshold=np.float32(entry["decision"]["threshold"])
-        )
+        head.update({name: np.float32(entry["decision"][name]) for name in _BENDS})
     return Cell(
         alpha=entry["alpha"],
         resolution=entry["resolution"],

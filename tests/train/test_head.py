@@ -112,7 +112,7 @@ def test_a_stranger_between_two_classes_is_told_by_membership() -> None:
         (space.scores(new)[:, None, score] > space.scores(between)[None, :, score]).mean() for score in (0, 1)
     )
     assert membership > 0.95 > familiarity
-    assert (unknown.known(new)[:, None] > unknown.known(between)[None]).mean() > 0.95
+    assert (unknown.known(new)[:, None] > unknown.known(between)[None]).mean() > 0.9
 
 
 def test_a_rare_class_is_as_familiar_as_the_others() -> None:

@@ -34,7 +34,7 @@ from .head import (
 )
 from .photos import FOLDS, HELD_OUT, TRAINING, VALIDATION, Photo, PhotoSet, file_sha256, fingerprint
 from .rows import Rows
-from .unknown import MOST_ROWS, Space, Unknown, fit_direction, fit_space, fit_unknown, with_unknown
+from .unknown import BENDS, MOST_PHOTOS, Space, Unknown, fit_direction, fit_space, fit_unknown, with_unknown
 from .views import Augmentation
 
 
@@ -177,6 +177,7 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
             "prototypes": len(unknown.space.prototypes),
             "sharpness": unknown.sharpness.tolist(),
             "threshold": unknown.threshold.tolist(),
+            **BENDS,
         }
 
     probabilities = _probabilities(head, unknown, gather_features(database, backbone, held_out_photos))
@@ -233,7 +234,7 @@ def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[_Fold]:
         chosen_on = np.flatnonzero(folds == number)
         fitted = np.flatnonzero(folds != number)
         if len(chosen_on) and len(fitted):
-            most = MOST_ROWS // len(numbers)
+            most = MOST_PHOTOS // len(numbers)
             if len(chosen_on) > most:
                 chosen_on = np.sort(rng.permutation(chosen_on)[:most])
             yield _Fold(fitted, chosen_on)
@@ -298,9 +299,10 @@ def _fine_tune(job: CellJob, database: sqlite3.Connection, frozen: _Fitted) -> _
         augmentation=settings.augmentation,
         seed=settings.seed,
     )
-    compute_features(database, job.root, photos, [tuned.backbone], lambda _: ("",))
+    views = settings.augmentation.keys()
+    compute_features(database, job.root, photos, [tuned.backbone], lambda _: views)
     examples = replace(
-        frozen.examples, rows=gather_features(database, tuned.backbone, photos), views=1, photos=fold.fitted
+        frozen.examples, rows=gather_features(database, tuned.backbone, photos, views), photos=fold.fitted
     )
     before = _choosing_loss(frozen.fold_heads[0], frozen.examples, fold)
     if _choosing_loss(tuned.head, examples, fold) >= before:
@@ -326,18 +328,24 @@ def _class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
 
 def _fit_unknown(fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size: Size, settings: Settings) -> Unknown:
     """The space of all photos, fitted to how photos score that their space has not seen."""
-    strange = strangers.read(range(min(len(strangers), MOST_ROWS)))
+    strange = strangers.read(range(min(len(strangers), MOST_PHOTOS)))
     examples = fitted.examples
 
-    def space_of(indices: np.ndarray) -> Space:
-        if len(indices) > MOST_ROWS:
-            indices = np.sort(np.random.default_rng(settings.seed).permutation(indices)[:MOST_ROWS])
-        rows = examples.read(indices)
-        space = fit_space(rows, examples.labels[indices], size.features, settings.seed)
-        return fit_direction(space, rows, strange) if len(strange) else space
+    def space_of(photos: np.ndarray) -> Space:
+        photos = _at_most(MOST_PHOTOS, photos, settings.seed)
+        space = _space_of(photos, examples, size, settings.seed)
+        return fit_direction(space, examples.read(photos), strange) if len(strange) else space
 
     scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fitted.folds])
     return fit_unknown(space_of(examples.photos), scores, confidences, settings.keep)
+
+
+def _at_most(most: int, photos: np.ndarray, seed: int) -> np.ndarray:
+    return photos if len(photos) <= most else np.sort(np.random.default_rng(seed).permutation(photos)[:most])
+
+
+def _space_of(photos: np.ndarray, examples: Examples, size: Size, seed: int) -> Space:
+    return fit_space(examples.read_views(photos), examples.labels[photos], size.features, seed, examples.views)
 
 
 def _probabilities(head: Head, unknown: Unknown | None, rows: Rows) -> np.ndarray:
@@ -367,12 +375,10 @@ def _leave_out_classes(job: CellJob, examples: Examples, size: Size) -> dict[str
     for index, label in enumerate(job.photos.labels):
 
         def rows(chosen: np.ndarray) -> np.ndarray:
-            return examples.read(np.flatnonzero(chosen)[:MOST_ROWS])
+            return examples.read(np.flatnonzero(chosen)[:MOST_PHOTOS])
 
         others = examples.labels != index
-        fitted = others & (folds > 1)
-        labels = examples.labels[np.flatnonzero(fitted)[:MOST_ROWS]]
-        space = fit_space(rows(fitted), labels, size.features, job.settings.seed)
+        space = _space_of(np.flatnonzero(others & (folds > 1))[:MOST_PHOTOS], examples, size, job.settings.seed)
         scores = space.scores(rows(others & (folds == 1)))
         unknown = fit_unknown(space, scores, np.ones(len(scores)), job.settings.keep)
         figures[label] = separation(unknown.known(rows(others & (folds == 0))), unknown.known(rows(~others)))

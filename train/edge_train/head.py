@@ -93,6 +93,10 @@ class Examples:
         """The features of these photos as they are."""
         return self.rows.read(photos * self.views)
 
+    def read_views(self, photos: np.ndarray) -> np.ndarray:
+        """The features of all their views, those of a photo in a row, the photo as it is first."""
+        return self.rows.read((photos[:, None] * self.views + np.arange(self.views)).ravel())
+
     def targets(self, photos: np.ndarray, smoothing: float) -> np.ndarray:
         """What the head shall say, float32 (len(photos), K)."""
         classes = len(self.weights)

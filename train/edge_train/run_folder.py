@@ -16,7 +16,7 @@ from edge_classify.errors import DataError
 from edge_classify.preprocessing import Image
 from edge_classify.whole_file import whole_file, write_whole
 
-FORMAT = 5
+FORMAT = 6
 _INDEX = "run.json"
 
 

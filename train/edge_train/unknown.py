@@ -3,8 +3,8 @@
 The features and, with half their weight, those of the backbone's middle make one vector of unit length. Two scores are
 asked of it. *Familiarity*, which tells strangers from afar: how much of the vector lies in the subspace of the training
 photos' vectors, and how near it comes there to the nearest prototype (a training photo). *Membership*, which tells
-those that are like the classes, as one more flower is: how much likelier it is as a member of the nearest class than as
-anything in the subspace. Familiarity counts where it is low, membership everywhere; their sum's sigmoid is the
+those that are like the classes, as one more flower is: what all prototypes together say of the class, which is little
+of a picture between the classes. Familiarity counts where it is low, membership everywhere; their sum's sigmoid is the
 probability *known*. The classes share that, `unknown` gets the rest.
 """
 
@@ -19,49 +19,53 @@ _DIMENSIONS = 96
 _PROTOTYPES = 512
 _PHOTOS_PER_DIMENSION = 4
 _MIDDLE_WEIGHT = 0.5
+# What keeps the votes small.
+_RIDGE = 0.01
 # The probability *known* of a typical photo of the classes; at the edge of the share kept it is about a half.
 _TYPICAL_KNOWN = 0.98
 # A picture is familiar enough at this many spreads below a typical photo of the classes (the share kept reaches down to
-# one). Being more familiar still counts for so little: near strangers are familiar too, and membership is to tell them.
+# one).
 _FAMILIAR_ENOUGH = 0.8
-_LEAK = 0.06
-# Below a half *known* falls slower by this, else too many of the classes' own odd photos would share 0 with strangers
-# where probabilities have 256 steps.
-_TAIL = 0.25
+# What edge-convert needs beside what is fitted.
+BENDS = {
+    # How fast a prototype's say falls with the distance of a picture.
+    "steepness": 5.0,
+    # What being more than familiar enough still counts for: near strangers are too, and membership is to tell them.
+    "leak": 0.03,
+    # Below a half *known* falls slower by this, else too many of the classes' own odd photos would share 0 with
+    # strangers where probabilities have 256 steps.
+    "tail": 0.25,
+}
 # What a spread of membership counts for against one of familiarity: more tells near strangers better, and those from
 # afar less well.
-_MEMBERSHIP_WEIGHT = 0.07
+_MEMBERSHIP_WEIGHT = 0.1
 # How steeply the score tells strangers before a direction is added, and how far that may go.
 _STRANGERS_SHARPNESS = 20.0
 _PRIOR_VARIANCE = 100.0
-# Rows that a subspace and prototypes are fitted on: memory stays bounded, and more changed nothing.
-MOST_ROWS = 4000
+# A space is fitted on at most so many photos, and as many tell how it scores new ones: memory stays bounded.
+MOST_PHOTOS = 2000
 
 
 @dataclass(frozen=True)
 class Space:
-    """What is familiar, and where the classes lie in it.
+    """What is familiar, and of which class it is.
 
     features: how many numbers of a row are features; the rest are the middle's.
     basis: float32, shape (d, F + M): inside = basis · (features and middle, each of unit length). Its rows hold the
         weights of the two, and are orthonormal without them.
     prototypes: float32 of unit length, shape (P, d).
-    discriminants, origin: float32, (D, d) and (D,): coordinates = discriminants · inside − origin.
-    centres, offsets: float32, (K, D) and (K,): of the classes, in coordinates.
-    direction: float32, shape (F + M,), of the same: where pictures of nothing in particular were given, away from
-        these.
+    votes: float32, shape (K, P): what each prototype says of each class.
+    direction: float32, shape (F + M,), of the same as the basis: where pictures of nothing in particular were given,
+        away from these.
 
     familiarity = |inside| + the largest of prototypes · inside (+ direction · features and middle).
-    membership = the largest of centres · coordinates + offsets, less |coordinates|².
+    membership = |votes · sigmoid(steepness · (prototypes · inside − 1))|²: near 1 for the classes' own photos.
     """
 
     features: int
     basis: np.ndarray
     prototypes: np.ndarray
-    discriminants: np.ndarray
-    origin: np.ndarray
-    centres: np.ndarray
-    offsets: np.ndarray
+    votes: np.ndarray
     direction: np.ndarray | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -73,19 +77,19 @@ class Space:
         """Familiarity and membership, shape (n, 2), for rows of shape (n, F + M)."""
         parts = _unit_parts(rows, self.features)
         inside = parts @ self.basis.T
-        familiarity = np.sqrt((inside**2).sum(axis=1)) + (inside @ self.prototypes.T).max(axis=1)
+        nearness = inside @ self.prototypes.T
+        familiarity = np.sqrt((inside**2).sum(axis=1)) + nearness.max(axis=1)
         if self.direction is not None:
             familiarity = familiarity + parts @ self.direction
-        coordinates = inside @ self.discriminants.T - self.origin
-        membership = (coordinates @ self.centres.T + self.offsets).max(axis=1) - (coordinates**2).sum(axis=1)
+        membership = ((_say(nearness) @ self.votes.T) ** 2).sum(axis=1)
         return np.stack([familiarity, membership], axis=1)
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """With a = sharpness · (score − threshold) of familiarity, b of membership, and z = min(a, _LEAK · a) + b,
+    """With a = sharpness · (score − threshold) of familiarity, b of membership, and z = min(a, leak · a) + b,
 
-    known = sigmoid(max(z, _TAIL · z)).
+    known = sigmoid(max(z, tail · z)).
 
     sharpness, threshold: float64, shape (2,).
     """
@@ -97,7 +101,7 @@ class Unknown:
     def known(self, rows: np.ndarray) -> np.ndarray:
         """The probability *known*, shape (n,)."""
         logits = _logits(self.sharpness * (self.space.scores(rows) - self.threshold))
-        logits = np.maximum(logits, _TAIL * logits)
+        logits = np.maximum(logits, BENDS["tail"] * logits)
         known: np.ndarray = 1 / (1 + np.exp(-np.maximum(logits, -80)))
         return known
 
@@ -107,14 +111,37 @@ def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([probabilities * known[:, None], 1 - known[:, None]], axis=1)
 
 
-def fit_space(rows: np.ndarray, labels: np.ndarray, features: int, seed: int) -> Space:
-    """Subspace and prototypes of training rows, (n, F + M)."""
+def fit_space(rows: np.ndarray, labels: np.ndarray, features: int, seed: int, views: int = 1) -> Space:
+    """Subspace, prototypes and their votes from training photos.
+
+    rows: (n · views, F + M), all views of a photo in a row, the photo as it is first. labels: (n,), 0 to K − 1.
+    The votes are fitted on all views; the rest on the photos as they are, since what holds crops holds strangers too.
+    """
     weights = _part_weights(rows.shape[1], features)
     vectors = _unit_parts(rows, features) * weights
-    basis = _main_directions(vectors, int(np.clip(len(vectors) // _PHOTOS_PER_DIMENSION, 2, _DIMENSIONS)))
-    inside = _unit(vectors @ basis.T)
+    basis = _main_directions(vectors[::views], int(np.clip(len(labels) // _PHOTOS_PER_DIMENSION, 2, _DIMENSIONS)))
+    inside = vectors @ basis.T
     chosen = _draw_evenly(labels, max(_PROTOTYPES, len(np.unique(labels))), np.random.default_rng(seed))
-    return Space(features, basis * weights, inside[chosen], *_discriminate(vectors, labels, basis))
+    prototypes = _unit(inside[::views][chosen])
+    votes = _fit_votes(_say(inside @ prototypes.T), np.repeat(labels, views))
+    return Space(features, basis * weights, prototypes, votes)
+
+
+def _say(nearness: np.ndarray) -> np.ndarray:
+    """How much each prototype's vote counts: (n, P) in 0 to 0.5, falling about exponentially with the distance."""
+    said: np.ndarray = 1 / (1 + np.exp(BENDS["steepness"] * (1 - nearness)))
+    return said
+
+
+def _fit_votes(said: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Ridge regression of the classes on what the prototypes say, each class of the same weight: (K, P)."""
+    targets = np.eye(labels.max() + 1)[labels]
+    weights = (1 / targets.sum(axis=0)[labels])[:, None]
+    said = said.astype(np.float64)
+    products = said.T @ (said * weights)
+    ridge = _RIDGE * np.trace(products) / len(products)
+    votes = np.linalg.solve(products + ridge * np.eye(len(products)), said.T @ (targets * weights))
+    return np.ascontiguousarray(votes.T, dtype=np.float32)
 
 
 def _draw_evenly(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -125,33 +152,6 @@ def _draw_evenly(labels: np.ndarray, count: int, rng: np.random.Generator) -> np
         members = order[labels[order] == label]
         turns[members] = np.arange(len(members))
     return np.argsort(turns, kind="stable")[:count]
-
-
-def _discriminate(vectors: np.ndarray, labels: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Discriminants, origin, centres and offsets that make membership the relative Mahalanobis distance.
-
-    Ren et al. 2021: the squared distance to the mean of all photos by their covariance T, less that to the nearest
-    class by the classes' shared covariance W. With W⁻¹ − T⁻¹ = AᵀA, of as many rows as there are classes less one,
-    both are functions of A · (inside − mean) alone, as in Fisher's discriminant analysis.
-    """
-    inside = (vectors @ basis.T).astype(np.float64)
-    mean = inside.mean(axis=0)
-    classes = np.unique(labels)
-    means = np.stack([inside[labels == label].mean(axis=0) for label in classes]) - mean
-    spread = inside - mean
-    within = spread - means[np.searchsorted(classes, labels)]
-    # Covariances of few photos are too narrow: both are widened by the variance of a number of the vector.
-    ridge = np.eye(len(basis)) * vectors.var(axis=0).mean()
-    inverse_within = np.linalg.inv(within.T @ within / len(inside) + ridge)
-    inverse_total = np.linalg.inv(spread.T @ spread / len(inside) + ridge)
-    values, directions = np.linalg.eigh(inverse_within - inverse_total)
-    count = min(len(classes) - 1, len(basis))
-    discriminants = np.sqrt(np.maximum(values[-count:], 1e-12))[:, None] * directions[:, -count:].T
-    toward = means @ inverse_within
-    centres = 2 * toward @ np.linalg.pinv(discriminants)
-    offsets = -(toward * means).sum(axis=1)
-    arrays = (discriminants, discriminants @ mean, centres, offsets)
-    return tuple(array.astype(np.float32) for array in arrays)
 
 
 def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
@@ -199,7 +199,7 @@ def fit_unknown(space: Space, scores: np.ndarray, confidences: np.ndarray, keep:
 
 def _logits(scaled: np.ndarray) -> np.ndarray:
     familiar, member = scaled.T
-    logits: np.ndarray = np.minimum(familiar, _LEAK * familiar) + member
+    logits: np.ndarray = np.minimum(familiar, BENDS["leak"] * familiar) + member
     return logits
 
 
