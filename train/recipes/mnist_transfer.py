@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import keras
 
 ALPHA, RESOLUTION, HIDDEN, CLASSES = 0.35, 96, 100, 5
-BATCH = 64
+BATCH = 32
 WAYS = ("frozen", "tuned", "scratch", "digits")
 COLORS = dict(zip(WAYS, ("#9aa5b1", "#2563a8", "#b3261e", "#d97706"), strict=True))
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="mnist.npz as Keras has it (default: downloaded)")
     parser.add_argument("--weights", default="imagenet", help="as edge-train's --weights")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -70,12 +70,12 @@ def main() -> None:
         if way in ("frozen", "tuned"):
             history = network.fit_top(high[0], high[1], options.epochs if way == "frozen" else 3, began)
             if way == "tuned":
-                history = network.fit_whole(high[0], high[1], options.epochs, 1e-3, began)
+                history = network.fit_whole(high[0], high[1], options.epochs, began)
         else:
             if way == "digits":
-                network.fit_whole(low[0], low[1], options.epochs, 2e-3, began)
+                network.fit_whole(low[0], low[1], options.epochs, began)
                 network.new_softmax()
-            history = network.fit_whole(high[0], high[1], options.epochs, 2e-3, began)
+            history = network.fit_whole(high[0], high[1], options.epochs, began)
         histories[way] = history
         accuracy, seconds = history[-1]
         print(f"{way}: {accuracy:.2%} of the test digits after {len(history)} epochs and {seconds:.0f} s")
@@ -121,7 +121,7 @@ class Network:
         top = keras.Sequential([keras.Input(features[0].shape[1:]), self.hidden, self.softmax])
         return _fit(top, (features[0], train[1]), (features[1], test[1]), epochs, 1e-3, began)
 
-    def fit_whole(self, train: Digits, test: Digits, epochs: int, rate: float, began: float) -> History:
+    def fit_whole(self, train: Digits, test: Digits, epochs: int, began: float) -> History:
         """Train all layers, batch norm's statistics among them: black pictures are not like ImageNet's."""
         import keras
 
@@ -129,7 +129,7 @@ class Network:
         scaled = keras.layers.Rescaling(1 / 127.5, -1)(image)
         features = self.backbone(scaled)
         network = keras.Model(image, self.softmax(self.hidden(features)))
-        return _fit(network, train, test, epochs, rate, began)
+        return _fit(network, train, test, epochs, 2e-3, began)
 
     def _features(self, images: np.ndarray) -> np.ndarray:
         batches = np.array_split(images, -(-len(images) // 256))
