@@ -81,6 +81,10 @@ class Converter:
         def scaled_photos() -> Iterator[list[np.ndarray]]:
             for photo in self.calibration:
                 yield [self._scaling.apply(photo[None])]
+                if precision == INTEGER:
+                    # What `unknown` computes of strangers needs room in the ranges too: upside down and in false
+                    # colours a photo is strange enough.
+                    yield [self._scaling.apply(photo[None, ::-1, :, ::-1])]
 
         graph = self._graph(self._rounded_backbone, square_root=precision != INTEGER)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_scaled()])
