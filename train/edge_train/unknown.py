@@ -135,12 +135,12 @@ def _say(nearness: np.ndarray) -> np.ndarray:
 
 def _fit_votes(said: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Ridge regression of the classes on what the prototypes say, each class of the same weight: (K, P)."""
-    targets = np.eye(labels.max() + 1)[labels]
-    weights = (1 / targets.sum(axis=0)[labels])[:, None]
-    said = said.astype(np.float64)
-    products = said.T @ (said * weights)
+    targets = np.eye(labels.max() + 1, dtype=np.float32)[labels]
+    scale = np.sqrt(1 / targets.sum(axis=0)[labels])[:, None]
+    said, targets = said * scale, targets * scale
+    products = (said.T @ said).astype(np.float64)
     ridge = _RIDGE * np.trace(products) / len(products)
-    votes = np.linalg.solve(products + ridge * np.eye(len(products)), said.T @ (targets * weights))
+    votes = np.linalg.solve(products + ridge * np.eye(len(products)), said.T @ targets)
     return np.ascontiguousarray(votes.T, dtype=np.float32)
 
 
