@@ -149,7 +149,8 @@ def test_results_equal_this_machines(on_pi, share: Path, float32_model: Path, su
             assert difference.max() <= (name == "pixels 224"), name
             assert difference.mean() <= 0.25, name
         elif name == f"equal {float32_model.stem}":
-            assert difference.max() <= 1e-5
+            # Sums are added up in another order, and the votes of `unknown` cancel each other out.
+            assert difference.max() <= 5e-5
         elif name.startswith("equal"):
             assert difference.max() == 0, name
         else:
