@@ -234,10 +234,11 @@ def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[_Fold]:
         chosen_on = np.flatnonzero(folds == number)
         fitted = np.flatnonzero(folds != number)
         if len(chosen_on) and len(fitted):
-            most = MOST_PHOTOS // len(numbers)
-            if len(chosen_on) > most:
-                chosen_on = np.sort(rng.permutation(chosen_on)[:most])
-            yield _Fold(fitted, chosen_on)
+            yield _Fold(fitted, _at_most(MOST_PHOTOS // len(numbers), chosen_on, rng))
+
+
+def _at_most(most: int, photos: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return photos if len(photos) <= most else np.sort(rng.permutation(photos)[:most])
 
 
 def _fit_frozen(job: CellJob, database: sqlite3.Connection, size: Size) -> _Fitted:
@@ -332,16 +333,12 @@ def _fit_unknown(fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size
     examples = fitted.examples
 
     def space_of(photos: np.ndarray) -> Space:
-        photos = _at_most(MOST_PHOTOS, photos, settings.seed)
+        photos = _at_most(MOST_PHOTOS, photos, np.random.default_rng(settings.seed))
         space = _space_of(photos, examples, size, settings.seed)
         return fit_direction(space, examples.read(photos), strange) if len(strange) else space
 
     scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fitted.folds])
     return fit_unknown(space_of(examples.photos), scores, confidences, settings.keep)
-
-
-def _at_most(most: int, photos: np.ndarray, seed: int) -> np.ndarray:
-    return photos if len(photos) <= most else np.sort(np.random.default_rng(seed).permutation(photos)[:most])
 
 
 def _space_of(photos: np.ndarray, examples: Examples, size: Size, seed: int) -> Space:
