@@ -71,6 +71,22 @@ def test_only_changed_photos_are_computed_again(photos: Path, tmp_path: Path, ru
     done = command("edge-train", changed, "-o", tmp_path / "run", *TRAINING)
     assert done.returncode == 0, done.stderr
     assert "3/3" in done.stderr  # the progress bar of the features
+    assert "backbones" not in done.stderr  # made already
+
+
+def test_photos_in_three_parts_with_one_in_two_of_them(tmp_path: Path, command) -> None:
+    split = tmp_path / "photos"
+    for seed, (part, each) in enumerate((("train", 20), ("validation", 40), ("test", 20))):
+        write_photos(split / part, each, ("cross", "disc"), seed)
+    shutil.copy(split / "train" / "disc" / "1.png", split / "test" / "disc" / "copy.png")
+    done = command("edge-train", split, "-o", tmp_path / "run", *TRAINING)
+    assert done.returncode == 0, done.stderr
+    index = json.loads((tmp_path / "run" / "run.json").read_text())
+    parts = {file["path"]: file["part"] for file in index["photos"]["files"]}
+    assert parts["train/disc/1.png"] == "training"
+    assert parts["test/disc/copy.png"] == "left_out"
+    assert index["cells"][0]["decision"]["chosen_on"] == list(parts.values()).count("validation") > 40
+    assert index["cells"][0]["evaluation"]["photos"] == list(parts.values()).count("held_out") > 20
 
 
 def test_unreadable_pictures_are_named_and_counted_each_time(photos: Path, tmp_path: Path, command) -> None:
@@ -268,6 +284,26 @@ tf.saved_model.save(Features(), sys.argv[1])
         classifier = Classifier(tmp_path / "models" / f"mobilenet_v2_1.0_96_{precision}.tflite")
         found = [classifier.classify(read_photo(path)).label for path in sorted((photos / "disc").iterdir())]
         assert found.count("disc") > 30
+
+
+def test_a_hub_module_that_no_device_could_compute_is_refused_at_once(photos: Path, tmp_path: Path, command) -> None:
+    script = """
+import sys
+import tensorflow as tf
+
+class Features(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def __call__(self, images):
+        return tf.linalg.svd(tf.reduce_mean(images, axis=3), compute_uv=False)
+
+tf.saved_model.save(Features(), sys.argv[1])
+"""
+    saved = tmp_path / "singular values"
+    subprocess.run([sys.executable, "-c", script, str(saved)], check=True, capture_output=True)
+    grid = ("--backbone", f"hub:{saved}", "--alpha", 1.0, "--resolution", 96)
+    done = command("edge-train", photos, "-o", tmp_path / "run", *grid)
+    assert done.returncode == 6
+    assert "hub:singular values: TFLite cannot compute it (it has no Svd): take another" in done.stderr
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(run_folder: Path) -> None:

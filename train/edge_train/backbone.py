@@ -1,4 +1,4 @@
-"""The backbone: its pretrained weights, and the features that it computes."""
+"""The backbone: which one, and its pretrained weights."""
 
 from __future__ import annotations
 
@@ -7,29 +7,23 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_classify.errors import DataError, UsageError
-from edge_classify.preprocessing import Image
 
 from .cache import cache_folder
 from .photos import file_sha256
 
 if TYPE_CHECKING:
     import keras
-    import tensorflow as tf
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 RESOLUTIONS = (96, 128, 160, 192, 224)
 HUB = "hub:"
-# Where features of the middle are taken, and above which fine-tuning changes weights: MobileNetV2's last narrow layer
-# at a sixteenth of the picture's size.
-MIDDLE = "block_12_add"
 # Keras offers these widths' weights at 224 only.
 _ONLY_AT_224 = (1.3, 1.4)
 
@@ -50,20 +44,6 @@ class Backbone:
     sha256: str
     trained_at: int
     name: str
-
-
-@dataclass(frozen=True)
-class Size:
-    """What a backbone computes and costs.
-
-    features: numbers a picture, for the head. middle: further ones, of the middle layer, for telling strangers.
-    parameters: batch norm folded in. multiply_adds: of one picture.
-    """
-
-    features: int
-    middle: int
-    parameters: int
-    multiply_adds: int
 
 
 def find_backbone(choice: str, weights: str, alpha: float, resolution: int, *, seed: int) -> Backbone:
@@ -111,77 +91,6 @@ def load_backbone(weights: Path, alpha: float, resolution: int | None = None) ->
     except (ValueError, OSError, KeyError) as error:
         raise DataError(f"{weights}: not the weights of a MobileNetV2 of alpha {alpha} without its top") from error
     return model
-
-
-def with_middle(model: keras.Model) -> keras.Model:
-    """The same network with a second output: the mean of the middle layer, [n, M]."""
-    import keras
-
-    middle = keras.layers.GlobalAveragePooling2D(name="middle")(model.get_layer(MIDDLE).output)
-    return keras.Model(model.input, [model.output, middle])
-
-
-def feature_function(backbone: Backbone) -> tuple[Callable[[Image], np.ndarray], Size]:
-    """What maps prepared photos (uint8 RGB, [n, R, R, 3]) to features and middle (float32, [n, F + M]); its size.
-
-    A row depends neither on the others nor on its place, so that cached rows are what would be computed again.
-    """
-    import tensorflow as tf
-
-    if backbone.kind == "hub":
-        compute = _hub_function(backbone)
-    else:
-        compute = _on_pixels(with_middle(load_backbone(backbone.weights, backbone.alpha)))
-    frozen = _freeze(compute, backbone.resolution)
-    widths = [int(output.shape[-1]) for output in frozen.outputs]
-    size = Size(widths[0], sum(widths[1:]), *_count(frozen))
-
-    def features(prepared: Image) -> np.ndarray:
-        outputs = frozen(tf.constant(prepared))
-        return np.concatenate([np.asarray(output, np.float32) for output in outputs], axis=1)
-
-    return features, size
-
-
-def split_at_middle(model: keras.Model, resolution: int) -> tuple[Callable[[Image], np.ndarray], keras.Model]:
-    """The network in two: prepared photos (uint8 RGB, [n, R, R, 3]) → the middle layer's maps → features.
-
-    The first part is as the weights are now and stays so, the second shares its layers with `model`.
-    """
-    import keras
-    import tensorflow as tf
-
-    middle = model.get_layer(MIDDLE).output
-    frozen = _freeze(_on_pixels(keras.Model(model.input, middle)), resolution)
-
-    def maps(prepared: Image) -> np.ndarray:
-        (output,) = frozen(tf.constant(prepared))
-        return np.asarray(output, np.float32)
-
-    return maps, keras.Model(middle, model.output)
-
-
-def _on_pixels(model: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    import tensorflow as tf
-
-    def compute(pixels: tf.Tensor) -> list[tf.Tensor]:
-        outputs = model(tf.cast(pixels, tf.float32) / 127.5 - 1.0, training=False)
-        return outputs if isinstance(outputs, list) else [outputs]
-
-    return compute
-
-
-def _freeze(compute: Callable[[tf.Tensor], list[tf.Tensor]], resolution: int) -> Any:
-    """The function, of uint8 images, with constants for variables.
-
-    TensorFlow folds the batch norms in then: a quarter to a half faster.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    specification = tf.TensorSpec((None, resolution, resolution, 3), tf.uint8)
-    traced = tf.function(compute, input_signature=[specification]).get_concrete_function()
-    return convert_variables_to_constants_v2(traced)
 
 
 def copy_weights(backbone: Backbone, folder: Path) -> Path:
@@ -285,40 +194,3 @@ def _folder_sha256(folder: Path) -> str:
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _hub_function(backbone: Backbone) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    import tensorflow as tf
-    import tensorflow_hub
-
-    where = f"--backbone {backbone.name}"
-    try:
-        module = tensorflow_hub.load(str(backbone.weights))
-        side = backbone.resolution
-        width = module(tf.zeros((1, side, side, 3))).shape
-    except Exception as error:  # a SavedModel can fail in any way
-        reason = str(error).strip().splitlines()[0][:200]
-        raise DataError(
-            f"{where}: it does not turn [0, 1] images of {backbone.resolution} pixels into features ({reason}): "
-            "take a TF2 feature vector, and its own resolution by --resolution"
-        ) from error
-    if len(width) != 2:
-        raise DataError(f"{where}: it gives {tuple(width)} and not a vector for each image: take a feature vector")
-
-    def compute(pixels: tf.Tensor) -> list[tf.Tensor]:
-        return [module(tf.cast(pixels, tf.float32) / 255.0)]
-
-    return compute
-
-
-def _count(function: Any) -> tuple[int, int]:
-    """Parameters and multiply-adds of a frozen function's convolutions and matrix products, as published tables do."""
-    parameters = multiply_adds = 0
-    for operation in function.graph.get_operations():
-        if operation.type not in ("Conv2D", "DepthwiseConv2dNative", "MatMul"):
-            continue
-        kernel, output = operation.inputs[1].shape, operation.outputs[0].shape
-        positions = int(np.prod(output[1:-1])) if len(output) == 4 else 1
-        parameters += int(np.prod(kernel)) + int(output[-1])
-        multiply_adds += positions * int(np.prod(kernel))
-    return parameters, multiply_adds

@@ -10,9 +10,9 @@ from edge_classify.errors import DataError
 from edge_classify.system import cache_folder as cache_folder
 
 _TABLES = """
-    CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, look BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS backbones (key TEXT PRIMARY KEY, size TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS feature_models (key TEXT PRIMARY KEY, size TEXT NOT NULL, model BLOB NOT NULL);
 """
 
 

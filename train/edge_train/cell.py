@@ -17,8 +17,9 @@ from edge_classify.evaluation import accepted, evaluate, separation
 from edge_classify.whole_file import write_whole
 
 from . import run_folder
-from .backbone import Backbone, Size, copy_weights
+from .backbone import Backbone, copy_weights
 from .cache import cache_folder, open_cache
+from .feature_model import Size
 from .features import compute_features, gather_features, read_size
 from .head import (
     Curves,
@@ -300,17 +301,15 @@ def _fine_tune(job: CellJob, database: sqlite3.Connection, frozen: _Fitted) -> _
         augmentation=settings.augmentation,
         seed=settings.seed,
     )
-    views = settings.augmentation.keys()
-    compute_features(database, job.root, photos, [tuned.backbone], lambda _: views)
-    examples = replace(
-        frozen.examples, rows=gather_features(database, tuned.backbone, photos, views), photos=fold.fitted
-    )
-    before = _choosing_loss(frozen.fold_heads[0], frozen.examples, fold)
-    if _choosing_loss(tuned.head, examples, fold) >= before:
+    if min(tuned.curves.validation_loss) >= _choosing_loss(frozen.fold_heads[0], frozen.examples, fold):
         tuned.backbone.weights.unlink()
         return frozen
+    views = settings.augmentation.keys()
+    compute_features(database, job.root, photos, [tuned.backbone], lambda _: views)
     others = [*job.photos.photos, *(photo for group in job.strangers.values() for photo in group)]
     compute_features(database, job.root, others, [tuned.backbone], lambda _: ("",))
+    rows = gather_features(database, tuned.backbone, photos, views)
+    examples = replace(frozen.examples, rows=rows, photos=fold.fitted)
     return _Fitted(tuned.backbone, tuned.head, examples, [fold], [tuned.head], tuned.curves)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,28 +14,30 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
-from edge_classify.parallel import in_processes, threads_per_worker
+from edge_classify.parallel import in_processes
 from edge_classify.photo import decode_photo
 from edge_classify.preprocessing import Image
 
-from .backbone import Backbone, Size, feature_function
-from .cache import cache_folder
+from .backbone import Backbone
+from .cache import cache_folder, open_cache
+from .feature_model import Size, make_feature_model, open_feature_model
 from .photos import Photo
 from .rows import Rows
 from .views import show_view
 
-# Photos a job. Batches are filled up to it: a row's last bits may depend on the batch's size, and on nothing else.
+# Photos a job.
 _BATCH = 32
 # Part of the cache's keys: raise it when what `preprocess`, the views or the backbones compute changes.
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Some photos, and what of them is wanted: for each backbone the views."""
+class _Wanted:
+    """A photo, and the views of it whose features are wanted, each with its backbone."""
 
-    photos: tuple[tuple[str, Path], ...]
-    wanted: tuple[tuple[Backbone, tuple[str, ...]], ...]
+    sha256: str
+    path: Path
+    views: tuple[tuple[Backbone, str], ...]
 
 
 def compute_features(
@@ -51,20 +52,19 @@ def compute_features(
     views: which views of a photo are wanted.
     A full cache costs a look at it, and no TensorFlow. Raises DataError.
     """
-    unique = {photo.sha256: photo for photo in photos}.values()
-    jobs = list(_find_jobs(database, root, unique, backbones, views))
-    total = sum(len(job.photos) for job in jobs)
-    with tqdm(total=total, desc="features", unit="photo", disable=not jobs) as progress:
-        for job, (rows, sizes) in zip(jobs, in_processes(_compute, jobs, _prepare_process), strict=True):
+    wanted = list(_find_wanted(database, root, photos, backbones, views))
+    _make_models(database, dict.fromkeys(backbone for photo in wanted for backbone, _ in photo.views))
+    jobs = [wanted[start : start + _BATCH] for start in range(0, len(wanted), _BATCH)]
+    with tqdm(total=len(wanted), desc="features", unit="photo", disable=not jobs) as progress:
+        for job, rows in zip(jobs, in_processes(_compute, jobs, _prepare_process), strict=True):
             with database:
                 database.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
-                database.executemany("INSERT OR IGNORE INTO backbones VALUES (?, ?)", sizes)
-            progress.update(len(job.photos))
+            progress.update(len(job))
 
 
 def read_size(database: sqlite3.Connection, backbone: Backbone) -> Size:
     """The size of a backbone whose features are in the cache."""
-    (text,) = database.execute("SELECT size FROM backbones WHERE key = ?", (_backbone_key(backbone),)).fetchone()
+    (text,) = database.execute("SELECT size FROM feature_models WHERE key = ?", (_backbone_key(backbone),)).fetchone()
     return Size(**json.loads(text))
 
 
@@ -87,40 +87,39 @@ def gather_features(
     return rows
 
 
-def _find_jobs(
+def _find_wanted(
     database: sqlite3.Connection,
     root: Path,
     photos: Iterable[Photo],
     backbones: Sequence[Backbone],
     views: Callable[[Photo], Sequence[str]],
-) -> Iterator[_Job]:
-    chunk: list[Photo] = []
-    wanted: dict[Backbone, dict[str, None]] = {}
-
-    def job() -> _Job:
-        made = _Job(
-            tuple((photo.sha256, root / photo.path) for photo in chunk),
-            tuple((backbone, tuple(names)) for backbone, names in wanted.items()),
-        )
-        chunk.clear()
-        wanted.clear()
-        return made
-
+) -> Iterator[_Wanted]:
+    copies: dict[str, list[Photo]] = {}
     for photo in photos:
-        missing = [
+        copies.setdefault(photo.sha256, []).append(photo)
+    shared: dict[tuple[tuple[Backbone, str], ...], tuple[tuple[Backbone, str], ...]] = {}
+    for sha256, same in copies.items():
+        missing = tuple(
             (backbone, view)
             for backbone in backbones
-            for view in views(photo)
-            if not _is_cached(database, _key(backbone, photo.sha256, view))
-        ]
+            for view in dict.fromkeys(view for photo in same for view in views(photo))
+            if not _is_cached(database, _key(backbone, sha256, view))
+        )
         if missing:
-            chunk.append(photo)
-            for backbone, view in missing:
-                wanted.setdefault(backbone, {})[view] = None
-        if len(chunk) == _BATCH:
-            yield job()
-    if chunk:
-        yield job()
+            # Most photos want the same; what each wants would take more memory than all else of 50,000 photos.
+            yield _Wanted(sha256, root / same[0].path, shared.setdefault(missing, missing))
+
+
+def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> None:
+    have = {key for (key,) in database.execute("SELECT key FROM feature_models")}
+    missing = [backbone for backbone in backbones if _backbone_key(backbone) not in have]
+    with tqdm(total=len(missing), desc="backbones", unit="cell", disable=not missing) as progress:
+        made = in_processes(make_feature_model, missing)
+        for backbone, (model, size) in zip(missing, made, strict=True):
+            row = (_backbone_key(backbone), json.dumps(asdict(size)), model)
+            with database:
+                database.execute("INSERT OR IGNORE INTO feature_models VALUES (?, ?, ?)", row)
+            progress.update()
 
 
 def _is_cached(database: sqlite3.Connection, key: str) -> bool:
@@ -137,16 +136,27 @@ def _backbone_key(backbone: Backbone) -> str:
 
 # What follows runs in processes of its own.
 
-_functions: dict[Backbone, tuple[Callable[[Image], np.ndarray], Size]] = {}
+_functions: dict[Backbone, Callable[[Image], np.ndarray]] = {}
 
 
 def _prepare_process() -> None:
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     cv2.setNumThreads(1)
-    import tensorflow as tf
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads_per_worker())
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+def _compute(job: Sequence[_Wanted]) -> list[tuple[str, bytes]]:
+    return [row for photo in job for row in _compute_photo(photo)]
+
+
+def _compute_photo(photo: _Wanted) -> Iterator[tuple[str, bytes]]:
+    picture = _read_unchanged(photo.path, photo.sha256)
+    prepared: dict[tuple[int, str], Image] = {}
+    for backbone, view in photo.views:
+        shown = backbone.resolution, view
+        if shown not in prepared:
+            prepared[shown] = show_view(picture, view, photo.sha256, backbone.resolution)
+        if backbone not in _functions:
+            _functions[backbone] = _open_model(backbone)
+        yield _key(backbone, photo.sha256, view), _functions[backbone](prepared[shown]).tobytes()
 
 
 def _read_unchanged(path: Path, sha256: str) -> Image:
@@ -159,26 +169,9 @@ def _read_unchanged(path: Path, sha256: str) -> Image:
     return decode_photo(data, str(path))
 
 
-def _compute(job: _Job) -> tuple[list[tuple[str, bytes]], list[tuple[str, str]]]:
-    pictures = [_read_unchanged(path, sha256) for sha256, path in job.photos]
-    rows: list[tuple[str, bytes]] = []
-    sizes: list[tuple[str, str]] = []
-    prepared: dict[tuple[int, str], Image] = {}
-    for backbone, names in job.wanted:
-        if backbone not in _functions:
-            _functions[backbone] = feature_function(backbone)
-        function, size = _functions[backbone]
-        sizes.append((_backbone_key(backbone), json.dumps(asdict(size))))
-        for view in names:
-            side = backbone.resolution
-            if (side, view) not in prepared:
-                batch = np.zeros((_BATCH, side, side, 3), np.uint8)
-                for row, (sha256, _), picture in zip(batch, job.photos, pictures, strict=False):
-                    row[:] = show_view(picture, view, sha256, side)
-                prepared[side, view] = batch
-            vectors = function(prepared[side, view])
-            rows += [
-                (_key(backbone, sha256, view), vector.tobytes())
-                for (sha256, _), vector in zip(job.photos, vectors, strict=False)
-            ]
-    return rows, sizes
+def _open_model(backbone: Backbone) -> Callable[[Image], np.ndarray]:
+    with open_cache() as database:
+        (model,) = database.execute(
+            "SELECT model FROM feature_models WHERE key = ?", (_backbone_key(backbone),)
+        ).fetchone()
+    return open_feature_model(model)

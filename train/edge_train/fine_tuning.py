@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from edge_classify.parallel import threads_per_worker
 from edge_classify.photo import read_photo
 from edge_classify.preprocessing import Image
 
-from .backbone import Backbone, load_backbone, split_at_middle
+from .backbone import Backbone, load_backbone
 from .cache import cache_folder
+from .feature_model import open_feature_model, split_at_middle
 from .head import (
     Curves,
     Examples,
@@ -43,8 +43,6 @@ _WARM_UP = 0.1
 _MOST_GRADIENT = 5.0
 # Views of each photo, beside the photo as it is.
 _VIEWS = 7
-# Pictures whose maps are computed at once.
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def fine_tune(
 
         def maps_of(chosen: np.ndarray, views: Sequence[str]) -> Rows:
             pictures = _show_views(root, [photos[index] for index in chosen], views, backbone.resolution)
-            return _compute_maps(lower, pictures, progress)
+            return _compute_maps(open_feature_model(lower), pictures, progress)
 
         training, validation = maps_of(examples.photos, shown), maps_of(chosen_on, [""])
     signature = tf.TensorSpec((None, *training.shape), tf.float16)
@@ -179,12 +177,11 @@ def _show_views(root: Path, photos: Sequence[Photo], views: Sequence[str], side:
 
 def _compute_maps(lower: Callable[[Image], np.ndarray], pictures: Iterator[Image], progress: tqdm[Any]) -> Rows:
     rows: Rows | None = None
-    while batch := list(islice(pictures, _BATCH)):
-        maps = lower(np.stack(batch))
-        rows = rows or Rows(cache_folder(), maps.shape[1:], np.float16)
-        for one in maps:
-            rows.append(one)
-        progress.update(len(batch))
+    for picture in pictures:
+        maps = lower(picture)
+        rows = rows or Rows(cache_folder(), maps.shape, np.float16)
+        rows.append(maps)
+        progress.update()
     assert rows is not None
     return rows
 

@@ -65,7 +65,11 @@ def train(
         everything = [*photos.photos, *(photo for pictures in strangers.values() for photo in pictures)]
         views = settings.augmentation.keys()
         compute_features(
-            database, root, everything, backbones, lambda photo: views if photo.part == TRAINING else ("",)
+            database,
+            root,
+            everything,
+            backbones,
+            lambda photo: views if photo.part in (TRAINING, VALIDATION) else ("",),
         )
         checked = _check(database, root, folder, photos, twins, backbones[-1], grid)
         print(checked.summary())

@@ -29,7 +29,8 @@ from edge_classify.evaluation import evaluate
 from edge_classify.model_file import UNKNOWN
 from edge_classify.preprocessing import Image, preprocess
 from edge_train import run_folder
-from edge_train.backbone import Backbone, feature_function
+from edge_train.backbone import Backbone
+from edge_train.feature_model import make_feature_model, open_feature_model
 from edge_train.head import Head
 
 ALPHA, RESOLUTION = 0.35, 96
@@ -205,13 +206,13 @@ def write_run(
     """What edge-convert needs, as edge-train leaves it: `unknown` is a class like the others here."""
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     backbone = Backbone("mobilenet_v2", ALPHA, RESOLUTION, weights, sha256, RESOLUTION, "from scratch")
-    features, size = feature_function(backbone)
+    model, size = make_feature_model(backbone)
+    features = open_feature_model(model)
     prepared = np.load(run / "prepared" / f"{RESOLUTION}_held_out.npy", mmap_mode="r")
     with np.load(head) as arrays:
         kernel, bias = arrays["kernel"], arrays["bias"].copy()
     bias[CLUTTER] -= CLUTTER_PRIOR
-    batches = np.array_split(prepared, max(1, len(prepared) // BATCH))
-    probabilities = Head(kernel, bias).probabilities(np.concatenate([features(batch) for batch in batches]))
+    probabilities = Head(kernel, bias).probabilities(np.stack([features(image) for image in prepared]))
     finished = run / "heads" / "builtin.npz"
     run_folder.write_arrays(finished, {"kernel": kernel, "bias": bias, "held_out_probabilities": probabilities})
 
