@@ -25,10 +25,11 @@ from .photos import Photo
 from .rows import Rows
 from .views import show_view
 
-# Photos a job.
-_BATCH = 32
+_PHOTOS_PER_JOB = 32
 # Part of the cache's keys: raise it when what `preprocess`, the views or the backbones compute changes.
 _VERSION = 3
+
+_Views = tuple[tuple[Backbone, str], ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class _Wanted:
 
     sha256: str
     path: Path
-    views: tuple[tuple[Backbone, str], ...]
+    views: _Views
 
 
 def compute_features(
@@ -54,7 +55,7 @@ def compute_features(
     """
     wanted = list(_find_wanted(database, root, photos, backbones, views))
     _make_models(database, dict.fromkeys(backbone for photo in wanted for backbone, _ in photo.views))
-    jobs = [wanted[start : start + _BATCH] for start in range(0, len(wanted), _BATCH)]
+    jobs = [wanted[start : start + _PHOTOS_PER_JOB] for start in range(0, len(wanted), _PHOTOS_PER_JOB)]
     with tqdm(total=len(wanted), desc="features", unit="photo", disable=not jobs) as progress:
         for job, rows in zip(jobs, in_processes(_compute, jobs, _prepare_process), strict=True):
             with database:
@@ -97,7 +98,7 @@ def _find_wanted(
     copies: dict[str, list[Photo]] = {}
     for photo in photos:
         copies.setdefault(photo.sha256, []).append(photo)
-    shared: dict[tuple[tuple[Backbone, str], ...], tuple[tuple[Backbone, str], ...]] = {}
+    shared: dict[_Views, _Views] = {}
     for sha256, same in copies.items():
         missing = tuple(
             (backbone, view)
