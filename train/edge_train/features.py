@@ -20,7 +20,7 @@ from edge_classify.preprocessing import Image
 
 from .backbone import Backbone
 from .cache import cache_folder, open_cache
-from .feature_model import Size, make_feature_model, open_feature_model
+from .feature_model import MEMORY, Size, make_feature_model, open_feature_model
 from .photos import Photo
 from .rows import Rows
 from .views import show_view
@@ -115,7 +115,7 @@ def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) ->
     have = {key for (key,) in database.execute("SELECT key FROM feature_models")}
     missing = [backbone for backbone in backbones if _backbone_key(backbone) not in have]
     with tqdm(total=len(missing), desc="backbones", unit="cell", disable=not missing) as progress:
-        made = in_processes(make_feature_model, missing)
+        made = in_processes(make_feature_model, missing, memory=MEMORY)
         for backbone, (model, size) in zip(missing, made, strict=True):
             row = (_backbone_key(backbone), json.dumps(asdict(size)), model)
             with database:
