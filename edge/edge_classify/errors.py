@@ -49,3 +49,8 @@ class BudgetError(EdgeClassifyError):
     """A time budget that no model file fits."""
 
     exit_code = 8
+
+
+def first_line(error: Exception) -> str:
+    """The start of what an error of another library says, or its kind where it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

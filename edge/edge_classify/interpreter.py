@@ -7,7 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-from .errors import EdgeClassifyError, ModelFileError
+from .errors import EdgeClassifyError, ModelFileError, first_line
 
 # LiteRT first; TensorFlow last: its import alone takes seconds and hundreds of megabytes.
 _HOMES = (
@@ -48,8 +48,7 @@ def load_interpreter(path: Path, num_threads: int = 1) -> Interpreter:
         interpreter: Interpreter = interpreter_class()(model_path=str(path), num_threads=num_threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
-        raise ModelFileError(f"{path}: the interpreter refuses this model ({reason})") from error
+        raise ModelFileError(f"{path}: the interpreter refuses this model ({first_line(error)})") from error
     return interpreter
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from .errors import CameraError, EdgeClassifyError
+from .errors import CameraError, EdgeClassifyError, first_line
 from .system import THROTTLING, System, VideoDevice, is_throttled
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
@@ -97,7 +97,7 @@ def _check_interpreter(system: System) -> Finding:
         # Not by way of model_file, which needs OpenCV.
         interpreter = load_interpreter(Path(__file__).with_name("builtin.tflite"))
     except Exception as error:  # whatever a broken installation raises
-        return Finding("red", "interpreter", f"does not work: {_first_line(error)}", install)
+        return Finding("red", "interpreter", f"does not work: {first_line(error)}", install)
     text = f"{package} {version or '(version not known)'}"
     counts = convolutions_in_xnnpack(interpreter)
     if counts is None:
@@ -120,7 +120,7 @@ def _check_opencv() -> Finding:
         backends = list(dict.fromkeys(registry.getBackendName(backend) for backend in usable))
     except Exception as error:
         remedy = f"{_PIP} --force-reinstall opencv-python-headless (and uninstall opencv-python)"
-        return Finding("red", "opencv", f"does not work: {_first_line(error)}", remedy)
+        return Finding("red", "opencv", f"does not work: {first_line(error)}", remedy)
     text = f"{cv2.__version__}; video through {', '.join(backends)}"
     missing = {"V4L2": "USB cameras", "FFMPEG": "video files and network cameras"}
     lost = [what for name, what in missing.items() if name not in backends]
@@ -261,7 +261,3 @@ def _check_disk(system: System) -> Finding:
     if free >= 200:
         return Finding("green", "disk", f"{free} MB free")
     return Finding("yellow", "disk", f"{free} MB free: updates and logs may fail", "sudo apt clean; df -h / tells more")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

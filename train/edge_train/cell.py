@@ -20,12 +20,13 @@ from . import run_folder
 from .backbone import Backbone, copy_weights
 from .cache import cache_folder, open_cache
 from .feature_model import Size
-from .features import compute_features, gather_features, read_size
+from .features import compute_run_features, gather_features, read_size
 from .head import (
     Curves,
     Examples,
     Head,
     HeadSettings,
+    calibrated_loss,
     cross_entropy,
     fit_head,
     fit_temperature,
@@ -301,23 +302,15 @@ def _fine_tune(job: CellJob, database: sqlite3.Connection, frozen: _Fitted) -> _
         augmentation=settings.augmentation,
         seed=settings.seed,
     )
-    if min(tuned.curves.validation_loss) >= _choosing_loss(frozen.fold_heads[0], frozen.examples, fold):
+    logits = head_logits(frozen.fold_heads[0], frozen.examples, fold.chosen_on)
+    if min(tuned.curves.validation_loss) >= calibrated_loss(logits, frozen.examples.labels[fold.chosen_on]):
         tuned.backbone.weights.unlink()
         return frozen
     views = settings.augmentation.keys()
-    compute_features(database, job.root, photos, [tuned.backbone], lambda _: views)
-    others = [*job.photos.photos, *(photo for group in job.strangers.values() for photo in group)]
-    compute_features(database, job.root, others, [tuned.backbone], lambda _: ("",))
+    compute_run_features(database, job.root, job.photos, job.strangers, [tuned.backbone], views)
     rows = gather_features(database, tuned.backbone, photos, views)
     examples = replace(frozen.examples, rows=rows, photos=fold.fitted)
     return _Fitted(tuned.backbone, tuned.head, examples, [fold], [tuned.head], tuned.curves)
-
-
-def _choosing_loss(head: Head, examples: Examples, fold: _Fold) -> float:
-    """The loss on photos for choosing, with the temperature that is best for them."""
-    logits = head_logits(head, examples, fold.chosen_on)
-    labels = examples.labels[fold.chosen_on]
-    return cross_entropy(softmax(logits / fit_temperature(logits, labels)), labels)
 
 
 def _class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_classify.errors import DataError
+from edge_classify.errors import DataError, first_line
 from edge_classify.interpreter import interpreter_class
 from edge_classify.parallel import threads_per_worker
 from edge_classify.preprocessing import Image
@@ -114,9 +114,8 @@ def _make_hub_model(backbone: Backbone) -> tuple[bytes, Size]:
         module = tensorflow_hub.load(str(backbone.weights))
         width = compute(tf.reshape(tf.range(side * side * 3) % 256, (1, side, side, 3)))[0].shape
     except Exception as error:  # a SavedModel can fail in any way
-        reason = str(error).strip().splitlines()[0][:200]
         raise DataError(
-            f"{where}: it does not turn [0, 1] images of {side} pixels into features ({reason}): "
+            f"{where}: it does not turn [0, 1] images of {side} pixels into features ({first_line(error)[:200]}): "
             "take a TF2 feature vector, and its own resolution by --resolution"
         ) from error
     if len(width) != 2:
@@ -125,7 +124,7 @@ def _make_hub_model(backbone: Backbone) -> tuple[bytes, Size]:
         return _convert(compute, side)
     except Exception as error:  # the converter's is one of TensorFlow's own
         operators = sorted(set(re.findall(r"'tf\.(\w+)' op", str(error))))
-        reason = f"it has no {', '.join(operators)}" if operators else str(error).strip().splitlines()[0][:200]
+        reason = f"it has no {', '.join(operators)}" if operators else first_line(error)[:200]
         raise DataError(f"{where}: TFLite cannot compute it ({reason}): take another feature vector") from error
 
 

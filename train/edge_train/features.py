@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from edge_classify.preprocessing import Image
 from .backbone import Backbone
 from .cache import cache_folder, open_cache
 from .feature_model import MEMORY, Size, make_feature_model, open_feature_model
-from .photos import Photo
+from .photos import TRAINING, VALIDATION, Photo, PhotoSet
 from .rows import Rows
 from .views import show_view
 
@@ -46,11 +47,11 @@ def compute_features(
     root: Path,
     photos: Sequence[Photo],
     backbones: Sequence[Backbone],
-    views: Callable[[Photo], Sequence[str]],
+    views: Callable[[str], Sequence[str]],
 ) -> None:
     """Fill the cache with the features of all photos, in all cores; each photo is decoded once for all of them.
 
-    views: which views of a photo are wanted.
+    views: which views of a photo are wanted, by its sha256.
     A full cache costs a look at it, and no TensorFlow. Raises DataError.
     """
     wanted = list(_find_wanted(database, root, photos, backbones, views))
@@ -61,6 +62,23 @@ def compute_features(
             with database:
                 database.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
             progress.update(len(job))
+
+
+def compute_run_features(
+    database: sqlite3.Connection,
+    root: Path,
+    photos: PhotoSet,
+    strangers: Mapping[str, Sequence[Photo]],
+    backbones: Sequence[Backbone],
+    views: Sequence[str],
+) -> None:
+    """Fill the cache with all that fitting cells asks for.
+
+    views: of the classes' photos to fit and to choose on; all others are wanted as they are.
+    """
+    viewed = {photo.sha256 for photo in photos.of(TRAINING, VALIDATION)}
+    everything = [*photos.photos, *(photo for pictures in strangers.values() for photo in pictures)]
+    compute_features(database, root, everything, backbones, lambda sha256: views if sha256 in viewed else ("",))
 
 
 def read_size(database: sqlite3.Connection, backbone: Backbone) -> Size:
@@ -93,22 +111,19 @@ def _find_wanted(
     root: Path,
     photos: Iterable[Photo],
     backbones: Sequence[Backbone],
-    views: Callable[[Photo], Sequence[str]],
+    views: Callable[[str], Sequence[str]],
 ) -> Iterator[_Wanted]:
-    copies: dict[str, list[Photo]] = {}
-    for photo in photos:
-        copies.setdefault(photo.sha256, []).append(photo)
     shared: dict[_Views, _Views] = {}
-    for sha256, same in copies.items():
+    for sha256, path in {photo.sha256: photo.path for photo in photos}.items():
         missing = tuple(
             (backbone, view)
             for backbone in backbones
-            for view in dict.fromkeys(view for photo in same for view in views(photo))
+            for view in views(sha256)
             if not _is_cached(database, _key(backbone, sha256, view))
         )
         if missing:
             # Most photos want the same; what each wants would take more memory than all else of 50,000 photos.
-            yield _Wanted(sha256, root / same[0].path, shared.setdefault(missing, missing))
+            yield _Wanted(sha256, root / path, shared.setdefault(missing, missing))
 
 
 def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> None:
@@ -137,8 +152,6 @@ def _backbone_key(backbone: Backbone) -> str:
 
 # What follows runs in processes of its own.
 
-_functions: dict[Backbone, Callable[[Image], np.ndarray]] = {}
-
 
 def _prepare_process() -> None:
     cv2.setNumThreads(1)
@@ -155,9 +168,7 @@ def _compute_photo(photo: _Wanted) -> Iterator[tuple[str, bytes]]:
         shown = backbone.resolution, view
         if shown not in prepared:
             prepared[shown] = show_view(picture, view, photo.sha256, backbone.resolution)
-        if backbone not in _functions:
-            _functions[backbone] = _open_model(backbone)
-        yield _key(backbone, photo.sha256, view), _functions[backbone](prepared[shown]).tobytes()
+        yield _key(backbone, photo.sha256, view), _open_model(backbone)(prepared[shown]).tobytes()
 
 
 def _read_unchanged(path: Path, sha256: str) -> Image:
@@ -170,6 +181,7 @@ def _read_unchanged(path: Path, sha256: str) -> Image:
     return decode_photo(data, str(path))
 
 
+@cache
 def _open_model(backbone: Backbone) -> Callable[[Image], np.ndarray]:
     with open_cache() as database:
         (model,) = database.execute(

@@ -28,8 +28,7 @@ from .head import (
     Examples,
     Head,
     HeadSettings,
-    cross_entropy,
-    fit_temperature,
+    calibrated_loss,
     share_right,
     softmax,
     split_batches,
@@ -82,7 +81,8 @@ def fine_tune(
 
     batch_size = settings.batch_size
     model = load_backbone(backbone.weights, backbone.alpha, backbone.resolution)
-    lower, upper = split_at_middle(model, backbone.resolution)
+    lower_model, upper = split_at_middle(model, backbone.resolution)
+    lower = open_feature_model(lower_model)
     kernel, bias = keras.Variable(head.kernel), keras.Variable(head.bias)
     steps = epochs * -(-len(examples.photos) // batch_size)
     variables = [*upper.trainable_variables, kernel, bias]
@@ -110,7 +110,7 @@ def fine_tune(
 
         def maps_of(chosen: np.ndarray, views: Sequence[str]) -> Rows:
             pictures = _show_views(root, [photos[index] for index in chosen], views, backbone.resolution)
-            return _compute_maps(open_feature_model(lower), pictures, progress)
+            return _compute_maps(lower, pictures, progress)
 
         training, validation = maps_of(examples.photos, shown), maps_of(chosen_on, [""])
     signature = tf.TensorSpec((None, *training.shape), tf.float16)
@@ -142,8 +142,8 @@ def fine_tune(
                 ]
             )
             truth = examples.labels[chosen_on]
-            # Calibrated, as the head will be: else a surer epoch looks worse than it is.
-            loss = cross_entropy(softmax(logits / fit_temperature(logits, truth)), truth)
+            # As the head will be: else a surer epoch looks worse than it is.
+            loss = calibrated_loss(logits, truth)
             curves.validation_loss.append(loss)
             curves.validation_accuracy.append(share_right(logits, truth))
             progress.set_postfix(validation=f"{curves.validation_accuracy[-1]:.1%}", refresh=False)

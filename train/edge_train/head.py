@@ -209,6 +209,11 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp((low + high) / 2))
 
 
+def calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean cross-entropy with the temperature that is best for these photos."""
+    return cross_entropy(softmax(logits / fit_temperature(logits, labels)), labels)
+
+
 def _mean(training: Examples, features: int) -> np.ndarray:
     rows = (training.photos[:, None] * training.views + np.arange(training.views)).ravel()
     chosen = rows[:: max(1, len(rows) // 8192)]

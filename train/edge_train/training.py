@@ -24,7 +24,7 @@ from . import run_folder
 from .backbone import Backbone, find_backbone
 from .cache import open_cache
 from .cell import CellJob, Settings, fit_cell, teacher_path
-from .features import compute_features
+from .features import compute_features, compute_run_features
 from .looks import find_twins, look_at_all
 from .photo_check import PhotoCheck, check_photos, find_suspected_labels, write_check
 from .photos import (
@@ -62,15 +62,7 @@ def train(
     with open_cache() as database:
         photos, twins = sort_photos(database, root, found)
         strangers = _find_strangers(database, stranger_folders or {})
-        everything = [*photos.photos, *(photo for pictures in strangers.values() for photo in pictures)]
-        views = settings.augmentation.keys()
-        compute_features(
-            database,
-            root,
-            everything,
-            backbones,
-            lambda photo: views if photo.part in (TRAINING, VALIDATION) else ("",),
-        )
+        compute_run_features(database, root, photos, strangers, backbones, settings.augmentation.keys())
         checked = _check(database, root, folder, photos, twins, backbones[-1], grid)
         print(checked.summary())
         print(photos.counts())
