@@ -21,8 +21,8 @@ from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
 from edge_classify import Classifier, read_photo
-from edge_classify.evaluation import evaluate, separation
-from edge_classify.photo import list_pictures
+from edge_classify.images.photo import list_pictures
+from edge_classify.metrics import evaluate, separation
 
 
 def main() -> None:

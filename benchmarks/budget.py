@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from common import PHOTOS, WORK, benchmark, command, machine
 
+from edge_classify.benchmark.choice_cache import find_choice
 from edge_classify.benchmark.environment import Watch
-from edge_classify.benchmark.figures import Metric
-from edge_classify.benchmark.remembered import find_choice
+from edge_classify.benchmark.statistics import Metric
 from edge_classify.benchmark.turns import Length
 from edge_classify.errors import BudgetError
-from edge_classify.system import System
+from edge_classify.system.machine import System
 
 BUDGETS = 10
 GRID = ("--alpha", 0.35, 0.75, "--resolution", 96, 160, 224)

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 from common import DATA, FLOWERS, ROOT, machine
 
-from edge_classify import Classifier, demo, read_photo
-from edge_classify.model_file import BUILTIN_MODEL, UNKNOWN
-from edge_classify.photo import list_pictures
+from edge_classify import Classifier, read_photo
+from edge_classify.images.photo import list_pictures
+from edge_classify.labels import UNKNOWN
+from edge_classify.model.interpreter import BUILTIN_MODEL
+from edge_classify.sources import demo
 
 sys.path.append(str(ROOT / "train" / "recipes"))
 from builtin_model import CAMERA_HEIGHT, load_mnist

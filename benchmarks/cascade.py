@@ -23,8 +23,8 @@ from common import DATA, WORK, command, machine
 from training import RUNS, SETS, WEIGHTS, held_out_photos, stranger_pictures
 
 from edge_classify import Classifier, read_photo
-from edge_classify.evaluation import evaluate
-from edge_classify.preprocessing import Image
+from edge_classify.images.preprocessing import Image
+from edge_classify.metrics import evaluate
 
 LARGE = (1.0, 224)
 SMALL = ((0.35, 96), (0.5, 160))

@@ -24,7 +24,7 @@ from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
 from edge_classify import Classifier
-from edge_classify.interpreter import load_interpreter
+from edge_classify.model.interpreter import load_interpreter
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 ROUNDS, INVOCATIONS = 20, 10

@@ -26,9 +26,9 @@ def main(source: str, paths: list[str]) -> None:
 
     from edge_classify import Classifier
     from edge_classify.benchmark.environment import describe
-    from edge_classify.preprocessing import preprocess
-    from edge_classify.system import System
-    from edge_classify.test_card import draw_card
+    from edge_classify.images.preprocessing import preprocess
+    from edge_classify.model.self_test import draw_card
+    from edge_classify.system.machine import System
 
     cv2.setNumThreads(1)
     gc.disable()  # in whichever section it comes, it would be counted

@@ -24,12 +24,13 @@ import cv2
 import numpy as np
 from common import DATA, FLOWERS, PHOTOS, in_turns, machine, model_file
 
-from edge_classify import Classifier, Frame, demo, open_camera, read_photo
-from edge_classify.decision import Decision
-from edge_classify.model_file import UNKNOWN
-from edge_classify.photo import list_pictures
-from edge_classify.pipeline import classify_frames
-from edge_classify.stillness import Stillness
+from edge_classify import Classifier, Frame, open_camera, read_photo
+from edge_classify.images.photo import list_pictures
+from edge_classify.labels import UNKNOWN
+from edge_classify.pipeline.decision import Decision
+from edge_classify.pipeline.loop import classify_frames
+from edge_classify.pipeline.stillness import Stillness
+from edge_classify.sources import demo
 
 CELLS = ((0.35, 96), (1.0, 224))
 SHARED_FEED = DATA / "video" / "derived_avp_validation_feed.avi"

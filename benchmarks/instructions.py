@@ -20,7 +20,7 @@ from typing import Any
 
 from common import CELLS, DATA, ROOT, WORK, model_file
 
-from edge_classify.benchmark.model_set import Candidate, read_candidates
+from edge_classify.benchmark.candidates import Candidate, read_candidates
 from edge_classify.benchmark.tables import as_markdown
 
 BOARDS = {"pi3": "Raspberry Pi 3", "pi4": "Raspberry Pi 4", "pi5": "Raspberry Pi 5"}

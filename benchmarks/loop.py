@@ -18,9 +18,10 @@ from common import CELLS, in_turns, machine, model_file, ratio
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
-from edge_classify import Classifier, Frame, demo
-from edge_classify.latency import Latency
-from edge_classify.pipeline import classify_frames
+from edge_classify import Classifier, Frame
+from edge_classify.pipeline.latency import Latency
+from edge_classify.pipeline.loop import classify_frames
+from edge_classify.sources import demo
 
 FRAMES, ROUNDS = 250, 40
 IMAGES = [demo.draw(number).image for number in range(20, 20 + 30 * 8, 30)]

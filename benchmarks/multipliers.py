@@ -18,9 +18,9 @@ from typing import Any
 from common import GRID_SETS, ROOT, benchmark, convert_grid
 from instructions import count_on_boards
 
-from edge_classify.benchmark.model_set import read_candidates
+from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.tables import as_markdown, machine
-from edge_classify.evaluation import undominated
+from edge_classify.metrics import undominated
 
 BOARDS = {"pi4": "Pi 4", "pi5": "Pi 5"}
 PRECISIONS = ("float32", "float16", "dynamic", "int8")

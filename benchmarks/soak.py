@@ -26,19 +26,20 @@ import cv2
 import numpy as np
 from common import machine
 
-from edge_classify import CameraError, Classifier, Frame, demo
-from edge_classify.decision import Decision
-from edge_classify.frame import Transform
-from edge_classify.latency import Latency
-from edge_classify.live import NewestFrame
-from edge_classify.memory import use_one_heap
+from edge_classify import CameraError, Classifier, Frame
 from edge_classify.outputs.console import Console
 from edge_classify.outputs.events import Events
 from edge_classify.outputs.json_lines import JsonLines
 from edge_classify.outputs.writer import Writer
-from edge_classify.pacing import Pace
-from edge_classify.pipeline import classify_frames
-from edge_classify.stillness import Stillness
+from edge_classify.pipeline.decision import Decision
+from edge_classify.pipeline.latency import Latency
+from edge_classify.pipeline.loop import classify_frames
+from edge_classify.pipeline.pacing import Pace
+from edge_classify.pipeline.stillness import Stillness
+from edge_classify.sources import demo
+from edge_classify.sources.frame import Transform
+from edge_classify.sources.live import NewestFrame
+from edge_classify.system.memory import use_one_heap
 
 SETTLED = 1000
 MOST_GROWTH_MB, MOST_SLOWER = 2.0, 1.5

@@ -27,8 +27,8 @@ import numpy as np
 from common import DATA, ROOT, WORK, command, machine
 
 from edge_classify import Classifier, read_photo
-from edge_classify.evaluation import accepted, calibration_error, class_confidences, separation
-from edge_classify.photo import list_pictures
+from edge_classify.images.photo import list_pictures
+from edge_classify.metrics import accepted, calibration_error, class_confidences, separation
 
 SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers", "TrashNet": "trashnet"}
 CELLS = ((0.35, 96), (1.0, 224))

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edge_classify import demo
-from edge_classify.model_file import UNKNOWN
+from edge_classify.labels import UNKNOWN
+from edge_classify.sources import demo
 
 # Reading a file takes as long as the machine is busy, and its place on disk is not what is varied.
 _FUZZING = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}

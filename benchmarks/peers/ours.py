@@ -9,8 +9,8 @@ import numpy as np
 from worker import Classify, serve
 
 from edge_classify import Classifier, Frame
-from edge_classify.decision import Decision
-from edge_classify.pipeline import classify_frames
+from edge_classify.pipeline.decision import Decision
+from edge_classify.pipeline.loop import classify_frames
 
 
 def load(model: str, _: list[str]) -> Classify:

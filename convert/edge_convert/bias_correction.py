@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_classify.preprocessing import Image
+from edge_classify.images.preprocessing import Image
 
 if TYPE_CHECKING:
     import keras

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edge_classify.classifier import Classifier
 from edge_classify.errors import DataError, EdgeClassifyError
-from edge_classify.model_file import read_model_file
+from edge_classify.model.classifier import Classifier
+from edge_classify.model.model_file import read_model_file
 
 from . import contract
 from .conversion import INTEGER, Converter

@@ -15,7 +15,7 @@ from typing import Any
 from edge_classify import __version__
 from edge_classify.command import run
 from edge_classify.errors import DataError, ModelFileError, UsageError
-from edge_classify.parallel import in_processes
+from edge_train.workers import in_processes
 
 from . import contract
 from .conversion import INTEGER, PRECISIONS

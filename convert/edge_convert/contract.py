@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_classify.classifier import Classifier
-from edge_classify.model_file import FORMAT
-from edge_classify.preprocessing import PREPARATION, Image
-from edge_classify.test_card import prepare_card
+from edge_classify.images.preprocessing import PREPARATION, Image
+from edge_classify.model.classifier import Classifier
+from edge_classify.model.model_file import FORMAT
+from edge_classify.model.self_test import prepare_card
 
 from .run_folder import Cell, Run
 from .versions import converter_versions

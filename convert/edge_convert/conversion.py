@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_classify.preprocessing import Image
+from edge_classify.images.preprocessing import Image
 
 from .bias_correction import round_weights
 from .graph import SCALINGS, Classifier, build_backbone, load_hub

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_classify.preprocessing import Image
+from edge_classify.images.preprocessing import Image
 
 from .operators import open_without_delegates
 

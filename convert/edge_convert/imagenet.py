@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_classify.errors import DataError, UsageError
-from edge_classify.model_file import read_labels
-from edge_classify.photo import list_pictures, read_photo
-from edge_classify.preprocessing import Image, preprocess
+from edge_classify.images.photo import list_pictures, read_photo
+from edge_classify.images.preprocessing import Image, preprocess
+from edge_classify.labels import read_labels
 
 from .graph import SCALINGS, load_mobilenet
 from .run_folder import FORMAT

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edge_classify.classifier import Classifier
 from edge_classify.errors import EdgeClassifyError, ModelFileError
-from edge_classify.model_file import read_model_file
-from edge_classify.whole_file import write_whole
+from edge_classify.model.classifier import Classifier
+from edge_classify.model.model_file import read_model_file
+from edge_classify.system.atomic_write import write_whole
 
 from .run_folder import Cell, Run
 from .versions import converter_versions

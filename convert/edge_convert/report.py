@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from edge_classify.evaluation import undominated, wilson_interval
+from edge_classify.metrics import undominated, wilson_interval
 from edge_classify.page import (
     BLUE,
     GREEN,
@@ -25,7 +25,7 @@ from edge_classify.page import (
     style_axes,
     table,
 )
-from edge_classify.whole_file import write_whole
+from edge_classify.system.atomic_write import write_whole
 
 _COLORS = {"float32": GREY, "float16": GREEN, "dynamic": ORANGE, "int8": BLUE}
 _Entry = Mapping[str, Any]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from edge_classify.errors import DataError
-from edge_classify.model_file import UNKNOWN
-from edge_classify.preprocessing import Image
+from edge_classify.images.preprocessing import Image
+from edge_classify.labels import UNKNOWN
 
 FORMAT = 6
 _UNKNOWN = ("basis", "prototypes", "votes", "direction")

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_classify.classifier import Classifier
-from edge_classify.evaluation import evaluate
+from edge_classify.metrics import evaluate
+from edge_classify.model.classifier import Classifier
 
 from .run_folder import Cell, Run
 

@@ -20,32 +20,33 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 if TYPE_CHECKING:
-    from .classifier import Category, Classification, Classifier
-    from .decision import Change, Decision
     from .errors import CameraError, DataError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
-    from .photo import read_photo
-    from .preprocessing import preprocess
-    from .sources import Frame, list_cameras, open_camera
+    from .images.photo import read_photo
+    from .images.preprocessing import preprocess
+    from .model.classifier import Category, Classification, Classifier
+    from .pipeline.decision import Change, Decision
+    from .sources.frame import Frame
+    from .sources.opening import list_cameras, open_camera
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Category": "classifier",
-    "Change": "decision",
-    "Classification": "classifier",
-    "Classifier": "classifier",
-    "Decision": "decision",
+    "Category": "model.classifier",
+    "Change": "pipeline.decision",
+    "Classification": "model.classifier",
+    "Classifier": "model.classifier",
+    "Decision": "pipeline.decision",
     "CameraError": "errors",
     "DataError": "errors",
     "EdgeClassifyError": "errors",
     "ModelFileError": "errors",
     "SelfTestError": "errors",
     "UsageError": "errors",
-    "read_photo": "photo",
-    "preprocess": "preprocessing",
-    "Frame": "sources",
-    "list_cameras": "sources",
-    "open_camera": "sources",
+    "read_photo": "images.photo",
+    "preprocess": "images.preprocessing",
+    "Frame": "sources.frame",
+    "list_cameras": "sources.opening",
+    "open_camera": "sources.opening",
 }
 
 __all__ = [

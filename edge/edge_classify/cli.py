@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, TextIO
 
 from .command import native_output_dropped, run
 from .errors import UsageError
-from .memory import use_one_heap
 from .options import check, make_parser, numbers
+from .system.memory import use_one_heap
 
 if TYPE_CHECKING:
-    from .decision import Decision
     from .outputs import Output
     from .outputs.writer import Writer
-    from .sources import Source
+    from .pipeline.decision import Decision
+    from .sources.opening import Source
 
 # What standard output may take to be written, and then standard error, when the program ends, in seconds.
 _PATIENCE = 0.25
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list_cameras() -> int:
-    from .sources import list_cameras
+    from .sources.opening import list_cameras
 
     cameras = list_cameras()
     for address, name in cameras:
@@ -64,13 +64,13 @@ def _classify(options: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     use_one_heap()
 
-    from .classifier import Classifier
-    from .latency import Latency
+    from .model.classifier import Classifier
     from .outputs.writer import Writer
-    from .pacing import Pace
-    from .pipeline import classify_frames
-    from .stillness import Stillness
-    from .system import is_throttled
+    from .pipeline.latency import Latency
+    from .pipeline.loop import classify_frames
+    from .pipeline.pacing import Pace
+    from .pipeline.stillness import Stillness
+    from .system.machine import is_throttled
 
     model = _model(options)
     with native_output_dropped():  # LiteRT greets at every start
@@ -137,8 +137,8 @@ def _model(options: argparse.Namespace) -> str | Path | None:
         raise UsageError(
             "--models and --budget-ms go together, and without --model: a folder to choose from, and a time"
         )
-    from .benchmark.figures import Metric
-    from .benchmark.remembered import chosen_model
+    from .benchmark.choice_cache import chosen_model
+    from .benchmark.statistics import Metric
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -147,7 +147,7 @@ def _model(options: argparse.Namespace) -> str | Path | None:
 
 
 def _open_camera(options: argparse.Namespace) -> Source:
-    from .sources import open_camera
+    from .sources.opening import open_camera
 
     size = numbers("--size", options.size, "x", 2)
     crop = numbers("--crop", options.crop, ",", 4)
@@ -170,7 +170,7 @@ def _open_outputs(
     from .outputs.console import Console
     from .outputs.events import Events
     from .outputs.json_lines import JsonLines
-    from .outputs.service import Service
+    from .outputs.systemd import Service
     from .outputs.writer import Writer
 
     if options.events and not source.stream:
@@ -192,7 +192,7 @@ def _open_outputs(
 
 
 def _decision(options: argparse.Namespace, labels: tuple[str, ...]) -> Decision:
-    from .decision import Decision
+    from .pipeline.decision import Decision
 
     high = options.threshold_high
     if high is None and options.threshold:

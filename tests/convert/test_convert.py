@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from edge_classify import Classifier
-from edge_classify.flatbuffer import Table
-from edge_classify.interpreter import load_interpreter
-from edge_classify.model_file import read_model_file
+from edge_classify.model.flatbuffer import Table
+from edge_classify.model.interpreter import load_interpreter
+from edge_classify.model.model_file import read_model_file
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 

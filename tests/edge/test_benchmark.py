@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 
 from edge_classify.benchmark import turns as turns_module
+from edge_classify.benchmark.candidates import Candidate, read_candidates
 from edge_classify.benchmark.choice import choose, comparable
 from edge_classify.benchmark.comparison import compare
-from edge_classify.benchmark.figures import Metric, pareto_front, stage_figures
-from edge_classify.benchmark.model_set import Candidate, read_candidates
+from edge_classify.benchmark.statistics import Metric, pareto_front, stage_figures
 from edge_classify.benchmark.turns import Block, Length, Turn, take_turns
 from edge_classify.errors import BudgetError, ComparisonError, ModelFileError
-from edge_classify.interpreter import load_interpreter, running_operators
-from edge_classify.model_file import BUILTIN_MODEL, read_model_file
-from edge_classify.system import System
+from edge_classify.model.interpreter import BUILTIN_MODEL, load_interpreter, running_operators
+from edge_classify.model.model_file import read_model_file
+from edge_classify.system.machine import System
 
 P90, P50 = Metric("total", "p90"), Metric("total", "p50")
 

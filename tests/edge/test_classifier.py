@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from conftest import draw_photo
-from edge_classify import Classifier, ModelFileError, UsageError, demo, read_photo
+from edge_classify import Classifier, ModelFileError, UsageError, read_photo
+from edge_classify.sources import demo
 
 
 def test_the_built_in_model_reads_the_demo() -> None:

@@ -20,9 +20,9 @@ import cv2
 import pytest
 
 from conftest import stop, write_photos
-from edge_classify import demo
-from edge_classify.latency import Latency, StageTimes
-from edge_classify.model_file import BUILTIN_MODEL
+from edge_classify.model.interpreter import BUILTIN_MODEL
+from edge_classify.pipeline.latency import Latency, StageTimes
+from edge_classify.sources import demo
 
 PICTURE = str(Path(demo.__file__).with_name("demo_digits.png"))
 EDGE_CLASSIFY = str(Path(sys.executable).with_name("edge-classify"))

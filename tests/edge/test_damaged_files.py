@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_classify import Classifier, ModelFileError
-from edge_classify.flatbuffer import Table
-from edge_classify.model_file import BUILTIN_MODEL, read_model_file
-from edge_classify.trial import try_model
+from edge_classify.model.flatbuffer import Table
+from edge_classify.model.interpreter import BUILTIN_MODEL
+from edge_classify.model.model_file import read_model_file
+from edge_classify.model.sandbox import try_model
 
 OURS = BUILTIN_MODEL.read_bytes()
 _BUFFERS, _DATA = 4, 0
@@ -112,7 +113,7 @@ def test_a_damaged_model_of_others_does_not_crash_us(content: bytes, damaged_fil
 def test_a_model_that_crashes_the_interpreter_is_refused(damaged_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What it is in the file that crashes a given LiteRT changes with its version: so the crash is made.
     (damaged_file.parent / "crash.py").write_text("import ctypes\nctypes.string_at(0)\n")
-    monkeypatch.setattr("edge_classify.trial.__name__", "crash")
+    monkeypatch.setattr("edge_classify.model.sandbox.__name__", "crash")
     monkeypatch.chdir(damaged_file.parent)
     with pytest.raises(ModelFileError, match="the interpreter crashes on it"):
         try_model(damaged_file, 1)

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge_classify import Classifier, Frame, UsageError, demo
-from edge_classify.decision import Decision
-from edge_classify.pacing import Pace
-from edge_classify.pipeline import classify_frames
-from edge_classify.stillness import Stillness
+from edge_classify import Classifier, Frame, UsageError
+from edge_classify.pipeline.decision import Decision
+from edge_classify.pipeline.loop import classify_frames
+from edge_classify.pipeline.pacing import Pace
+from edge_classify.pipeline.stillness import Stillness
+from edge_classify.sources import demo
 
 LABELS = ("cup", "key", "unknown")
 CUP, KEY, STRANGE = (0.9, 0.05, 0.05), (0.05, 0.9, 0.05), (0.05, 0.05, 0.9)

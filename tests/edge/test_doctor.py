@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from edge_classify import classifier, doctor, interpreter, model_checks
-from edge_classify.interpreter import convolutions_in_xnnpack, interpreter_class, load_interpreter
-from edge_classify.machine_checks import Finding, check_machine, check_software
-from edge_classify.model_file import BUILTIN_MODEL
-from edge_classify.system import System, is_throttled
+from edge_classify.doctor import cli as doctor
+from edge_classify.doctor import model_checks
+from edge_classify.doctor.machine_checks import Finding, check_machine, check_software
+from edge_classify.model import classifier, interpreter
+from edge_classify.model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, interpreter_class, load_interpreter
+from edge_classify.system.machine import System, is_throttled
 
 Machine = Callable[..., System]
 
@@ -197,7 +198,7 @@ def test_a_processor_cooled_by_slowing_down_is_throttled_a_fan_is_not(machine: M
 
 
 def test_32_bits_under_a_64_bit_kernel_are_said(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_classify.machine_checks.find_spec", lambda _: None)
+    monkeypatch.setattr("edge_classify.doctor.machine_checks.find_spec", lambda _: None)
     findings = list(check_software(machine(pi("4 Model B", "0x0"), word_bits=32, python=(3, 9))))
     assert levels(findings, "python", "machine") == {"python": "red", "machine": "red"}
     (found,) = of(findings, "machine")
@@ -265,7 +266,7 @@ def test_a_file_that_xnnpack_does_not_compute_is_told(monkeypatch: pytest.Monkey
 
 
 def edge_doctor(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "edge_classify.doctor", *map(str, arguments)]
+    words = [sys.executable, "-m", "edge_classify.doctor.cli", *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, **options)
 
 
@@ -296,7 +297,7 @@ def test_the_exit_code_is_that_of_the_first_red_line(int8_model: Path, tmp_path:
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_colour_is_for_terminals_and_no_color_is_respected(no_color: str) -> None:
     reader, writer = pty.openpty()
-    words = [sys.executable, "-m", "edge_classify.doctor"]
+    words = [sys.executable, "-m", "edge_classify.doctor.cli"]
     process = subprocess.Popen(words, stdout=writer, stderr=writer, env={**os.environ, "NO_COLOR": no_color})
     os.close(writer)
     shown = b""

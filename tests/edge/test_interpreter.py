@@ -9,11 +9,12 @@ CODE = """
 import sys
 for name in sys.argv[1:]:
     sys.modules[name] = None   # as if not installed
-import edge_classify, edge_classify.demo
-from edge_classify.interpreter import interpreter_class
+import edge_classify
+from edge_classify.sources import demo
+from edge_classify.model.interpreter import interpreter_class
 try:
     print(interpreter_class().__module__)
-    scene = edge_classify.demo.draw(40)
+    scene = demo.draw(40)
     print(edge_classify.Classifier().classify(scene.image).label, scene.truth)
 except edge_classify.EdgeClassifyError as error:
     print(error)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from edge_classify import CameraError, live
-from edge_classify.frame import Transform
-from edge_classify.live import NewestFrame
+from edge_classify import CameraError
+from edge_classify.sources import live
+from edge_classify.sources.frame import Transform
+from edge_classify.sources.live import NewestFrame
 
 
 def picture(value: int, width: int = 64) -> np.ndarray:

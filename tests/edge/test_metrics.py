@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_classify.evaluation import accepted, calibration_error, confusion, evaluate, separation, wilson_interval
+from edge_classify.metrics import accepted, calibration_error, confusion, evaluate, separation, wilson_interval
 
 
 def test_unknown_is_left_aside_where_it_should_be() -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from edge_classify import Classifier, ModelFileError, SelfTestError
-from edge_classify import classifier as classifier_module
-from edge_classify.model_file import BUILTIN_MODEL, read_model_file
-from edge_classify.preprocessing import preprocess
+from edge_classify.images.preprocessing import preprocess
+from edge_classify.model import classifier as classifier_module
+from edge_classify.model.interpreter import BUILTIN_MODEL
+from edge_classify.model.model_file import read_model_file
 
 
 def parts_of(model: bytes) -> tuple[bytes, dict[str, bytes]]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edge_classify import CameraError, open_camera
-from edge_classify.sources import Source
+from edge_classify.sources.opening import Source
 
 HERE = Path(__file__).parent
 # GStreamer's Python modules belong to the system's Python.

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from conftest import stop
-from edge_classify import CameraError, list_cameras, open_camera, v4l2
+from edge_classify import CameraError, list_cameras, open_camera
+from edge_classify.sources import v4l2
 
 STAND_IN = Path(__file__).with_name("rpicam_stand_in.py")
 

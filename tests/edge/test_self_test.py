@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_classify import Classifier, SelfTestError, test_card
-from edge_classify.preprocessing import preprocess
+from edge_classify import Classifier, SelfTestError
+from edge_classify.images.preprocessing import preprocess
+from edge_classify.model import self_test
 
 Prepare = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -31,7 +32,7 @@ WRONG: dict[str, Prepare] = {
 
 @pytest.mark.parametrize("way", WRONG)
 def test_another_way_to_prepare_is_caught(way: str, int8_model: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(test_card, "preprocess", WRONG[way])
+    monkeypatch.setattr(self_test, "preprocess", WRONG[way])
     with pytest.raises(SelfTestError, match="prepares pictures unlike where the model was made"):
         Classifier(int8_model)  # type: ignore[arg-type]
 
@@ -42,10 +43,10 @@ def test_the_last_bit_of_a_pixel_is_let_pass(int8_model: object, monkeypatch: py
         prepared[::8] += (prepared[::8] < 255).astype(np.uint8)
         return prepared
 
-    monkeypatch.setattr(test_card, "preprocess", off_by_one_here_and_there)
+    monkeypatch.setattr(self_test, "preprocess", off_by_one_here_and_there)
     Classifier(int8_model)  # type: ignore[arg-type]
 
 
 def test_the_card_is_the_same_picture_on_every_machine() -> None:
     # Drawn with integers only; a change here would break every model file in use.
-    assert int(test_card.draw_card(0).astype(np.int64).sum()) == 129550405
+    assert int(self_test.draw_card(0).astype(np.int64).sum()) == 129550405

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from edge_classify import Classifier
-from edge_classify.outputs.service import Service
-from edge_classify.pipeline import Result, classify_frames
-from edge_classify.sources import Frame
+from edge_classify.outputs.systemd import Service
+from edge_classify.pipeline.loop import Result, classify_frames
+from edge_classify.sources.opening import Frame
 
 
 def listen(address: str) -> socket.socket:

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from conftest import write_photos
-from edge_classify import CameraError, DataError, UsageError, demo, open_camera, v4l2
-from edge_classify.system import System
+from edge_classify import CameraError, DataError, UsageError, open_camera
+from edge_classify.sources import demo, v4l2
+from edge_classify.system.machine import System
 
 
 @pytest.fixture
@@ -145,10 +146,10 @@ def test_a_camera_without_permission(tmp_path: Path) -> None:
         pytest.skip(f"this machine allows no device files: {error}")
     # The libraries are loaded as root, which may read them wherever they are installed.
     code = f"""
-import os, cv2, edge_classify.sources
+import os, cv2, edge_classify.sources.opening
 os.setuid(65534)
 try:
-    edge_classify.sources.open_camera({str(device)!r})
+    edge_classify.open_camera({str(device)!r})
 except edge_classify.CameraError as error:
     print(error)
 """

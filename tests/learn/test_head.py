@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_train.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
-from edge_train.rows import Rows
-from edge_train.unknown import fit_direction, fit_space, fit_unknown, with_unknown
+from edge_classify.learn.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
+from edge_classify.learn.open_set import fit_direction, fit_space, fit_unknown, with_unknown
+from edge_classify.learn.rows import Rows
 
 FEATURES, MIDDLE = 64, 16
 

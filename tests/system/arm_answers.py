@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_classify import Classifier
-from edge_classify.model_file import BUILTIN_MODEL
-from edge_classify.preprocessing import preprocess
+from edge_classify.images.preprocessing import preprocess
+from edge_classify.model.interpreter import BUILTIN_MODEL
 
 
 def main(folder: Path, name: str) -> None:

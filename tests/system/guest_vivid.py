@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_classify import CameraError, list_cameras, open_camera
-from edge_classify.frame import Frame
+from edge_classify.sources.frame import Frame
 
 DRIVER = Path("/sys/bus/platform/drivers/vivid")
 seen: dict[str, Any] = {}

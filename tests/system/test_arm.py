@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, assert_the_demo_is_read, draw_photo
-from edge_classify import demo, read_photo
+from edge_classify import read_photo
+from edge_classify.sources import demo
 
 ANSWERS = Path(__file__).with_name("arm_answers.py")
 NEEDED = {"qemu-aarch64-static": "qemu-user-static", "mmdebstrap": "mmdebstrap", "arch-test": "arch-test"}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import assert_the_demo_is_read
-from edge_classify.model_file import BUILTIN_MODEL
+from edge_classify.model.interpreter import BUILTIN_MODEL
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="tflite-runtime 2.14 is for Python 3.11 at most")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_classify import Classifier, read_photo
-from edge_classify.evaluation import separation
+from edge_classify.metrics import separation
 
 
 @pytest.fixture(scope="module")

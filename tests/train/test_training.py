@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from conftest import TRAINING, write_photos
-from edge_classify.preprocessing import preprocess
+from edge_classify.images.preprocessing import preprocess
 
 
 def test_the_run_folder_holds_all_that_edge_convert_needs(run_folder: Path, photos: Path) -> None:

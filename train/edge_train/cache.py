@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from edge_classify.errors import DataError
-from edge_classify.system import cache_folder as cache_folder
+from edge_classify.system.machine import cache_folder as cache_folder
 
 _TABLES = """
     CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL);

@@ -13,15 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_classify.evaluation import accepted, evaluate, separation
-from edge_classify.whole_file import write_whole
-
-from . import run_folder
-from .backbone import Backbone, copy_weights
-from .cache import cache_folder, open_cache
-from .feature_model import Size
-from .features import compute_run_features, gather_features, read_size
-from .head import (
+from edge_classify.learn.head import (
     Curves,
     Examples,
     Head,
@@ -34,9 +26,26 @@ from .head import (
     share_right,
     softmax,
 )
+from edge_classify.learn.open_set import (
+    BENDS,
+    MOST_PHOTOS,
+    Space,
+    Unknown,
+    fit_direction,
+    fit_space,
+    fit_unknown,
+    with_unknown,
+)
+from edge_classify.learn.rows import Rows
+from edge_classify.metrics import accepted, evaluate, separation
+from edge_classify.system.atomic_write import write_whole
+
+from . import run_folder
+from .backbone import Backbone, copy_weights
+from .cache import cache_folder, open_cache
+from .feature_model import Size
+from .features import compute_run_features, gather_features, read_size
 from .photos import FOLDS, HELD_OUT, TRAINING, VALIDATION, Photo, PhotoSet, file_sha256, fingerprint
-from .rows import Rows
-from .unknown import BENDS, MOST_PHOTOS, Space, Unknown, fit_direction, fit_space, fit_unknown, with_unknown
 from .views import Augmentation
 
 

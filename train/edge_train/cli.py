@@ -13,10 +13,10 @@ from pathlib import Path
 from edge_classify import __version__
 from edge_classify.command import run
 from edge_classify.errors import UsageError
+from edge_classify.learn.head import HeadSettings
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS, available_alphas
 from .cell import Settings
-from .head import HeadSettings
 from .training import check, train
 from .views import Augmentation
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_classify.errors import DataError, first_line
-from edge_classify.interpreter import interpreter_class
-from edge_classify.parallel import threads_per_worker
-from edge_classify.preprocessing import Image
+from edge_classify.images.preprocessing import Image
+from edge_classify.model.interpreter import interpreter_class
 
 from .backbone import Backbone, load_backbone
+from .workers import threads_per_worker
 
 if TYPE_CHECKING:
     import keras

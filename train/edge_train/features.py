@@ -15,16 +15,16 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
-from edge_classify.parallel import in_processes
-from edge_classify.photo import decode_photo
-from edge_classify.preprocessing import Image
+from edge_classify.images.photo import decode_photo
+from edge_classify.images.preprocessing import Image
+from edge_classify.learn.rows import Rows
 
 from .backbone import Backbone
 from .cache import cache_folder, open_cache
 from .feature_model import MEMORY, Size, make_feature_model, open_feature_model
 from .photos import TRAINING, VALIDATION, Photo, PhotoSet
-from .rows import Rows
 from .views import show_view
+from .workers import in_processes
 
 _PHOTOS_PER_JOB = 32
 # Part of the cache's keys: raise it when what `preprocess`, the views or the backbones compute changes.

@@ -16,14 +16,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from edge_classify.parallel import threads_per_worker
-from edge_classify.photo import read_photo
-from edge_classify.preprocessing import Image
-
-from .backbone import Backbone, load_backbone
-from .cache import cache_folder
-from .feature_model import open_feature_model, split_at_middle
-from .head import (
+from edge_classify.images.photo import read_photo
+from edge_classify.images.preprocessing import Image
+from edge_classify.learn.head import (
     Curves,
     Examples,
     Head,
@@ -33,9 +28,14 @@ from .head import (
     softmax,
     split_batches,
 )
+from edge_classify.learn.rows import Rows
+
+from .backbone import Backbone, load_backbone
+from .cache import cache_folder
+from .feature_model import open_feature_model, split_at_middle
 from .photos import Photo
-from .rows import Rows
 from .views import Augmentation, show_view
+from .workers import threads_per_worker
 
 _LEARNING_RATE = 3e-4
 _WARM_UP = 0.1

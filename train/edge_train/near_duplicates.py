@@ -13,9 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
-from edge_classify.parallel import in_processes
-from edge_classify.photo import decode_photo
-from edge_classify.preprocessing import Image
+from edge_classify.images.photo import decode_photo
+from edge_classify.images.preprocessing import Image
+
+from .workers import in_processes
 
 _HASH_SIDE = 16
 _THUMBNAIL_SIDE = 32

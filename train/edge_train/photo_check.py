@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_classify.photo import read_photo
-from edge_classify.whole_file import write_whole
+from edge_classify.images.photo import read_photo
+from edge_classify.system.atomic_write import write_whole
 
 from .backbone import Backbone
 from .features import read_features
-from .looks import read_looks
+from .near_duplicates import read_looks
 from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, PhotoSet
 
 # Fewer training photos than this in a class are said; so is a class with this many times fewer than the largest.
@@ -157,7 +157,7 @@ def write_check(folder: Path, root: Path, check: PhotoCheck) -> None:
     tiles += [(path, f"in two classes: {Path(path).parent.name}") for pair in check.two_labels for path in pair]
     tiles += [(path, "twin in train") for path in check.left_out]
     if tiles:
-        from .figures import contact_sheet  # brings matplotlib
+        from .plots import contact_sheet  # brings matplotlib
 
         shown = [(read_photo(root / name), name, text) for name, text in tiles[:_MOST_TILES]]
         write_whole(sheet, contact_sheet(shown))

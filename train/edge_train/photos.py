@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_classify.errors import DataError
-from edge_classify.model_file import UNKNOWN
-from edge_classify.photo import PICTURE_SUFFIXES, list_pictures
+from edge_classify.images.photo import PICTURE_SUFFIXES, list_pictures
+from edge_classify.labels import UNKNOWN
 
 log = logging.getLogger(__name__)
 

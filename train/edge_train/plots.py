@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from edge_classify.evaluation import reliability
+from edge_classify.images.preprocessing import Image
+from edge_classify.metrics import reliability
 from edge_classify.page import BLUE, GREEN, GREY, INK, ORANGE, RED, error_bars, figure_png, style_axes
-from edge_classify.preprocessing import Image
 
 _COLUMNS, _TILE = 6, 1.75
 _MOST_NAMED = 24

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from edge_classify.evaluation import class_confidences, confusion, wilson_interval
+from edge_classify.images.photo import read_photo
+from edge_classify.metrics import class_confidences, confusion, wilson_interval
 from edge_classify.page import GREEN, RED, escape, image, page, table
-from edge_classify.photo import read_photo
-from edge_classify.whole_file import write_whole
+from edge_classify.system.atomic_write import write_whole
 
-from . import figures
+from . import plots as figures
 from .photo_check import PhotoCheck
 from .photos import HELD_OUT, Photo, PhotoSet
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from edge_classify.errors import DataError
-from edge_classify.preprocessing import Image
-from edge_classify.whole_file import whole_file, write_whole
+from edge_classify.images.preprocessing import Image
+from edge_classify.system.atomic_write import whole_file, write_whole
 
 FORMAT = 6
 _INDEX = "run.json"

@@ -14,18 +14,17 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
-from edge_classify.evaluation import wilson_interval
-from edge_classify.model_file import UNKNOWN
-from edge_classify.parallel import in_processes
-from edge_classify.photo import list_pictures, read_photo
-from edge_classify.preprocessing import preprocess
+from edge_classify.images.photo import list_pictures, read_photo
+from edge_classify.images.preprocessing import preprocess
+from edge_classify.labels import UNKNOWN
+from edge_classify.metrics import wilson_interval
 
 from . import run_folder
 from .backbone import Backbone, find_backbone
 from .cache import open_cache
 from .cell import CellJob, Settings, fit_cell, teacher_path
 from .features import compute_features, compute_run_features
-from .looks import find_twins, look_at_all
+from .near_duplicates import find_twins, look_at_all
 from .photo_check import PhotoCheck, check_photos, find_suspected_labels, write_check
 from .photos import (
     HELD_OUT,
@@ -40,6 +39,7 @@ from .photos import (
     fingerprint,
     split_photos,
 )
+from .workers import in_processes
 
 _CALIBRATION_PHOTOS = 200
 

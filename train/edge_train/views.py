@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_classify.preprocessing import Image, preprocess
+from edge_classify.images.preprocessing import Image, preprocess
 
 # The smallest share of the picture that a view shows, and the most that its sides are stretched against each other.
 _SMALLEST_CROP = 0.5

@@ -24,14 +24,14 @@ import numpy as np
 from digit_scenes import draw_scene, vary_handwriting
 from tqdm import tqdm
 
-from edge_classify.demo import load_digits
-from edge_classify.evaluation import evaluate
-from edge_classify.model_file import UNKNOWN
-from edge_classify.preprocessing import Image, preprocess
+from edge_classify.images.preprocessing import Image, preprocess
+from edge_classify.labels import UNKNOWN
+from edge_classify.learn.head import Head
+from edge_classify.metrics import evaluate
+from edge_classify.sources.demo import load_digits
 from edge_train import run_folder
 from edge_train.backbone import Backbone
 from edge_train.feature_model import make_feature_model, open_feature_model
-from edge_train.head import Head
 
 ALPHA, RESOLUTION = 0.35, 96
 LABELS = (*"0123456789", UNKNOWN)

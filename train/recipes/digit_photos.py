@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from digit_scenes import draw_scene, vary_handwriting
 
-from edge_classify.demo import load_digits
-from edge_classify.model_file import UNKNOWN
+from edge_classify.labels import UNKNOWN
+from edge_classify.sources.demo import load_digits
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from edge_classify.demo import blend, ink
-from edge_classify.preprocessing import Image
+from edge_classify.images.preprocessing import Image
+from edge_classify.sources.demo import blend, ink
 
 Color = tuple[float, float, float]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelFileError
-from ..model_file import read_model_file
+from ..model.model_file import read_model_file
 
 log = logging.getLogger(__name__)
 

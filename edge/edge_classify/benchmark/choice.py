@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import BudgetError, ModelFileError
-from .figures import Metric, stage_figures
-from .model_set import Candidate, warn_of_different_photos
+from .candidates import Candidate, warn_of_different_photos
+from .statistics import Metric, stage_figures
 from .turns import Turn
 
 log = logging.getLogger(__name__)

@@ -12,12 +12,12 @@ from time import monotonic
 from typing import Any
 
 from ..errors import UsageError
-from ..system import System, cache_folder
-from ..whole_file import write_whole
+from ..system.atomic_write import write_whole
+from ..system.machine import System, cache_folder
+from .candidates import Candidate, digest, list_models, read_candidates
 from .choice import Choice, choose, comparable
 from .environment import describe, identity
-from .figures import Metric
-from .model_set import Candidate, digest, list_models, read_candidates
+from .statistics import Metric
 from .turns import Length, Turn, take_turn
 
 log = logging.getLogger(__name__)

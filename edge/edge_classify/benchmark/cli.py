@@ -19,7 +19,7 @@ from typing import Any
 from .. import __version__
 from ..command import run
 from ..errors import UsageError
-from ..whole_file import write_whole
+from ..system.atomic_write import write_whole
 
 _THREADS = (1, 2, 4)
 # Of litert-benchmark; this command measures what edge-classify does, and that runs on the processor.
@@ -148,11 +148,11 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from ..system import System
+    from ..system.machine import System
     from . import tables
+    from .candidates import read_candidates, warn_of_different_photos
     from .environment import Watch, describe
-    from .figures import entry
-    from .model_set import read_candidates, warn_of_different_photos
+    from .statistics import entry
     from .sustained import run_sustained
     from .turns import Length, take_turns
 
@@ -201,10 +201,10 @@ def _measure(options: argparse.Namespace) -> int:
 
 
 def _choose(options: argparse.Namespace) -> int:
-    from ..system import System
+    from ..system.machine import System
+    from .choice_cache import find_choice, in_words
     from .environment import Watch
-    from .figures import Metric, entry
-    from .remembered import find_choice, in_words
+    from .statistics import Metric, entry
     from .turns import Length
 
     metric = Metric.parse(options.metric or "total.p90")
@@ -226,7 +226,7 @@ def _choose(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from .comparison import compare, read_results
-    from .figures import Metric
+    from .statistics import Metric
 
     metric = Metric.parse(options.metric or "total.p50")
     old, new = (read_results(path) for path in options.compare)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ComparisonError, DataError
-from .figures import Entry, Metric
+from .statistics import Entry, Metric
 from .tables import as_text
 
 FORMAT = 1

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from .. import __version__
-from ..interpreter import interpreter_package
-from ..system import System, is_throttled
+from ..model.interpreter import interpreter_package
+from ..system.machine import System, is_throttled
 
 
 def describe(system: System) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..page import BLUE, GREEN, GREY, INK, ORANGE, RED, figure_png, style_axes
-from .figures import Entry, pareto_front
+from .statistics import Entry, pareto_front
 
 _COLORS = (BLUE, ORANGE, GREEN, RED, INK, GREY)
 _STYLES = {"int8": ("-", "o"), "float32": ("--", "s"), "float16": ("-.", "D"), "dynamic": (":", "^")}

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from ..classifier import Classifier
 from ..errors import EdgeClassifyError
-from ..interpreter import load_interpreter, running_operators
-from ..system import System
-from ..test_card import HEIGHT, WIDTH, draw_card
+from ..model.classifier import Classifier
+from ..model.interpreter import load_interpreter, running_operators
+from ..model.self_test import HEIGHT, WIDTH, draw_card
+from ..system.machine import System
 
 Row = tuple[float, float, float]
 

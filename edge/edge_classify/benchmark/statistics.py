@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UsageError
-from ..evaluation import undominated
-from .model_set import Candidate
+from ..metrics import undominated
+from .candidates import Candidate
 from .turns import Block, Turn
 
 STAGES = ("start", "preprocess", "inference", "postprocess", "total")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .candidates import Candidate
 from .environment import Watch
-from .figures import frame_figures
-from .model_set import Candidate
+from .statistics import frame_figures
 from .turns import take_slices
 
 _SLICES = 20

@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..evaluation import wilson_interval
-from .figures import STAGES, STATISTICS, Entry, pareto_front
+from ..metrics import wilson_interval
+from .statistics import STAGES, STATISTICS, Entry, pareto_front
 
 _FACTS = ("model", "alpha", "resolution", "precision", "multiply_adds", "accuracy", "photos", "num_threads")
 

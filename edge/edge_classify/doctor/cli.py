@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from . import __version__
-from .command import run
-from .errors import UsageError
+from .. import __version__
+from ..command import run
+from ..errors import UsageError
+from ..system.machine import System
 from .machine_checks import Finding, check_machine, check_software
-from .system import System
 
 SERVICE = Path(__file__).with_name("edge-classify.service")
 _SERVICE_PREFIX = "/opt/edge-classify"

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal
 
-from .errors import CameraError, EdgeClassifyError, first_line
-from .system import THROTTLING, System, VideoDevice, is_throttled
+from ..errors import CameraError, EdgeClassifyError, first_line
+from ..system.machine import THROTTLING, System, VideoDevice, is_throttled
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
 _MB = 2**20
@@ -86,7 +85,7 @@ def _check_machine(system: System) -> Finding:
 
 
 def _check_interpreter(system: System) -> Finding:
-    from .interpreter import convolutions_in_xnnpack, interpreter_package, load_interpreter
+    from ..model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, interpreter_package, load_interpreter
 
     install = f"{_PIP} --force-reinstall ai-edge-litert"
     if system.word_bits == 32:
@@ -95,7 +94,7 @@ def _check_interpreter(system: System) -> Finding:
     try:
         package, version = interpreter_package()
         # Not by way of model_file, which needs OpenCV.
-        interpreter = load_interpreter(Path(__file__).with_name("builtin.tflite"))
+        interpreter = load_interpreter(BUILTIN_MODEL)
     except Exception as error:  # whatever a broken installation raises
         return Finding("red", "interpreter", f"does not work: {first_line(error)}", install)
     text = f"{package} {version or '(version not known)'}"

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from .classifier import Classifier
-from .errors import EdgeClassifyError, ModelFileError
-from .evaluation import wilson_interval
-from .interpreter import convolutions_in_xnnpack, load_interpreter
+from ..errors import EdgeClassifyError, ModelFileError
+from ..metrics import wilson_interval
+from ..model.classifier import Classifier
+from ..model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, load_interpreter
+from ..model.model_file import ModelFile, read_model_file
+from ..model.self_test import draw_card
+from ..system.machine import System
 from .machine_checks import Finding
-from .model_file import BUILTIN_MODEL, ModelFile, read_model_file
-from .system import System
-from .test_card import draw_card
 
 _THREADS = (1, 2, 4)
 _RUN_SECONDS = 1.0

@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import ModelFileError, SelfTestError, UsageError
-from .interpreter import load_interpreter
-from .model_file import BUILTIN_MODEL, UNKNOWN, ModelFile, read_labels, read_model_file
-from .preprocessing import Image, preprocess
-from .test_card import pixel_difference, prepare_card
-from .trial import try_model
+from ..errors import ModelFileError, SelfTestError, UsageError
+from ..images.preprocessing import Image, preprocess
+from ..labels import UNKNOWN, read_labels
+from .interpreter import BUILTIN_MODEL, load_interpreter
+from .model_file import ModelFile, read_model_file
+from .sandbox import try_model
+from .self_test import pixel_difference, prepare_card
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Protocol
 
-from .errors import EdgeClassifyError, ModelFileError, first_line
+from ..errors import EdgeClassifyError, ModelFileError, first_line
+
+BUILTIN_MODEL = Path(__file__).with_name("builtin.tflite")
 
 # LiteRT first; TensorFlow last: its import alone takes seconds and hundreds of megabytes.
 _HOMES = (

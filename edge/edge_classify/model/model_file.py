@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError, ModelFileError
+from ..errors import DataError, ModelFileError
+from ..images.photo import decode_photo
+from ..images.preprocessing import PREPARATION, Image
+from ..labels import parse_labels
 from .flatbuffer import Table
-from .photo import decode_photo
-from .preprocessing import PREPARATION, Image
 
 FORMAT = 1
-UNKNOWN = "unknown"
-BUILTIN_MODEL = Path(__file__).with_name("builtin.tflite")
 
 # A FlatBuffer has no more; a part that is read is small, and so is a prepared picture, in pixels a side.
 _FILE_LIMIT, _PART_LIMIT, _PICTURE_LIMIT = 2 * 2**30, 16 * 2**20, 2048
@@ -138,21 +137,6 @@ def read_model_file(path: str | Path) -> ModelFile:
     except _UNREADABLE as error:
         raise ModelFileError(f"{path}: damaged, its attached parts cannot be read ({error}): copy it again") from error
     return ModelFile(path, labels, normalization, contract, card, intact)
-
-
-def parse_labels(text: str) -> tuple[str, ...]:
-    """Labels from a text with one a line; empty lines at the end do not count."""
-    return tuple(line.strip() for line in text.rstrip().splitlines())
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Labels from a file, as `parse_labels`. Raises DataError."""
-    try:
-        return parse_labels(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path}: labels cannot be read ({error}): a text file with one label a line is needed"
-        ) from error
 
 
 def _part(parts: zipfile.ZipFile, name: str) -> bytes:

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from .errors import ModelFileError
+from ..errors import ModelFileError
 from .interpreter import load_interpreter
 
 # A classifier of the sizes that run on a device needs a tenth of either.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .preprocessing import Image, preprocess
+from ..images.preprocessing import Image, preprocess
 
 WIDTH, HEIGHT = 640, 480
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from ..pipeline import Result
+    from ..pipeline.loop import Result
 
 
 class Output:

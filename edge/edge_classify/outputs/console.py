@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from shutil import get_terminal_size
 
-from ..pipeline import Result
+from ..pipeline.loop import Result
 from . import Output
 from .writer import Writer
 

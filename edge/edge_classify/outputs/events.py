@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ..pipeline import Result
+from ..pipeline.loop import Result
 from . import Output
 from .writer import Writer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from ..pipeline import Result
+from ..pipeline.loop import Result
 from . import Output
 
 _STATUS_SECONDS = 10.0

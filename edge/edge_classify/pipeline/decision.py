@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import UsageError
-from .model_file import UNKNOWN
+from ..errors import UsageError
+from ..labels import UNKNOWN
 
 # Chosen by benchmarks/decisions.py.
 SMOOTHING = 1.0

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, NamedTuple
 
-from .classifier import Classification, Classifier, Timing
+from ..model.classifier import Classification, Classifier, Timing
+from ..sources.opening import Frame
 from .decision import Change, Decision
 from .latency import StageTimes
-from .sources import Frame
 from .stillness import Stillness
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from time import perf_counter, sleep
 
-from .sources import Frame
+from ..sources.opening import Frame
 
 log = logging.getLogger(__name__)
 

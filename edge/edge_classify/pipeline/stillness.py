@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .preprocessing import Image
+from ..images.preprocessing import Image
 
 # A picture is compared as so many cells, each the mean of some 25 samples: most of a camera's noise is gone.
 _CELLS = (16, 12)

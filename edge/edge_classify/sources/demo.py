@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .model_file import UNKNOWN
-from .preprocessing import Image
+from ..images.preprocessing import Image
+from ..labels import UNKNOWN
 
 WIDTH, HEIGHT, FRAMES_PER_SECOND = 640, 480, 30
 

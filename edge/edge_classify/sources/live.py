@@ -16,9 +16,9 @@ from typing import Protocol
 
 import cv2
 
-from .errors import CameraError
+from ..errors import CameraError
+from ..images.preprocessing import Image
 from .frame import Frame, Transform
-from .preprocessing import Image
 
 log = logging.getLogger(__name__)
 

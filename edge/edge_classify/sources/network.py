@@ -8,8 +8,8 @@ import time
 import cv2
 import numpy as np
 
-from .errors import CameraError
-from .preprocessing import Image
+from ..errors import CameraError
+from ..images.preprocessing import Image
 
 _OPEN_TIMEOUT_MS = 5000
 _READ_TIMEOUT_MS = 5000

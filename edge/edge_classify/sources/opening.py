@@ -18,12 +18,12 @@ from typing import Self
 import cv2
 import numpy as np
 
+from ..errors import CameraError, DataError, UsageError
+from ..images.photo import list_pictures, read_photo
+from ..images.preprocessing import Image
 from . import demo, network, rpicam, v4l2
-from .errors import CameraError, DataError, UsageError
 from .frame import Frame, Transform
 from .live import Device, NewestFrame
-from .photo import list_pictures, read_photo
-from .preprocessing import Image
 
 __all__ = ["Frame", "Source", "list_cameras", "open_camera"]
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import CameraError
-from .preprocessing import Image
-from .system import RPICAM_VID, CameraModule, System
+from ..errors import CameraError
+from ..images.preprocessing import Image
+from ..system.machine import RPICAM_VID, CameraModule, System
 
 DEFAULT_SIZE, DEFAULT_FPS = (640, 480), 30.0
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .errors import CameraError
-from .preprocessing import Image
-from .system import System, VideoDevice
+from ..errors import CameraError
+from ..images.preprocessing import Image
+from ..system.machine import System, VideoDevice
 
 DEFAULT_SIZE, DEFAULT_FPS = (640, 480), 30.0
 
