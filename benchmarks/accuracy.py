@@ -22,7 +22,7 @@ from mediapipe.tasks.python import vision
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.photo import list_pictures
-from edge_classify.metrics import evaluate, separation
+from edge_classify.metrics import auroc, evaluate
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def measure(path: Path) -> None:
     print(f"  {path.name}, {path.stat().st_size / 1e3:.0f} kB")
     print(f"    accuracy {figures['accuracy']:.1%}, kept {figures['kept']:.1%}", end="; ")
     accepted = (strange.argmax(axis=1) < len(classes)).mean()
-    print(f"flowers: AUROC {separation(1 - scores[:, -1], 1 - strange[:, -1]):.4f}, accepted {accepted:.1%}")
+    print(f"flowers: AUROC {auroc(1 - scores[:, -1], 1 - strange[:, -1]):.4f}, accepted {accepted:.1%}")
 
     options = vision.ImageClassifierOptions(tasks.BaseOptions(model_asset_path=str(path)), max_results=1)
     with vision.ImageClassifier.create_from_options(options) as peer:

@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from common import DATA, FLOWERS, PHOTOS, in_turns, machine, model_file
 
-from edge_classify import Classifier, Frame, open_camera, read_photo
+from edge_classify import Classifier, Frame, open_source, read_photo
 from edge_classify.images.photo import list_pictures
 from edge_classify.labels import UNKNOWN
 from edge_classify.pipeline.decision import Decision
@@ -138,7 +138,7 @@ def made_feeds(half: int) -> list[Feed]:
 
 def shared_feed(cell: tuple[float, int]) -> Feed:
     classifier = Classifier(model_file(*cell))
-    with open_camera(SHARED_FEED, fast=True) as source:
+    with open_source(SHARED_FEED, fast=True) as source:
         scores = np.array([classifier.probabilities(frame.image) for frame in source])
     rows = list(_shared_rows())
     truth = np.array([classifier.labels.index(row["label"]) for row in rows])

@@ -20,7 +20,7 @@ from instructions import count_on_boards
 
 from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.tables import as_markdown, machine
-from edge_classify.metrics import undominated
+from edge_classify.metrics import pareto_front
 
 BOARDS = {"pi4": "Pi 4", "pi5": "Pi 5"}
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
@@ -79,7 +79,7 @@ def page(rows: list[Row], photos: str, environment: dict[str, Any]) -> str:
     costs = {"kB": lambda row: row["bytes"] / 1e3, "ms": lambda row: row["ms"]}
     costs |= {title: lambda row, board=board: row[board] for board, title in BOARDS.items()}
     fronts = {
-        title: [row["file"] for row in undominated(rows, cost, lambda row: row["mean"])]
+        title: [row["file"] for row in pareto_front(rows, cost, lambda row: row["mean"])]
         for title, cost in costs.items()
     }
     formats = {"kB": "{:.0f}", "ms": "{:.2f}", "Pi 4": "{:.1f}", "Pi 5": "{:.1f}"}

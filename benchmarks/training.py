@@ -28,7 +28,7 @@ from common import DATA, ROOT, WORK, command, machine
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.photo import list_pictures
-from edge_classify.metrics import accepted, calibration_error, class_confidences, separation
+from edge_classify.metrics import auroc, calibration_error, class_confidences, fpr_at_tpr
 
 SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers", "TrashNet": "trashnet"}
 CELLS = ((0.35, 96), (1.0, 224))
@@ -120,7 +120,7 @@ def measure(title: str, run: Path, photos: Path) -> dict[str, Any]:
     for other, pictures in stranger_pictures(title).items():
         strange = np.stack([classifier.probabilities(read_photo(picture)) for picture in pictures])
         known, unknown = 1 - scores[:, -1], 1 - strange[:, -1]
-        strangers[other] = (separation(known, unknown), accepted(known, unknown, 0.95))
+        strangers[other] = (auroc(known, unknown), fpr_at_tpr(known, unknown, 0.95))
     return {
         "accuracy": float((scores[:, :-1].argmax(axis=1) == truth).mean()),
         "float32": entry["evaluation"]["accuracy"],

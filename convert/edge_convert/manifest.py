@@ -12,7 +12,7 @@ from typing import Any
 from edge_classify.errors import EdgeClassifyError, ModelFileError
 from edge_classify.model.classifier import Classifier
 from edge_classify.model.model_file import read_model_file
-from edge_classify.system.atomic_write import write_whole
+from edge_classify.system.atomic_write import write_atomic
 
 from .run_folder import Cell, Run
 from .versions import converter_versions
@@ -33,7 +33,7 @@ def write_manifest(folder: Path, run: Run, entries: Sequence[Mapping[str, Any]])
         "versions": {"train": index["versions"], "convert": converter_versions()},
         "files": sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["file"])),
     }
-    write_whole(folder / NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_atomic(folder / NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

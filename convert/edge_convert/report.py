@@ -9,8 +9,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from edge_classify.metrics import undominated, wilson_interval
-from edge_classify.page import (
+from edge_classify.metrics import pareto_front, wilson_interval
+from edge_classify.system.atomic_write import write_atomic
+from edge_train.page import (
     BLUE,
     GREEN,
     GREY,
@@ -25,7 +26,6 @@ from edge_classify.page import (
     style_axes,
     table,
 )
-from edge_classify.system.atomic_write import write_whole
 
 _COLORS = {"float32": GREY, "float16": GREEN, "dynamic": ORANGE, "int8": BLUE}
 _Entry = Mapping[str, Any]
@@ -34,7 +34,7 @@ _Entry = Mapping[str, Any]
 def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> None:
     """Write `report.html`. name: of the run. entries: of the manifest."""
     entries = sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["bytes"]))
-    front = pareto_front(entries, "bytes")
+    front = cost_front(entries, "bytes")
     body = [
         f"<h1>{escape(name)}: model files</h1>",
         f"<p>Each was run on {entries[0]['figures']['photos']} held-out photos, by the code that the device uses.</p>",
@@ -53,12 +53,12 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> None:
         "the change of the mean probability of the best label. In bold the files that none beats in accuracy and "
         "size.</p>",
     ]
-    write_whole(folder / "report.html", page(f"{name}: model files", body))
+    write_atomic(folder / "report.html", page(f"{name}: model files", body))
 
 
-def pareto_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:
+def cost_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:
     """The entries that no other beats in accuracy and in `cost`, cheapest first."""
-    return undominated(entries, lambda entry: entry[cost], lambda entry: entry["figures"]["accuracy"])
+    return pareto_front(entries, lambda entry: entry[cost], lambda entry: entry["figures"]["accuracy"])
 
 
 def _choices(entries: Sequence[_Entry]) -> str:
@@ -117,7 +117,7 @@ def _cost_plot(entries: Sequence[_Entry]) -> bytes:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     costs = (("bytes", 1e3, "kB"), ("multiply_adds", 1e6, "million multiply-adds"))
     for axes, (cost, unit, title) in zip(figure.subplots(1, 2, sharey=True), costs, strict=True):
-        front = pareto_front(entries, cost)
+        front = cost_front(entries, cost)
         line = [(entry[cost] / unit, 100 * entry["figures"]["accuracy"]) for entry in front]
         axes.step(*zip(*line, strict=True), where="post", color=INK, linewidth=0.8, label="best for the cost")
         for precision, color in _COLORS.items():

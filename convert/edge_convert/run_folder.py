@@ -16,7 +16,7 @@ from edge_classify.labels import UNKNOWN
 
 FORMAT = 6
 _UNKNOWN = ("basis", "prototypes", "votes", "direction")
-_BENDS = ("sharpness", "threshold", "steepness", "leak", "tail")
+_SHAPE_CONSTANTS = ("sharpness", "threshold", "steepness", "leak", "tail")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _read_cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
         probabilities = arrays["held_out_probabilities"]
         head = {name: arrays[name] for name in ("kernel", "bias", *_UNKNOWN) if name in arrays}
     if "prototypes" in head:
-        head.update({name: np.float32(entry["decision"][name]) for name in _BENDS})
+        head.update({name: np.float32(entry["decision"][name]) for name in _SHAPE_CONSTANTS})
     return Cell(
         alpha=entry["alpha"],
         resolution=entry["resolution"],

@@ -1,9 +1,9 @@
 """Recognise your own things with a camera, offline: the device side of edge-classify.
 
-from edge_classify import Classifier, open_camera
+from edge_classify import Classifier, open_source
 
 classifier = Classifier("models/mobilenet_v2_0.5_160_int8.tflite")
-for frame in open_camera(0):
+for frame in open_source(0):
     print(classifier.classify(frame.image))
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .model.classifier import Category, Classification, Classifier
     from .pipeline.decision import Change, Decision
     from .sources.frame import Frame
-    from .sources.opening import list_cameras, open_camera
+    from .sources.opening import list_cameras, open_source
 
 __version__ = "0.1.0"
 
@@ -46,7 +46,7 @@ _HOMES = {
     "preprocess": "images.preprocessing",
     "Frame": "sources.frame",
     "list_cameras": "sources.opening",
-    "open_camera": "sources.opening",
+    "open_source": "sources.opening",
 }
 
 __all__ = [
@@ -63,7 +63,7 @@ __all__ = [
     "SelfTestError",
     "UsageError",
     "list_cameras",
-    "open_camera",
+    "open_source",
     "preprocess",
     "read_photo",
 ]

@@ -84,7 +84,7 @@ def _classify(options: argparse.Namespace) -> int:
     decision = _decision(options, classifier.labels)
     latency = Latency()
     with ExitStack() as stack:
-        source = stack.enter_context(_open_camera(options))
+        source = stack.enter_context(_open_source(options))
         errors = stack.enter_context(Writer(_descriptor(sys.stderr), "standard error", live=True))
         if source.live:
             stack.enter_context(_warnings_to(errors))
@@ -146,12 +146,12 @@ def _model(options: argparse.Namespace) -> str | Path | None:
     return chosen_model([options.models], Metric.parse(options.metric), options.budget_ms, options.num_threads, tell)
 
 
-def _open_camera(options: argparse.Namespace) -> Source:
-    from .sources.opening import open_camera
+def _open_source(options: argparse.Namespace) -> Source:
+    from .sources.opening import open_source
 
     size = numbers("--size", options.size, "x", 2)
     crop = numbers("--crop", options.crop, ",", 4)
-    return open_camera(
+    return open_source(
         options.source or options.camera or "0",
         size=(int(size[0]), int(size[1])) if size else None,
         fps=options.fps,

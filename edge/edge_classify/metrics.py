@@ -79,7 +79,7 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def separation(known: np.ndarray, strange: np.ndarray) -> float:
+def auroc(known: np.ndarray, strange: np.ndarray) -> float:
     """How well a score tells pictures of the classes from strangers: the area under the ROC curve (AUROC).
 
     known, strange: scores of the two, higher for known. It is the share of pairs in which the known one has
@@ -91,12 +91,12 @@ def separation(known: np.ndarray, strange: np.ndarray) -> float:
     return float((below + up_to).mean() / 2 / len(strange))
 
 
-def accepted(known: np.ndarray, strange: np.ndarray, keep: float) -> float:
+def fpr_at_tpr(known: np.ndarray, strange: np.ndarray, keep: float) -> float:
     """The share of strangers whose score is above the limit that keeps the share `keep` of known pictures."""
     return float((strange > np.quantile(known, 1 - keep)).mean())
 
 
-def undominated(items: Iterable[T], cost: Callable[[T], float], accuracy: Callable[[T], float]) -> list[T]:
+def pareto_front(items: Iterable[T], cost: Callable[[T], float], accuracy: Callable[[T], float]) -> list[T]:
     """The Pareto front: those that no other beats both in cost and in accuracy, cheapest first."""
     front: list[T] = []
     for item in sorted(items, key=lambda item: (cost(item), -accuracy(item))):

@@ -281,11 +281,11 @@ def test_the_report_is_one_page_that_needs_nothing_else(models: Path) -> None:
 
 
 def test_the_front_is_what_nothing_beats_in_both_ways() -> None:
-    from edge_convert.report import pareto_front
+    from edge_convert.report import cost_front
 
     files = [(100, 0.8), (90, 0.7), (120, 0.8), (150, 0.9), (160, 0.85), (95, 0.6)]
     entries = [{"bytes": size, "figures": {"accuracy": accuracy}} for size, accuracy in files]
-    assert [entry["bytes"] for entry in pareto_front(entries, "bytes")] == [90, 100, 150]
+    assert [entry["bytes"] for entry in cost_front(entries, "bytes")] == [90, 100, 150]
 
 
 def test_exports_name_the_file_and_its_labels(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from edge_classify.benchmark import turns as turns_module
 from edge_classify.benchmark.candidates import Candidate, read_candidates
 from edge_classify.benchmark.choice import choose, comparable
 from edge_classify.benchmark.comparison import compare
-from edge_classify.benchmark.statistics import Metric, pareto_front, stage_figures
+from edge_classify.benchmark.statistics import Metric, latency_front, stage_figures
 from edge_classify.benchmark.turns import Block, Length, Turn, take_turns
 from edge_classify.errors import BudgetError, ComparisonError, ModelFileError
 from edge_classify.model.interpreter import BUILTIN_MODEL, load_interpreter, running_operators
@@ -490,7 +490,7 @@ def test_the_front_has_the_files_that_none_beats() -> None:
         {"accuracy": accuracy, "stages": {"total": {"p50": time}}}
         for accuracy, time in ((0.8, 5), (0.9, 9), (0.7, 6), (0.9, 12), (None, 1))
     ]
-    assert [one["accuracy"] for one in pareto_front(entries)] == [0.8, 0.9]
+    assert [one["accuracy"] for one in latency_front(entries)] == [0.8, 0.9]
 
 
 # Other machines.

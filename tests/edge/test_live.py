@@ -176,8 +176,8 @@ def test_a_mistake_of_ours_is_not_mistaken_for_a_fault(start) -> None:
 
 def test_a_program_that_leaves_its_camera_open_ends_at_once_and_well() -> None:
     code = """
-from edge_classify import open_camera
-for frame in open_camera("demo"):
+from edge_classify import open_source
+for frame in open_source("demo"):
     if frame.number > 3:
         break
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_classify.metrics import accepted, calibration_error, confusion, evaluate, separation, wilson_interval
+from edge_classify.metrics import auroc, calibration_error, confusion, evaluate, fpr_at_tpr, wilson_interval
 
 
 def test_unknown_is_left_aside_where_it_should_be() -> None:
@@ -39,5 +39,5 @@ def test_the_interval_is_wilson_s() -> None:
 
 def test_strangers_accepted_where_a_share_is_kept() -> None:
     known, strange = np.linspace(0, 1, 101), np.array([-1.0, 0.04, 0.06, 0.9])
-    assert accepted(known, strange, keep=0.95) == 0.5
-    assert separation(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.875)
+    assert fpr_at_tpr(known, strange, keep=0.95) == 0.5
+    assert auroc(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == pytest.approx(0.875)

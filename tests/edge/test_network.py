@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_classify import CameraError, open_camera
+from edge_classify import CameraError, open_source
 from edge_classify.sources.opening import Source
 
 HERE = Path(__file__).parent
@@ -56,7 +56,7 @@ def read_until(source: Source, done: Callable[[], bool]) -> np.ndarray:
 
 def test_http_colours_size_and_a_password_that_stays_secret(serve, port: int) -> None:
     serve(sys.executable, HERE / "http_camera.py", port)
-    with open_camera(f"http://maker:secret@127.0.0.1:{port}/stream", rotate=180) as source:
+    with open_source(f"http://maker:secret@127.0.0.1:{port}/stream", rotate=180) as source:
         frame = next(iter(source))
         assert source.description == f"camera http://***@127.0.0.1:{port}/stream: 320x240 MJPG"
     assert frame.name == f"http://***@127.0.0.1:{port}/stream"
@@ -67,7 +67,7 @@ def test_http_colours_size_and_a_password_that_stays_secret(serve, port: int) ->
 
 def test_an_http_camera_that_is_killed_and_started_again_goes_on(serve, port: int, caplog) -> None:
     server = serve(sys.executable, HERE / "http_camera.py", port)
-    with open_camera(f"http://127.0.0.1:{port}/") as source:
+    with open_source(f"http://127.0.0.1:{port}/") as source:
         frames = iter(source)
         before = next(frames)
         server.kill()
@@ -82,7 +82,7 @@ def test_an_http_camera_that_is_killed_and_started_again_goes_on(serve, port: in
 
 def test_an_http_camera_that_stalls_is_noticed_within_10_seconds(serve, port: int, caplog) -> None:
     serve(sys.executable, HERE / "http_camera.py", port, "stall=60")
-    with open_camera(f"http://127.0.0.1:{port}/") as source:
+    with open_source(f"http://127.0.0.1:{port}/") as source:
         before = next(iter(source))
         for frame in source:
             gap, before = frame.captured_at - before.captured_at, frame
@@ -114,7 +114,7 @@ def test_stopping_it_while_ffmpeg_waits_for_data(serve, port: int) -> None:
 @pytest.mark.parametrize("fault", ["broken=3", "resize=5"])
 def test_broken_and_resized_pictures_do_not_stop_it(serve, port: int, fault: str, caplog) -> None:
     serve(sys.executable, HERE / "http_camera.py", port, fault)
-    with open_camera(f"http://127.0.0.1:{port}/") as source:
+    with open_source(f"http://127.0.0.1:{port}/") as source:
         shapes = {frame.image.shape for frame, _ in zip(source, range(30), strict=False)}
     assert shapes == {(240, 320, 3)}
     assert not caplog.messages
@@ -122,7 +122,7 @@ def test_broken_and_resized_pictures_do_not_stop_it(serve, port: int, fault: str
 
 def test_a_stream_that_is_not_there_is_an_error_at_once(port: int) -> None:
     with pytest.raises(CameraError, match=r"camera rtsp://\*\*\*@127.*: the stream does not open"):
-        open_camera(f"rtsp://maker:secret@127.0.0.1:{port}/stream")
+        open_source(f"rtsp://maker:secret@127.0.0.1:{port}/stream")
 
 
 def test_rtsp_from_gstreamer_s_server_killed_and_started_again(serve, port: int, caplog) -> None:
@@ -131,7 +131,7 @@ def test_rtsp_from_gstreamer_s_server_killed_and_started_again(serve, port: int,
     if not Path(SYSTEM_PYTHON).exists() or subprocess.run(check, capture_output=True, check=False).returncode:
         pytest.skip("no RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good python3-gi")
     server = serve(SYSTEM_PYTHON, HERE / "rtsp_camera.py", port)
-    with open_camera(f"rtsp://127.0.0.1:{port}/stream") as source:
+    with open_source(f"rtsp://127.0.0.1:{port}/stream") as source:
         image = next(iter(source)).image
         assert image.shape == (240, 320, 3)
         assert image[100, 100].argmax() == 2  # BGR: red
@@ -156,7 +156,7 @@ def test_ffmpeg_as_a_server_of_h264(port: int) -> None:
         for _ in range(100):
             time.sleep(0.1)
             try:
-                source = open_camera(address)
+                source = open_source(address)
                 break
             except CameraError:
                 assert server.poll() is None

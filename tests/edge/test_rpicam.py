@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from conftest import stop
-from edge_classify import CameraError, list_cameras, open_camera
+from edge_classify import CameraError, list_cameras, open_source
 from edge_classify.sources import v4l2
 
 STAND_IN = Path(__file__).with_name("rpicam_stand_in.py")
@@ -64,7 +64,7 @@ def test_colours_and_size_are_right_whatever_the_stride(
     rpicam, wanted: str, asked: tuple[int, int] | None, given: tuple[int, int]
 ) -> None:
     rpicam(wanted)
-    with open_camera("csi", size=asked) as source:
+    with open_source("csi", size=asked) as source:
         image = next(iter(source)).image
         assert f"{given[0]}x{given[1]} YUV420, 30 frames a second" in source.description
     width, height = given
@@ -78,7 +78,7 @@ def test_colours_and_size_are_right_whatever_the_stride(
 
 def test_the_newest_frame_is_given_at_the_camera_s_rate(rpicam) -> None:
     rpicam()
-    with open_camera("csi", fps=20) as source:
+    with open_source("csi", fps=20) as source:
         frames = [frame for frame, _ in zip(source, range(21), strict=False)]
         time.sleep(0.6)
         late = next(iter(source))
@@ -89,14 +89,14 @@ def test_the_newest_frame_is_given_at_the_camera_s_rate(rpicam) -> None:
 
 def test_the_old_name_serves_where_the_new_one_is_missing(rpicam) -> None:
     rpicam(name="libcamera-vid")
-    with open_camera("csi:0") as source:
+    with open_source("csi:0") as source:
         assert "csi:0: libcamera-vid: 640x480" in source.description
 
 
 def test_camera_0_is_the_module_where_no_usb_camera_is(rpicam, monkeypatch: pytest.MonkeyPatch) -> None:
     rpicam()
     monkeypatch.setattr(v4l2, "list_nodes", list)
-    with open_camera(0) as source:
+    with open_source(0) as source:
         assert "camera 0: rpicam-vid: 640x480" in source.description
         assert next(iter(source)).name == "0"
     assert list_cameras() == [("csi:0", "imx708 [4608x2592 10-bit RGGB]")]
@@ -106,29 +106,29 @@ def test_camera_0_is_the_module_where_no_usb_camera_is(rpicam, monkeypatch: pyte
 def test_a_module_that_is_missing_is_said_in_the_program_s_words(rpicam, camera: str) -> None:
     rpicam("none")
     with pytest.raises(CameraError, match=rf"camera {camera}: rpicam-vid ended: ERROR: .* no cameras available"):
-        open_camera(camera)
+        open_source(camera)
 
 
 def test_without_the_program_the_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CameraError, match="apt install rpicam-apps"):
-        open_camera("csi")
+        open_source("csi")
 
 
 def test_a_size_that_the_program_changed_is_taken_or_refused(rpicam) -> None:
     rpicam("adjust=1280x720")
-    with open_camera("csi", size=(2560, 1440)) as source:
+    with open_source("csi", size=(2560, 1440)) as source:
         assert next(iter(source)).image.shape == (720, 1280, 3)
         assert "1280x720" in source.description
     rpicam("adjust=1296x972")
     with pytest.raises(CameraError, match=r"gives 1296x972, .*--size"):
-        open_camera("csi", size=(2560, 1440))
+        open_source("csi", size=(2560, 1440))
 
 
 def test_a_program_that_dies_is_started_again_and_said_once(rpicam, tmp_path: Path, caplog) -> None:
     starts = tmp_path / "starts"
     rpicam(f"die=5 starts={starts}")
-    with open_camera("csi") as source:
+    with open_source("csi") as source:
         numbers = [frame.number for frame, _ in zip(source, range(12), strict=False)]
     assert numbers == sorted(set(numbers))
     assert len(starts.read_text().splitlines()) >= 3
@@ -142,7 +142,7 @@ def test_a_program_that_dies_is_started_again_and_said_once(rpicam, tmp_path: Pa
 def test_a_program_that_stalls_is_noticed_and_replaced(rpicam, tmp_path: Path, caplog) -> None:
     pid = tmp_path / "pid"
     rpicam(f"stall=3 pid={pid}")
-    with open_camera("csi") as source:
+    with open_source("csi") as source:
         frames = iter(source)
         before = next(frames)
         stalled = int(pid.read_text())
@@ -158,7 +158,7 @@ def test_a_program_that_stalls_is_noticed_and_replaced(rpicam, tmp_path: Path, c
 def test_the_child_ends_with_us_even_when_we_are_killed(rpicam, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     rpicam(f"stall=3 pid={pid}")  # it writes no more, so a closed pipe alone would not end it
-    code = "import edge_classify, time; source = edge_classify.open_camera('csi'); print('open', flush=True); "
+    code = "import edge_classify, time; source = edge_classify.open_source('csi'); print('open', flush=True); "
     code += "time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import write_photos
-from edge_classify import CameraError, DataError, UsageError, open_camera
+from edge_classify import CameraError, DataError, UsageError, open_source
 from edge_classify.sources import demo, v4l2
 from edge_classify.system.machine import System
 
@@ -31,7 +31,7 @@ def video(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_video_gives_every_frame_and_ends(video: Path, fast: bool) -> None:
-    with open_camera(video, fast=fast) as source:
+    with open_source(video, fast=fast) as source:
         frames = list(source)
     assert [(frame.number, round(frame.image.mean() / 20)) for frame in frames] == [(n, n) for n in range(12)]
     took = frames[-1].captured_at - frames[0].captured_at
@@ -39,7 +39,7 @@ def test_a_video_gives_every_frame_and_ends(video: Path, fast: bool) -> None:
 
 
 def test_a_video_that_is_taken_slowly_leaves_nothing_out(video: Path) -> None:
-    with open_camera(video) as source:
+    with open_source(video) as source:
         numbers = []
         for frame in source:
             numbers.append(frame.number)
@@ -53,7 +53,7 @@ def test_pictures_are_turned_then_mirrored_then_cropped(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "corner.png"), image)
 
     def white(**options: Any) -> tuple[tuple[int, ...], list[list[bool]]]:
-        turned = next(iter(open_camera(tmp_path / "corner.png", **options))).image
+        turned = next(iter(open_source(tmp_path / "corner.png", **options))).image
         height, width = turned.shape[:2]
         quarters = [
             [bool(turned[y, x].all()) for x in (width // 4, width * 3 // 4)] for y in (height // 4, height * 3 // 4)
@@ -87,7 +87,7 @@ def test_pictures_are_turned_then_mirrored_then_cropped(tmp_path: Path) -> None:
 )
 def test_options_that_cannot_be(camera: int | str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        open_camera(camera, **options)
+        open_source(camera, **options)
 
 
 def test_a_folder_gives_its_pictures_in_order_and_names_the_unreadable(
@@ -95,7 +95,7 @@ def test_a_folder_gives_its_pictures_in_order_and_names_the_unreadable(
 ) -> None:
     folder = write_photos(tmp_path / "my photos é", 2, ("disc",))
     (folder / "broken.jpg").write_bytes(b"no picture")
-    with open_camera(folder) as source:
+    with open_source(folder) as source:
         names = [Path(frame.name).name for frame in source]
     assert names == ["0.png", "1.png"]
     assert "broken.jpg" in caplog.text
@@ -104,7 +104,7 @@ def test_a_folder_gives_its_pictures_in_order_and_names_the_unreadable(
 
 def test_a_picture_is_one_frame(tmp_path: Path) -> None:
     path = write_photos(tmp_path, 1, ("disc",)) / "disc" / "0.png"
-    frames = list(open_camera(str(path)))
+    frames = list(open_source(str(path)))
     assert [frame.image.shape for frame in frames] == [(120, 160, 3)]
 
 
@@ -118,20 +118,20 @@ def test_a_picture_is_one_frame(tmp_path: Path) -> None:
 def test_a_file_that_is_neither_picture_nor_video(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
-        open_camera(tmp_path / name)
+        open_source(tmp_path / name)
 
 
 def test_an_empty_folder_and_a_missing_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no pictures in this folder"):
-        open_camera(tmp_path)
+        open_source(tmp_path)
     with pytest.raises(DataError, match="there is no such file, folder or camera"):
-        open_camera(tmp_path / "gone.mp4")
+        open_source(tmp_path / "gone.mp4")
 
 
 @pytest.mark.parametrize("camera", [97, "/dev/video97"])
 def test_a_camera_that_is_not_there(camera: int | str) -> None:
     with pytest.raises(CameraError, match=r"there is no such camera .*try --camera demo"):
-        open_camera(camera)
+        open_source(camera)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device file that somebody else may not open")
@@ -149,7 +149,7 @@ def test_a_camera_without_permission(tmp_path: Path) -> None:
 import os, cv2, edge_classify.sources.opening
 os.setuid(65534)
 try:
-    edge_classify.open_camera({str(device)!r})
+    edge_classify.open_source({str(device)!r})
 except edge_classify.CameraError as error:
     print(error)
 """
@@ -159,7 +159,7 @@ except edge_classify.CameraError as error:
 
 
 def test_a_slow_consumer_gets_new_frames_not_old_ones() -> None:
-    with open_camera("demo") as source:
+    with open_source("demo") as source:
         frames = iter(source)
         first = next(frames)
         time.sleep(0.5)
@@ -173,7 +173,7 @@ def test_a_slow_consumer_gets_new_frames_not_old_ones() -> None:
 
 
 def test_the_demo_keeps_a_camera_s_pace() -> None:
-    with open_camera("demo") as source:
+    with open_source("demo") as source:
         frames = [frame for frame, _ in zip(source, range(31), strict=False)]
     assert frames[-1].captured_at - frames[0].captured_at > 0.9
 

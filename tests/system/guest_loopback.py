@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge_classify import CameraError, open_camera
+from edge_classify import CameraError, open_source
 
 PLAYER, PICTURE = sys.argv[1:]
 FORMAT = Path("/sys/class/video4linux/video0/format")
@@ -44,7 +44,7 @@ def play(fourcc: str, width: int, height: int, seconds: int = 300, cut: int = 0)
 def differences(size: tuple[int, int], frames: int) -> tuple[str, list[float]]:
     """How far each of `frames` is from the picture that is played: mean difference of a level."""
     truth = cv2.resize(cv2.imread(PICTURE), size, interpolation=cv2.INTER_LINEAR_EXACT).astype(int)
-    with open_camera(0) as source:
+    with open_source(0) as source:
         taken = [frame.image for frame, _ in zip(source, range(frames), strict=False)]
         return source.description, [float(np.abs(image - truth).mean()) for image in taken]
 
@@ -61,7 +61,7 @@ def main() -> None:
     said.clear()
     # v4l2loopback takes no new player while a reader looks for the old one, so it cannot come back here.
     player = play("YUYV", 320, 240)
-    with open_camera(0, give_up=5) as source:
+    with open_source(0, give_up=5) as source:
         frames = iter(source)
         next(frames)
         player.kill()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edge_classify import CameraError, list_cameras, open_camera
+from edge_classify import CameraError, list_cameras, open_source
 from edge_classify.sources.frame import Frame
 
 DRIVER = Path("/sys/bus/platform/drivers/vivid")
@@ -56,7 +56,7 @@ def next_gap(frames: Iterator[Frame], seconds: float) -> float:
 
 def fault(name: str, happen: Callable[[], object], mend: Callable[[], object] | None = None, after: float = 4) -> None:
     said.clear()
-    with open_camera(0) as source:
+    with open_source(0) as source:
         frames = iter(source)
         for _ in range(5):
             next(frames)
@@ -74,7 +74,7 @@ def fault(name: str, happen: Callable[[], object], mend: Callable[[], object] | 
 
 
 def opened(**wishes: Any) -> tuple[str, Frame, float]:
-    with open_camera(0, **wishes) as source:
+    with open_source(0, **wishes) as source:
         frames = iter(source)
         taken, ages = [], []
         for _ in range(12):
@@ -108,10 +108,10 @@ def main() -> None:
     description, frame, _ = opened(rotate=90, flip="h", crop=(0, 0, 1, 0.125))
     seen["turned"] = {"shape": frame.image.shape, "color": frame.image[30, 400].tolist()}
 
-    with open_camera(0) as first:
+    with open_source(0) as first:
         next(iter(first))
         try:
-            open_camera("/dev/video0")
+            open_source("/dev/video0")
         except CameraError as error:
             seen["busy"] = str(error)
 

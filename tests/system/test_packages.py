@@ -42,7 +42,7 @@ import sys, numpy
 import edge_classify
 assert "cv2" not in sys.modules, "importing the package alone loads OpenCV"
 edge_classify.Classifier().classify(numpy.zeros((48, 64, 3), numpy.uint8))
-edge_classify.open_camera("demo").close()
+edge_classify.open_source("demo").close()
 heavy = {"tensorflow", "keras", "edge_train", "edge_convert", "tqdm"} & set(sys.modules)
 assert not heavy, heavy
 """

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_classify import Classifier, read_photo
-from edge_classify.metrics import separation
+from edge_classify.metrics import auroc
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_real_photos_are_told_apart_and_strangers_refused(alien_vs_predator: Pat
     assert len(strange) == 300
     assert np.mean(right) >= 0.88
     assert np.mean(kept) >= 0.93
-    assert separation(np.array(known), np.array(strange)) >= 0.97
+    assert auroc(np.array(known), np.array(strange)) >= 0.97
 
 
 def test_a_camera_feed_of_real_pictures(alien_vs_predator: Path, data: Path, command) -> None:
@@ -62,11 +62,11 @@ def test_a_camera_feed_of_real_pictures(alien_vs_predator: Path, data: Path, com
     assert np.mean([state == label for state, label in told]) >= 0.75
 
 
-def test_separation_is_the_area_under_the_roc_curve() -> None:
-    assert separation(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1
-    assert separation(np.array([0.1]), np.array([0.9])) == 0
-    assert separation(np.array([0.5, 0.5]), np.array([0.5])) == 0.5
-    assert separation(np.array([0.3, 0.7]), np.array([0.5, 0.5])) == 0.5
+def test_auroc_is_the_area_under_the_roc_curve() -> None:
+    assert auroc(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1
+    assert auroc(np.array([0.1]), np.array([0.9])) == 0
+    assert auroc(np.array([0.5, 0.5]), np.array([0.5])) == 0.5
+    assert auroc(np.array([0.3, 0.7]), np.array([0.5, 0.5])) == 0.5
 
 
 def test_photos_in_the_wrong_folder_are_suspected(data: Path, tmp_path: Path, command) -> None:

@@ -27,8 +27,8 @@ from edge_classify.learn.head import (
     softmax,
 )
 from edge_classify.learn.open_set import (
-    BENDS,
     MOST_PHOTOS,
+    SHAPE_CONSTANTS,
     Space,
     Unknown,
     fit_direction,
@@ -37,13 +37,13 @@ from edge_classify.learn.open_set import (
     with_unknown,
 )
 from edge_classify.learn.rows import Rows
-from edge_classify.metrics import accepted, evaluate, separation
-from edge_classify.system.atomic_write import write_whole
+from edge_classify.metrics import auroc, evaluate, fpr_at_tpr
+from edge_classify.system.atomic_write import write_atomic
 
 from . import run_folder
 from .backbone import Backbone, copy_weights
 from .cache import cache_folder, open_cache
-from .feature_model import Size
+from .feature_model import BackboneCost
 from .features import compute_run_features, gather_features, read_size
 from .photos import FOLDS, HELD_OUT, TRAINING, VALIDATION, Photo, PhotoSet, file_sha256, fingerprint
 from .views import Augmentation
@@ -141,7 +141,7 @@ def fit_cell(job: CellJob) -> dict[str, Any]:
     with open_cache() as database:
         entry = _fit(job, database)
     entry |= {"key": key, "seconds": round(time.perf_counter() - began, 2)}
-    write_whole(path, json.dumps(entry, indent=1))
+    write_atomic(path, json.dumps(entry, indent=1))
     return entry
 
 
@@ -168,7 +168,7 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
     )
     labels = examples.labels[chosen_on]
     temperature = fit_temperature(logits, labels)
-    head = fitted.head.cooled(temperature)
+    head = fitted.head.with_temperature(temperature)
     calibrated = softmax(logits / temperature)
     arrays = {"kernel": head.kernel, "bias": head.bias}
     decision: dict[str, Any] = {
@@ -188,7 +188,7 @@ def _fit(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
             "prototypes": len(unknown.space.prototypes),
             "sharpness": unknown.sharpness.tolist(),
             "threshold": unknown.threshold.tolist(),
-            **BENDS,
+            **SHAPE_CONSTANTS,
         }
 
     probabilities = _probabilities(head, unknown, gather_features(database, backbone, held_out_photos))
@@ -252,7 +252,7 @@ def _at_most(most: int, photos: np.ndarray, rng: np.random.Generator) -> np.ndar
     return photos if len(photos) <= most else np.sort(rng.permutation(photos)[:most])
 
 
-def _fit_frozen(job: CellJob, database: sqlite3.Connection, size: Size) -> _Fitted:
+def _fit_frozen(job: CellJob, database: sqlite3.Connection, size: BackboneCost) -> _Fitted:
     """Fit heads on the frozen backbone's features: without each fold, and on all photos.
 
     The last is fitted for as many epochs as were best without each fold; where photos are given for choosing there
@@ -328,7 +328,9 @@ def _class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def _fit_unknown(fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size: Size, settings: Settings) -> Unknown:
+def _fit_unknown(
+    fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size: BackboneCost, settings: Settings
+) -> Unknown:
     """The space of all photos, fitted to how photos score that their space has not seen."""
     strange = strangers.read(range(min(len(strangers), MOST_PHOTOS)))
     examples = fitted.examples
@@ -342,7 +344,7 @@ def _fit_unknown(fitted: _Fitted, confidences: np.ndarray, strangers: Rows, size
     return fit_unknown(space_of(examples.photos), scores, confidences, settings.keep)
 
 
-def _space_of(photos: np.ndarray, examples: Examples, size: Size, seed: int) -> Space:
+def _space_of(photos: np.ndarray, examples: Examples, size: BackboneCost, seed: int) -> Space:
     return fit_space(examples.read_views(photos), examples.labels[photos], size.features, seed, examples.views)
 
 
@@ -360,13 +362,13 @@ def _measure_strangers(own: np.ndarray, strange: np.ndarray) -> dict[str, Any]:
     """How well `unknown` tells strangers from held-out photos of the classes."""
     return {
         "pictures": len(strange),
-        "auroc": separation(1 - own[:, -1], 1 - strange[:, -1]),
-        "accepted_at_95_kept": accepted(1 - own[:, -1], 1 - strange[:, -1], keep=0.95),
+        "auroc": auroc(1 - own[:, -1], 1 - strange[:, -1]),
+        "accepted_at_95_kept": fpr_at_tpr(1 - own[:, -1], 1 - strange[:, -1], keep=0.95),
         "accepted": float((strange.argmax(axis=1) < strange.shape[1] - 1).mean()),
     }
 
 
-def _leave_out_classes(job: CellJob, examples: Examples, size: Size) -> dict[str, float]:
+def _leave_out_classes(job: CellJob, examples: Examples, size: BackboneCost) -> dict[str, float]:
     """For each class: how well photos of it would be told from the others', had it not been trained on (AUROC)."""
     folds = np.arange(len(examples.labels)) % FOLDS
     figures = {}
@@ -379,7 +381,7 @@ def _leave_out_classes(job: CellJob, examples: Examples, size: Size) -> dict[str
         space = _space_of(np.flatnonzero(others & (folds > 1))[:MOST_PHOTOS], examples, size, job.settings.seed)
         scores = space.scores(rows(others & (folds == 1)))
         unknown = fit_unknown(space, scores, np.ones(len(scores)), job.settings.keep)
-        figures[label] = separation(unknown.known(rows(others & (folds == 0))), unknown.known(rows(~others)))
+        figures[label] = auroc(unknown.known(rows(others & (folds == 0))), unknown.known(rows(~others)))
     return figures
 
 

@@ -29,7 +29,7 @@ MEMORY = 1_600_000_000
 
 
 @dataclass(frozen=True)
-class Size:
+class BackboneCost:
     """What a backbone computes and costs.
 
     features: numbers a picture, for the head. middle: further ones, of the middle layer, for telling strangers.
@@ -42,7 +42,7 @@ class Size:
     multiply_adds: int
 
 
-def make_feature_model(backbone: Backbone) -> tuple[bytes, Size]:
+def make_feature_model(backbone: Backbone) -> tuple[bytes, BackboneCost]:
     """A TFLite model, uint8 RGB [1, R, R, 3] → features [1, F] and, if it has one, middle [1, M]; its size.
 
     Raises DataError where the weights do not fit, or the SavedModel is no feature vector that TFLite can compute.
@@ -101,7 +101,7 @@ def _on_pixels(model: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
     return compute
 
 
-def _make_hub_model(backbone: Backbone) -> tuple[bytes, Size]:
+def _make_hub_model(backbone: Backbone) -> tuple[bytes, BackboneCost]:
     import tensorflow as tf
     import tensorflow_hub
 
@@ -128,7 +128,7 @@ def _make_hub_model(backbone: Backbone) -> tuple[bytes, Size]:
         raise DataError(f"{where}: TFLite cannot compute it ({reason}): take another feature vector") from error
 
 
-def _convert(compute: Callable[[tf.Tensor], list[tf.Tensor]], resolution: int) -> tuple[bytes, Size]:
+def _convert(compute: Callable[[tf.Tensor], list[tf.Tensor]], resolution: int) -> tuple[bytes, BackboneCost]:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -140,7 +140,7 @@ def _convert(compute: Callable[[tf.Tensor], list[tf.Tensor]], resolution: int) -
     )
     model: bytes = tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert()
     widths = [int(output.shape[-1]) for output in frozen.outputs]
-    return model, Size(widths[0], sum(widths[1:]), *_count(frozen))
+    return model, BackboneCost(widths[0], sum(widths[1:]), *_count(frozen))
 
 
 def _count(function: Any) -> tuple[int, int]:

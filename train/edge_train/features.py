@@ -21,7 +21,7 @@ from edge_classify.learn.rows import Rows
 
 from .backbone import Backbone
 from .cache import cache_folder, open_cache
-from .feature_model import MEMORY, Size, make_feature_model, open_feature_model
+from .feature_model import MEMORY, BackboneCost, make_feature_model, open_feature_model
 from .photos import TRAINING, VALIDATION, Photo, PhotoSet
 from .views import show_view
 from .workers import in_processes
@@ -81,10 +81,10 @@ def compute_run_features(
     compute_features(database, root, everything, backbones, lambda sha256: views if sha256 in viewed else ("",))
 
 
-def read_size(database: sqlite3.Connection, backbone: Backbone) -> Size:
+def read_size(database: sqlite3.Connection, backbone: Backbone) -> BackboneCost:
     """The size of a backbone whose features are in the cache."""
     (text,) = database.execute("SELECT size FROM feature_models WHERE key = ?", (_backbone_key(backbone),)).fetchone()
-    return Size(**json.loads(text))
+    return BackboneCost(**json.loads(text))
 
 
 def read_features(database: sqlite3.Connection, backbone: Backbone, sha256: str, view: str = "") -> np.ndarray:

@@ -38,7 +38,7 @@ _MAGIC = {
 
 
 @dataclass(frozen=True)
-class Look:
+class PhotoFacts:
     """What a photo looks like.
 
     width, height: pixels, upright. format: told by content: jpeg, png, ... or "".
@@ -52,7 +52,7 @@ class Look:
     thumbnail: Image
 
 
-def look_at(data: bytes, name: str) -> Look:
+def read_facts(data: bytes, name: str) -> PhotoFacts:
     """Raises DataError if it is no picture; `name` is for the error."""
     image = decode_photo(data, name)
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
@@ -60,10 +60,10 @@ def look_at(data: bytes, name: str) -> Look:
     bits = np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
     thumbnail = cv2.resize(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
     kind = next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), "")
-    return Look(image.shape[1], image.shape[0], kind, bits, np.asarray(thumbnail, np.uint8))
+    return PhotoFacts(image.shape[1], image.shape[0], kind, bits, np.asarray(thumbnail, np.uint8))
 
 
-def look_at_all(database: sqlite3.Connection, photos: Mapping[str, Path]) -> dict[str, str]:
+def collect_facts(database: sqlite3.Connection, photos: Mapping[str, Path]) -> dict[str, str]:
     """Look at all photos, path by sha256, that the cache has not seen.
 
     Returns a line for each that cannot be read, by sha256.
@@ -84,7 +84,7 @@ def look_at_all(database: sqlite3.Connection, photos: Mapping[str, Path]) -> dic
     return unreadable
 
 
-def read_looks(database: sqlite3.Connection, photos: Iterable[str]) -> Iterator[Look]:
+def read_photo_facts(database: sqlite3.Connection, photos: Iterable[str]) -> Iterator[PhotoFacts]:
     """The looks of photos by sha256, in order; all must have been looked at."""
     for sha256 in photos:
         yield _unpack(_row(database, sha256))
@@ -93,7 +93,7 @@ def read_looks(database: sqlite3.Connection, photos: Iterable[str]) -> Iterator[
 def find_twins(database: sqlite3.Connection, photos: Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of different files, by sha256, that show the same picture: rescaled, recompressed, slightly cropped."""
     names = sorted(photos)
-    bits = np.array([look.bits for look in read_looks(database, names)], np.uint64).reshape(-1, 4)
+    bits = np.array([look.bits for look in read_photo_facts(database, names)], np.uint64).reshape(-1, 4)
     pairs = []
     rows = max(1, 1_000_000 // max(1, len(names)))
     for first in range(0, len(names), rows):
@@ -108,7 +108,7 @@ def find_twins(database: sqlite3.Connection, photos: Iterable[str]) -> list[tupl
 
 
 def _correlate(database: sqlite3.Connection, one: str, other: str) -> bool:
-    a, b = (look.thumbnail.astype(np.float32).ravel() for look in read_looks(database, (one, other)))
+    a, b = (look.thumbnail.astype(np.float32).ravel() for look in read_photo_facts(database, (one, other)))
     a, b = a - a.mean(), b - b.mean()
     return bool(a @ b >= _LEAST_CORRELATION * np.sqrt((a @ a) * (b @ b)) and a @ a > 0)
 
@@ -118,7 +118,7 @@ def _look_at_chunk(chunk: list[tuple[str, Path]]) -> list[bytes | str]:
     blobs: list[bytes | str] = []
     for _, path in chunk:
         try:
-            look = look_at(path.read_bytes(), str(path))
+            look = read_facts(path.read_bytes(), str(path))
         except DataError as error:
             blobs.append(str(error))
         except OSError as error:
@@ -129,11 +129,11 @@ def _look_at_chunk(chunk: list[tuple[str, Path]]) -> list[bytes | str]:
     return blobs
 
 
-def _unpack(blob: bytes) -> Look:
+def _unpack(blob: bytes) -> PhotoFacts:
     width, height, kind = _HEADER.unpack_from(blob)
     rest = np.frombuffer(blob, np.uint8, offset=_HEADER.size)
     thumbnail = rest[32:].reshape(_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
-    return Look(width, height, kind.rstrip(b"\0").decode(), rest[:32].copy().view(np.uint64), thumbnail)
+    return PhotoFacts(width, height, kind.rstrip(b"\0").decode(), rest[:32].copy().view(np.uint64), thumbnail)
 
 
 def _row(database: sqlite3.Connection, sha256: str) -> bytes:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from edge_classify.images.photo import read_photo
-from edge_classify.system.atomic_write import write_whole
+from edge_classify.system.atomic_write import write_atomic
 
 from .backbone import Backbone
 from .features import read_features
-from .near_duplicates import read_looks
+from .near_duplicates import read_photo_facts
 from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, PhotoSet
 
 # Fewer training photos than this in a class are said; so is a class with this many times fewer than the largest.
@@ -93,7 +93,7 @@ def check_photos(
     paths: dict[str, list[str]] = defaultdict(list)
     labels: dict[str, set[int]] = defaultdict(set)
     wrong_suffix, small = [], []
-    looks = read_looks(database, (photo.sha256 for photo in photos.photos))
+    looks = read_photo_facts(database, (photo.sha256 for photo in photos.photos))
     for photo, look in zip(photos.photos, looks, strict=True):
         path = photo.path.as_posix()
         paths[photo.sha256].append(path)
@@ -148,7 +148,7 @@ def find_suspected_labels(database: sqlite3.Connection, backbone: Backbone, phot
 
 def write_check(folder: Path, root: Path, check: PhotoCheck) -> None:
     """Write `photo_check.json`, and `photo_check.png` if there is something to look at."""
-    write_whole(folder / "photo_check.json", json.dumps(asdict(check), indent=1, ensure_ascii=False))
+    write_atomic(folder / "photo_check.json", json.dumps(asdict(check), indent=1, ensure_ascii=False))
     sheet = folder / "photo_check.png"
     tiles = [
         (suspect.path, f"{suspect.label}? {suspect.neighbors}/{_NEIGHBORS} {suspect.neighbors_label}")
@@ -160,7 +160,7 @@ def write_check(folder: Path, root: Path, check: PhotoCheck) -> None:
         from .plots import contact_sheet  # brings matplotlib
 
         shown = [(read_photo(root / name), name, text) for name, text in tiles[:_MOST_TILES]]
-        write_whole(sheet, contact_sheet(shown))
+        write_atomic(sheet, contact_sheet(shown))
     else:
         sheet.unlink(missing_ok=True)
 

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from edge_classify.images.preprocessing import Image
 from edge_classify.metrics import reliability
-from edge_classify.page import BLUE, GREEN, GREY, INK, ORANGE, RED, error_bars, figure_png, style_axes
+
+from .page import BLUE, GREEN, GREY, INK, ORANGE, RED, error_bars, figure_png, style_axes
 
 _COLUMNS, _TILE = 6, 1.75
 _MOST_NAMED = 24

@@ -10,10 +10,10 @@ import numpy as np
 
 from edge_classify.images.photo import read_photo
 from edge_classify.metrics import class_confidences, confusion, wilson_interval
-from edge_classify.page import GREEN, RED, escape, image, page, table
-from edge_classify.system.atomic_write import write_whole
+from edge_classify.system.atomic_write import write_atomic
 
 from . import plots as figures
+from .page import GREEN, RED, escape, image, page, table
 from .photo_check import PhotoCheck
 from .photos import HELD_OUT, Photo, PhotoSet
 
@@ -46,7 +46,7 @@ def write_report(
             content = _cell(folder, root, photos, held_out, entry)
             is_open = " open" if index == best else ""
             body.append(f"<details{is_open}><summary>{title}</summary>{content}</details>")
-    write_whole(folder / "report.html", page(f"{root.name}: training report", body))
+    write_atomic(folder / "report.html", page(f"{root.name}: training report", body))
 
 
 def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> str:

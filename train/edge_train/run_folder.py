@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_classify.errors import DataError
 from edge_classify.images.preprocessing import Image
-from edge_classify.system.atomic_write import whole_file, write_whole
+from edge_classify.system.atomic_write import atomic_file, write_atomic
 
 FORMAT = 6
 _INDEX = "run.json"
@@ -37,13 +37,13 @@ def open_run_folder(folder: Path) -> None:
 def write_index(folder: Path, index: Mapping[str, Any]) -> None:
     """Write `run.json`, last of all: with it the run is complete."""
     whole = {"format": FORMAT, **index}
-    write_whole(folder / _INDEX, json.dumps(whole, indent=1, ensure_ascii=False))
+    write_atomic(folder / _INDEX, json.dumps(whole, indent=1, ensure_ascii=False))
 
 
 @contextmanager
 def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[[Image], None]]:
     """Write `count` prepared photos as one .npy, uint8 RGB (count, R, R, 3): gives what appends one."""
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, resolution, resolution, 3)}
         np.lib.format.write_array_header_1_0(file, header)
 
@@ -55,13 +55,13 @@ def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as one .npz."""
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write one .npy."""
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         np.save(file, array)
 
 

@@ -24,7 +24,7 @@ from .backbone import Backbone, find_backbone
 from .cache import open_cache
 from .cell import CellJob, Settings, fit_cell, teacher_path
 from .features import compute_features, compute_run_features
-from .near_duplicates import find_twins, look_at_all
+from .near_duplicates import collect_facts, find_twins
 from .photo_check import PhotoCheck, check_photos, find_suspected_labels, write_check
 from .photos import (
     HELD_OUT,
@@ -139,7 +139,7 @@ def find_backbones(grid: Sequence[tuple[float, int]], settings: Settings) -> lis
 
 def sort_photos(database: sqlite3.Connection, root: Path, found: PhotoSet) -> tuple[PhotoSet, list[tuple[str, str]]]:
     """Look at all photos and give each its part; returns them, without what cannot be read, and the twins."""
-    unreadable = look_at_all(database, {photo.sha256: root / photo.path for photo in found.photos})
+    unreadable = collect_facts(database, {photo.sha256: root / photo.path for photo in found.photos})
     for line in [*found.skipped, *unreadable.values()]:
         print(f"skipped {line}", file=sys.stderr)
     readable = tuple(photo for photo in found.photos if photo.sha256 not in unreadable)
@@ -157,7 +157,7 @@ def _find_strangers(database: sqlite3.Connection, folders: Mapping[str, Path]) -
         if not pictures:
             raise DataError(f"--strangers {folder}: no pictures in it")
         photos = [Photo(path.absolute(), STRANGER, file_sha256(path), HELD_OUT) for path in pictures]
-        unreadable = look_at_all(database, {photo.sha256: photo.path for photo in photos})
+        unreadable = collect_facts(database, {photo.sha256: photo.path for photo in photos})
         strangers[name] = tuple(photo for photo in photos if photo.sha256 not in unreadable)
     return strangers
 

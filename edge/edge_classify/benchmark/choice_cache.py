@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from ..errors import UsageError
-from ..system.atomic_write import write_whole
+from ..system.atomic_write import write_atomic
 from ..system.machine import System, cache_folder
 from .candidates import Candidate, digest, list_models, read_candidates
 from .choice import Choice, choose, comparable
@@ -154,6 +154,6 @@ def _recall(place: Path) -> dict[str, Any]:
 
 def _remember(place: Path, record: dict[str, Any]) -> None:
     try:
-        write_whole(place, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(place, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         log.warning("this is not remembered: %s: %s", place, error.strerror)

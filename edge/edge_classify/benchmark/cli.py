@@ -19,7 +19,7 @@ from typing import Any
 from .. import __version__
 from ..command import run
 from ..errors import UsageError
-from ..system.atomic_write import write_whole
+from ..system.atomic_write import write_atomic
 
 _THREADS = (1, 2, 4)
 # Of litert-benchmark; this command measures what edge-classify does, and that runs on the processor.
@@ -188,15 +188,17 @@ def _measure(options: argparse.Namespace) -> int:
     record = watch.finish()
     _show_warnings(record, environment["cores"])
     if options.result_json:
-        write_whole(options.result_json, _document(environment, record, entries, sustained=sustained))
+        write_atomic(options.result_json, _document(environment, record, entries, sustained=sustained))
     if options.csv:
-        write_whole(options.csv, tables.as_csv(entries))
+        write_atomic(options.csv, tables.as_csv(entries))
     if options.markdown:
-        write_whole(options.markdown, f"{machine}, {datetime.now(UTC):%Y-%m-%d}\n\n{tables.as_markdown(columns, rows)}")
+        write_atomic(
+            options.markdown, f"{machine}, {datetime.now(UTC):%Y-%m-%d}\n\n{tables.as_markdown(columns, rows)}"
+        )
     if options.plot:
         from .plot import latency_plot
 
-        write_whole(options.plot, latency_plot(entries, machine))
+        write_atomic(options.plot, latency_plot(entries, machine))
     return 0
 
 
@@ -220,7 +222,7 @@ def _choose(options: argparse.Namespace) -> int:
     _show_warnings(state, record["environment"]["cores"])
     if options.result_json:
         entries = [entry(one, threads, turns) for one, turns in choice.turns.items()]
-        write_whole(options.result_json, _document(record["environment"], state, entries, choice=record))
+        write_atomic(options.result_json, _document(record["environment"], state, entries, choice=record))
     return 0
 
 

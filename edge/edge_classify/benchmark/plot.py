@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
+from edge_train.page import BLUE, GREEN, GREY, INK, ORANGE, RED, figure_png, style_axes
+
 from ..errors import UsageError
-from ..page import BLUE, GREEN, GREY, INK, ORANGE, RED, figure_png, style_axes
-from .statistics import Entry, pareto_front
+from .statistics import Entry, latency_front
 
 _COLORS = (BLUE, ORANGE, GREEN, RED, INK, GREY)
 _STYLES = {"int8": ("-", "o"), "float32": ("--", "s"), "float16": ("-.", "D"), "dynamic": (":", "^")}
@@ -33,7 +34,7 @@ def latency_plot(entries: Sequence[Entry], machine: str) -> bytes:
         raise UsageError("--plot: none of these files tells its accuracy")
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    front = [_point(one) for one in pareto_front(known)]
+    front = [_point(one) for one in latency_front(known)]
     axes.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=5, alpha=0.35, label="Pareto front")
     alphas = list(dict.fromkeys(one["alpha"] for one in known))
     for one in dict.fromkeys((one["alpha"], one["precision"]) for one in known):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UsageError
-from ..metrics import undominated
+from ..metrics import pareto_front
 from .candidates import Candidate
 from .turns import Block, Turn
 
@@ -115,10 +115,10 @@ def frame_figures(blocks: Sequence[Block]) -> dict[str, dict[str, float]]:
     return {stage: _statistics(column) for stage, column in zip(STAGES[1:], columns, strict=True)}
 
 
-def pareto_front(entries: Iterable[Entry]) -> list[Entry]:
+def latency_front(entries: Iterable[Entry]) -> list[Entry]:
     """The entries that no other beats in accuracy and in total p50, fastest first; those without accuracy left out."""
     known = [one for one in entries if one["accuracy"] is not None]
-    return undominated(known, lambda one: one["stages"]["total"]["p50"], lambda one: one["accuracy"])
+    return pareto_front(known, lambda one: one["stages"]["total"]["p50"], lambda one: one["accuracy"])
 
 
 def _statistics(times: Sequence[float] | np.ndarray) -> dict[str, float]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..metrics import wilson_interval
-from .statistics import STAGES, STATISTICS, Entry, pareto_front
+from .statistics import STAGES, STATISTICS, Entry, latency_front
 
 _FACTS = ("model", "alpha", "resolution", "precision", "multiply_adds", "accuracy", "photos", "num_threads")
 
@@ -18,7 +18,7 @@ def overview(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
     first, *others = dict.fromkeys(one["num_threads"] for one in entries)
     of_threads = {(one["model"], one["num_threads"]): one["stages"]["total"]["p50"] for one in entries}
     shown = [one for one in entries if one["num_threads"] == first]
-    best = {one["model"] for one in pareto_front(shown)}
+    best = {one["model"] for one in latency_front(shown)}
     columns = ["model file", "", "accuracy %", *STAGES, "p90", "p99", "frames/s", "MB"]
     rows = []
     for one in shown:

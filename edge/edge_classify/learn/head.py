@@ -30,7 +30,7 @@ class Head:
         """float32, shape (n, K)."""
         return softmax(self.logits(features))
 
-    def cooled(self, temperature: float) -> Head:
+    def with_temperature(self, temperature: float) -> Head:
         """The head whose logits are divided by `temperature`: calibrated in every runtime."""
         scale = np.float32(1 / temperature)
         return Head(self.kernel * scale, self.bias * scale)

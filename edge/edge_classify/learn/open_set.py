@@ -27,7 +27,7 @@ _TYPICAL_KNOWN = 0.98
 # one).
 _FAMILIAR_ENOUGH = 0.8
 # What edge-convert needs beside what is fitted.
-BENDS = {
+SHAPE_CONSTANTS = {
     # How fast a prototype's say falls with the distance of a picture.
     "steepness": 5.0,
     # What being more than familiar enough still counts for: near strangers are too, and membership is to tell them.
@@ -101,7 +101,7 @@ class Unknown:
     def known(self, rows: np.ndarray) -> np.ndarray:
         """The probability *known*, shape (n,)."""
         logits = _logits(self.sharpness * (self.space.scores(rows) - self.threshold))
-        logits = np.maximum(logits, BENDS["tail"] * logits)
+        logits = np.maximum(logits, SHAPE_CONSTANTS["tail"] * logits)
         known: np.ndarray = 1 / (1 + np.exp(-np.maximum(logits, -80)))
         return known
 
@@ -129,7 +129,7 @@ def fit_space(rows: np.ndarray, labels: np.ndarray, features: int, seed: int, vi
 
 def _say(nearness: np.ndarray) -> np.ndarray:
     """How much each prototype's vote counts: (n, P) in 0 to 0.5, falling about exponentially with the distance."""
-    said: np.ndarray = 1 / (1 + np.exp(BENDS["steepness"] * (1 - nearness)))
+    said: np.ndarray = 1 / (1 + np.exp(SHAPE_CONSTANTS["steepness"] * (1 - nearness)))
     return said
 
 
@@ -199,7 +199,7 @@ def fit_unknown(space: Space, scores: np.ndarray, confidences: np.ndarray, keep:
 
 def _logits(scaled: np.ndarray) -> np.ndarray:
     familiar, member = scaled.T
-    logits: np.ndarray = np.minimum(familiar, BENDS["leak"] * familiar) + member
+    logits: np.ndarray = np.minimum(familiar, SHAPE_CONSTANTS["leak"] * familiar) + member
     return logits
 
 

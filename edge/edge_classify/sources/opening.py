@@ -25,7 +25,7 @@ from . import demo, network, rpicam, v4l2
 from .frame import Frame, Transform
 from .live import Device, NewestFrame
 
-__all__ = ["Frame", "Source", "list_cameras", "open_camera"]
+__all__ = ["Frame", "Source", "list_cameras", "open_source"]
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Source:
         self.close()
 
 
-def open_camera(
+def open_source(
     camera: int | str | Path = 0,
     *,
     size: tuple[int, int] | None = None,
@@ -141,7 +141,7 @@ def open_camera(
 
 
 def list_cameras() -> list[tuple[str, str]]:
-    """The cameras of this machine: what `open_camera` takes, and what it is."""
+    """The cameras of this machine: what `open_source` takes, and what it is."""
     cameras = [(str(node.path), node.name) for node in v4l2.list_nodes()]
     cameras += [(f"csi:{number}", sensor) for number, sensor in rpicam.list_modules()]
     return cameras
