@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from .command import native_output_dropped, run
 from .errors import UsageError
-from .options import check, make_parser, numbers
+from .classify_options import check, make_parser, numbers
 from .system.memory import use_one_heap
 
 if TYPE_CHECKING:

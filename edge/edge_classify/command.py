@@ -12,17 +12,21 @@ from pathlib import Path
 from .errors import DataError, EdgeClassifyError
 
 
-def run(command: Callable[[], int], *, quiet: bool = False) -> int:
+def run(command: Callable[[], int], *, quiet: bool = False, traceback: bool = False) -> int:
     """Run a command's work and return its exit code: an error that a user can cause is one line, no traceback.
 
     quiet: drop what native code writes to standard error; TensorFlow greets with a screenful.
+    traceback: print the traceback too; so does EDGE_CLASSIFY_TRACEBACK=1 in the environment.
     """
+    traceback = traceback or os.environ.get("EDGE_CLASSIFY_TRACEBACK", "0") not in ("", "0")
     with native_output_dropped() if quiet else nullcontext():
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
         logging.addLevelName(logging.WARNING, "warning")
         try:
             return command()
         except EdgeClassifyError as error:
+            if traceback:
+                _print_traceback()
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
         except KeyboardInterrupt:
@@ -33,8 +37,16 @@ def run(command: Callable[[], int], *, quiet: bool = False) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except OSError as error:  # a full disk, a folder that may not be written to
+            if traceback:
+                _print_traceback()
             print(f"error: {error.filename or 'writing failed'}: {error.strerror or error}", file=sys.stderr)
             return DataError.exit_code
+
+
+def _print_traceback() -> None:
+    import traceback  # 5 ms of a start
+
+    traceback.print_exc()
 
 
 @contextmanager

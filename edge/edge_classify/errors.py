@@ -1,56 +1,67 @@
-"""What a user can do wrong, or what can go wrong for them: one line each, one exit code a kind."""
+"""What a user can do wrong, or what can go wrong for them: one line each, one exit code per kind."""
 
 from __future__ import annotations
 
 
 class EdgeClassifyError(Exception):
-    """A message for the user: what was wrong, with what, and what to do. `exit_code` is the command's."""
+    """A message for the user, in one line: what was wrong, with what, and what to do.
+
+    exit_code: of a command that ends with it. meaning: what that code says, for --help and the docs.
+    """
 
     exit_code = 1
+    meaning = "unexpected error"
 
 
 class UsageError(EdgeClassifyError):
-    """An option or argument that cannot be."""
+    """An option or argument that cannot be used, alone or with others."""
 
     exit_code = 2
+    meaning = "usage error"
 
 
 class CameraError(EdgeClassifyError):
     """A camera that does not open, or stops."""
 
     exit_code = 3
+    meaning = "camera error"
 
 
 class ModelFileError(EdgeClassifyError):
-    """A model file that is missing, damaged, no classifier, or too new."""
+    """A model file that is missing, damaged, not a classifier, or too new."""
 
     exit_code = 4
+    meaning = "model file error"
 
 
 class SelfTestError(EdgeClassifyError):
     """A model file that does not give, on this machine, the results recorded in it."""
 
     exit_code = 5
+    meaning = "the model file fails its self-test"
 
 
 class DataError(EdgeClassifyError):
-    """Photos, videos or run folders that are missing or cannot be read."""
+    """Photos, videos, run folders or other files that are missing or cannot be read or written."""
 
     exit_code = 6
+    meaning = "photo, video or file error"
 
 
 class ComparisonError(EdgeClassifyError):
     """Two measurements that cannot be compared."""
 
     exit_code = 7
+    meaning = "two results that cannot be compared"
 
 
 class BudgetError(EdgeClassifyError):
     """A time budget that no model file fits."""
 
     exit_code = 8
+    meaning = "no model file fits the time budget"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The start of what an error of another library says, or its kind where it says nothing."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
