@@ -19,9 +19,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from .classify_options import check, make_parser, numbers
 from .command import native_output_dropped, run
 from .errors import UsageError
-from .classify_options import check, make_parser, numbers
 from .system.memory import use_one_heap
 
 if TYPE_CHECKING:
