@@ -244,9 +244,9 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
         (["--camera", "demo", "--crop", "160,0,320,480"], 2, "crop is 160,0,320,480: x, y, width and height must be"),
         ([PICTURE, "--skip-still"], 2, "--skip-still is for cameras and videos"),
         ([PICTURE, "--events", "-"], 2, "--events is about what changes before a camera"),
-        (["--camera", "97"], 3, "camera 97: there is no such camera"),
+        (["--camera", "97"], 3, "camera 97 not found"),
         (["--model", "gone.tflite"], 4, "gone.tflite: there is no such model file"),
-        (["gone.jpg"], 6, "gone.jpg: there is no such file, folder or camera"),
+        (["gone.jpg"], 6, "gone.jpg: no such file, folder or camera"),
         (["--camera", "demo", "--labels", "gone.txt"], 6, "gone.txt: labels cannot be read"),
     ],
 )
