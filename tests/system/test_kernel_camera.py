@@ -85,7 +85,7 @@ def test_vivid_is_classified_and_a_second_program_is_refused(vivid: dict[str, An
 
 def test_sigterm_during_a_stall_ends_it_at_once(vivid: dict[str, Any]) -> None:
     assert vivid["terminated"]["code"] == 0
-    # The guest is slow. That a stop takes about a second at most, the tests of streams and modules show.
+    # The guest is slow; the tests of streams and modules show that a stop takes about a second.
     assert vivid["terminated"]["seconds"] < 8
     assert "capture_age" in vivid["terminated"]["rest"]
 
