@@ -15,13 +15,14 @@ from typing import Any
 from edge_classify import __version__
 from edge_classify.command import run
 from edge_classify.errors import DataError, ModelFileError, UsageError
+from edge_classify.model.manifest import read_manifest
 from edge_train.workers import in_processes
 
 from . import contract
 from .conversion import INTEGER, PRECISIONS
 from .edge_tpu import COMPILER, compile_model
 from .exports import EXPORTS
-from .manifest import cell_key, is_whole, read_manifest, verify, write_manifest
+from .manifest import cell_key, is_whole, verify, write_manifest
 from .run_folder import read_run
 from .verification import loses_too_much
 

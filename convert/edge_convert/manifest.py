@@ -9,16 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edge_classify.errors import EdgeClassifyError, ModelFileError
+from edge_classify.errors import EdgeClassifyError
 from edge_classify.model.classifier import Classifier
+from edge_classify.model.manifest import FORMAT, MANIFEST, read_manifest
 from edge_classify.model.model_file import read_model_file
 from edge_classify.system.atomic_write import write_atomic
 
 from .run_folder import Cell, Run
 from .versions import converter_versions
-
-FORMAT = 1
-NAME = "manifest.json"
 
 
 def write_manifest(folder: Path, run: Run, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -33,28 +31,7 @@ def write_manifest(folder: Path, run: Run, entries: Sequence[Mapping[str, Any]])
         "versions": {"train": index["versions"], "convert": converter_versions()},
         "files": sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["file"])),
     }
-    write_atomic(folder / NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Raises ModelFileError where there is none, or one that cannot be read."""
-    path = folder / NAME
-    try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if content["format"] > FORMAT:
-            raise ModelFileError(
-                f"{path}: made by a newer edge-convert (format {content['format']}): "
-                "pip install --upgrade edge-classify"
-            )
-        for entry in content["files"]:
-            if Path(entry["file"]).name != entry["file"]:
-                raise ValueError(f"{entry['file']} is no file name")
-            entry["sha256"], entry["bytes"], entry["figures"]["photos"]
-    except FileNotFoundError:
-        raise ModelFileError(f"{folder}: no {NAME} in it: give a folder that edge-convert wrote") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{path}: damaged ({error!r}): convert again") from error
-    return content
+    write_atomic(folder / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def cell_key(run: Run, cell: Cell, *settings: object) -> str:
