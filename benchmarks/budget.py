@@ -20,7 +20,7 @@ from common import PHOTOS, WORK, benchmark, command, machine
 
 from edge_classify.benchmark.choice_cache import find_choice
 from edge_classify.benchmark.environment import Watch
-from edge_classify.benchmark.statistics import Metric
+from edge_classify.benchmark.metric import metric
 from edge_classify.benchmark.turns import Length
 from edge_classify.errors import BudgetError
 from edge_classify.system.machine import System
@@ -43,25 +43,24 @@ def grid() -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("models", nargs="*")
-    parser.add_argument("--metric", type=Metric.parse, default="total.p90")
+    parser.add_argument("--metric", type=metric, default="total.p90")
     options = parser.parse_args()
-    metric: Metric = options.metric
     print(machine())
     models = options.models or [str(grid())]
     watch = Watch(System())
     measured, whole = benchmark(models)
     entries = measured["results"]
-    times = [metric.of(entry["stages"]) for entry in entries]
-    print(f"all {len(entries)} files: {whole:.1f} s, {metric} {min(times):.2f} to {max(times):.2f} ms")
+    times = [options.metric.of(entry["stages"]) for entry in entries]
+    print(f"all {len(entries)} files: {whole:.1f} s, {options.metric} {min(times):.2f} to {max(times):.2f} ms")
     right, parts = 0, []
     # Not on the ends: whether a file fits a budget that is its own time is a matter of chance.
     edges = np.geomspace(min(times), max(times), BUDGETS + 1)
     for budget in np.sqrt(edges[1:] * edges[:-1]).tolist():
-        fitting = [entry for entry in entries if metric.of(entry["stages"]) <= budget]
+        fitting = [entry for entry in entries if options.metric.of(entry["stages"]) <= budget]
         best = max(fitting, key=lambda entry: entry["accuracy"])
         began = time.perf_counter()
         try:
-            record, _ = find_choice(models, metric, budget, 1, Length())
+            record, _ = find_choice(models, options.metric, budget, 1, Length())
             chosen, accuracy = Path(record["model"]).stem, record["accuracy"]
             count = len(record["measured"])
         except BudgetError:

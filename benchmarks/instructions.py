@@ -1,6 +1,6 @@
 """ARM instructions from a frame to its label, on the processors of a Pi 3, 4 and 5: the same number each time.
 
-    python benchmarks/instructions.py [--result_json FILE] [--markdown FILE] [MODELS...]
+    python benchmarks/instructions.py [--result-json FILE] [--markdown FILE] [MODELS...]
 
 MODELS are model files, folders of them or manifests; without any, all precisions of three cells of Alien vs Predator.
 They run under qemu in a Debian for ARM that `tools/mkpi.sh` of the shared data makes (once, in build/benchmarks), one
@@ -54,7 +54,7 @@ faster, nor of two precisions. For milliseconds run `edge-benchmark` on the devi
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODELS")
-    parser.add_argument("--result_json", type=Path, metavar="FILE", help="write every figure as JSON")
+    parser.add_argument("--result-json", type=Path, metavar="FILE", help="write every figure as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page docs/arm.md")
     options = parser.parse_args()
     models = options.models or [model_file(*cell, precision) for cell in CELLS for precision in PRECISIONS]

@@ -1,69 +1,103 @@
-"""The picture of a benchmark: accuracy against latency. It needs matplotlib, which a device need not have."""
+"""A picture of a benchmark: accuracy against latency, from a result file of edge-benchmark.
+
+python benchmarks/plot.py RESULT.json -o FILE.png
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.util import find_spec
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from edge_train.page import BLUE, GREEN, GREY, INK, ORANGE, RED, figure_png, style_axes
+from compare import read_results
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from ..errors import UsageError
-from .statistics import Entry, latency_front
+from edge_classify.benchmark.statistics import latency_front
+from edge_classify.benchmark.tables import machine
+from edge_classify.command import run
+from edge_classify.errors import DataError
+from edge_classify.options import Parser
 
-_COLORS = (BLUE, ORANGE, GREEN, RED, INK, GREY)
-_STYLES = {"int8": ("-", "o"), "float32": ("--", "s"), "float16": ("-.", "D"), "dynamic": (":", "^")}
+# Line style and marker of each precision; widths are told apart by colour.
+STYLES = {"int8": ("-", "o"), "float32": ("--", "s"), "float16": ("-.", "D"), "dynamic": (":", "^")}
+
+Result = Mapping[str, Any]
 
 
-def check_matplotlib() -> None:
-    """Raises UsageError where it is missing."""
-    if find_spec("matplotlib") is None:
-        raise UsageError("--plot needs matplotlib: pip install 'edge-classify[plot]', or draw it elsewhere from --csv")
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser(
+        "plot.py",
+        "Draw accuracy against latency: a line for each width multiplier and precision through its resolutions.",
+        errors=[DataError],
+    )
+    parser.add_argument(
+        "result", type=Path, metavar="RESULT.json", help="a file that edge-benchmark --result-json wrote"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.png", help="the picture to write")
+    parser.add_common_options()
+    options = parser.parse_args(arguments)
+
+    def work() -> int:
+        content = read_results(options.result)
+        # Of several numbers of threads the first.
+        threads = content["results"][0]["num_threads"]
+        known = [r for r in content["results"] if r["num_threads"] == threads and r["accuracy"] is not None]
+        if not known:
+            raise DataError(f"{options.result}: none of its model files says how accurate it is")
+        draw(known, machine(content["environment"])).savefig(options.output, dpi=120)
+        return 0
+
+    return run(work, traceback=options.traceback)
 
 
-def latency_plot(entries: Sequence[Entry], machine: str) -> bytes:
-    """A PNG: a line a width multiplier and precision through its resolutions, and the Pareto front.
-
-    Of several numbers of threads the first is drawn. Raises UsageError if no file tells its accuracy.
-    """
-    from matplotlib.figure import Figure
-
-    threads = entries[0]["num_threads"]
-    known = [one for one in entries if one["num_threads"] == threads and one["accuracy"] is not None]
-    if not known:
-        raise UsageError("--plot: none of these files tells its accuracy")
+def draw(results: Sequence[Result], title: str) -> Figure:
+    """results: of one number of threads, each with an accuracy."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    front = [_point(one) for one in latency_front(known)]
-    axes.step(*zip(*front, strict=True), where="post", color=GREY, linewidth=5, alpha=0.35, label="Pareto front")
-    alphas = list(dict.fromkeys(one["alpha"] for one in known))
-    for one in dict.fromkeys((one["alpha"], one["precision"]) for one in known):
-        alpha, precision = one
-        line = sorted(
-            (each for each in known if (each["alpha"], each["precision"]) == one),
-            key=lambda each: each["resolution"] or 0,
-        )
-        style, marker = _STYLES.get(precision, ("", "x"))
-        axes.plot(
-            *zip(*map(_point, line), strict=True),
-            color=_COLORS[alphas.index(alpha) % len(_COLORS)],
-            linestyle=style if alpha is not None else "",
-            marker=marker,
-            markersize=4,
-            linewidth=1.2,
-            label="other files" if alpha is None else f"{alpha} {precision}",
-        )
-        for each in line:
-            name = each["resolution"] or each["name"]
-            axes.annotate(name, _point(each), textcoords="offset points", xytext=(4, -8), fontsize=6)
+    front = [point(result) for result in latency_front(results)]
+    axes.step(*zip(*front, strict=True), where="post", color="grey", linewidth=5, alpha=0.35, label="Pareto front")
+    colors = {alpha: f"C{number}" for number, alpha in enumerate(dict.fromkeys(r["alpha"] for r in results))}
+    for alpha, precision in dict.fromkeys((result["alpha"], result["precision"]) for result in results):
+        line = [result for result in results if (result["alpha"], result["precision"]) == (alpha, precision)]
+        line.sort(key=lambda result: result["resolution"] or 0)
+        draw_line(axes, line, colors[alpha])
+    threads = results[0]["num_threads"]
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")
-    style_axes(axes, f"frame to label, p50, {threads} thread{'s'[: threads > 1]} (ms)", "held-out accuracy (%)")
-    axes.set_title(machine, fontsize=7, loc="left", color=GREY)
+    axes.set_xlabel(f"frame to label, p50, {threads} {'thread' if threads == 1 else 'threads'} (ms)", fontsize=8)
+    axes.set_ylabel("held-out accuracy (%)", fontsize=8)
+    axes.tick_params(which="both", labelsize=7)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, fontsize=7, loc="left", color="grey")
     axes.legend(fontsize=7, frameon=False)
-    return figure_png(figure)
+    return figure
 
 
-def _point(one: Any) -> tuple[float, float]:
-    return one["stages"]["total"]["p50"], 100 * one["accuracy"]
+def draw_line(axes: Axes, line: Sequence[Result], color: str) -> None:
+    """One width multiplier and precision; files that do not say theirs are points without a line."""
+    alpha, precision = line[0]["alpha"], line[0]["precision"]
+    style, marker = STYLES.get(precision, ("", "x"))
+    axes.plot(
+        *zip(*map(point, line), strict=True),
+        color=color,
+        linestyle=style if alpha is not None else "",
+        marker=marker,
+        markersize=4,
+        linewidth=1.2,
+        label="other files" if alpha is None else f"{alpha} {precision}",
+    )
+    for result in line:
+        name = result["resolution"] or result["name"]
+        axes.annotate(name, point(result), textcoords="offset points", xytext=(4, -8), fontsize=6)
+
+
+def point(result: Result) -> tuple[float, float]:
+    return result["stages"]["total"]["p50"], 100 * result["accuracy"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

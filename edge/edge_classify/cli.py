@@ -138,7 +138,7 @@ def _model(options: argparse.Namespace) -> str | Path | None:
             "--models and --budget-ms go together, and without --model: a folder to choose from, and a time"
         )
     from .benchmark.choice_cache import chosen_model
-    from .benchmark.statistics import Metric
+    from .benchmark.metric import Metric
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
