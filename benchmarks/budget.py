@@ -3,7 +3,7 @@
     python benchmarks/budget.py [--metric total.p50] [MODELS]
 
 Without model files it makes those of 2 widths × 3 resolutions, float32 and int8, of Alien vs Predator. Everything is
-measured once, then the choice is made anew for ten budgets: the middles of ten parts, of equal ratio, of the range
+measured once, then a file is chosen for each of ten budgets: the middles of ten parts, of equal ratio, of the range
 from the fastest file's metric (total.p90) to the slowest's. Prints each, and how many are right: the same file as after
 measuring everything, or one whose accuracy is within 0.5 points of it. A p90 is of the machine as it is: stop other
 programs; how much of it they took is printed.
@@ -23,6 +23,7 @@ from edge_classify.benchmark.environment import Watch
 from edge_classify.benchmark.metric import metric
 from edge_classify.benchmark.turns import Length
 from edge_classify.errors import BudgetError
+from edge_classify.model.manifest import MANIFEST
 from edge_classify.system.machine import System
 
 BUDGETS = 10
@@ -33,7 +34,7 @@ def grid() -> Path:
     """The model files, made when first asked for."""
     run = WORK / "runs" / "budget"
     folder = WORK / "budget"
-    if not (folder / "manifest.json").exists():
+    if not (folder / MANIFEST).exists():
         weights = PHOTOS.parent.parent / "weights"
         command("edge-train", PHOTOS, "-o", run, "--weights", weights, *GRID)
         command("edge-convert", run, "-o", folder, "--precision", "float32", "int8", "--max-drop", 100)
@@ -77,7 +78,7 @@ def main() -> None:
             flush=True,
         )
     print(f"right: {right} of {BUDGETS}; of the time: {np.mean(parts):.2f} on average, {max(parts):.2f} at most")
-    print(f"other programs took {watch.finish()['others']} cores meanwhile")
+    print(f"other programs used {watch.finish()['others']} cores meanwhile")
 
 
 if __name__ == "__main__":

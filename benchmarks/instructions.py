@@ -124,8 +124,8 @@ def table(results: list[dict[str, Any]]) -> str:
     """One board's: a row a cell, inference in million instructions a precision, then parts of int8's."""
     columns = ["alpha@resolution", *PRECISIONS, "int8: SIMD", "int8: dot products", "frame prepared", "of int8's total"]
     rows = []
-    for cell in sorted({(one["alpha"], one["resolution"]) for one in results}):
-        of_cell = {one["precision"]: one for one in results if (one["alpha"], one["resolution"]) == cell}
+    for cell in sorted({(result["alpha"], result["resolution"]) for result in results}):
+        of_cell = {result["precision"]: result for result in results if (result["alpha"], result["resolution"]) == cell}
         rows.append([f"{cell[0]}@{cell[1]}"])
         rows[-1] += [millions(of_cell[name]["inference"]) if name in of_cell else "" for name in PRECISIONS]
         prepared = next(iter(of_cell.values()))["preprocess"]
@@ -140,7 +140,10 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def ratios(results: list[dict[str, Any]]) -> str:
     """What part of float32's instructions the other precisions take, over the cells."""
-    counts = {(one["alpha"], one["resolution"], one["precision"]): one["inference"]["instructions"] for one in results}
+    counts = {
+        (result["alpha"], result["resolution"], result["precision"]): result["inference"]["instructions"]
+        for result in results
+    }
     parts = []
     for precision in PRECISIONS[1:]:
         of_float32 = [
@@ -164,11 +167,13 @@ def share(part: int, section: dict[str, int]) -> str:
 
 def page(environments: dict[str, dict[str, Any]], results: list[dict[str, Any]]) -> str:
     """docs/arm.md."""
-    one = next(iter(environments.values()))
-    versions = f"{one['interpreter']} {one['interpreter_version']}, OpenCV {one['opencv']}, Python {one['python']}"
+    first = next(iter(environments.values()))
+    versions = (
+        f"{first['interpreter']} {first['interpreter_version']}, OpenCV {first['opencv']}, Python {first['python']}"
+    )
     parts = [TEXT.format(count=len(results) // len(environments), versions=versions)]
     for board, environment in environments.items():
-        of_board = [one for one in results if one["board"] == board]
+        of_board = [result for result in results if result["board"] == board]
         parts.append(f"## {BOARDS[board]} ({environment['processor']})\n\n{ratios(of_board)}\n\n{table(of_board)}")
     return "\n".join(parts)
 
