@@ -238,7 +238,7 @@ def test_a_folder_of_model_files_is_verified_against_its_manifest(models: Path, 
     assert f"{missing}: missing" in error
     done = command("edge-convert", "--verify", tmp_path)
     assert done.returncode == 4
-    assert "no manifest.json in it" in done.stderr
+    assert "no manifest.json in this folder" in done.stderr
 
 
 @pytest.mark.parametrize(
