@@ -11,7 +11,6 @@ import argparse
 import logging
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from .outputs import Output
     from .outputs.writer import Writer
     from .pipeline.decision import Decision
-    from .sources.opening import Source
+    from .sources.source import Source
 
 # What standard output may take to be written, and then standard error, when the program ends, in seconds.
 _PATIENCE = 0.25
@@ -38,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = make_parser().parse_args(arguments)
     code = run(lambda: _list_cameras() if options.list_cameras else _classify(options))
-    if any(thread.name.startswith("camera ") for thread in threading.enumerate()):
-        # It is stuck in its driver and cannot be stopped. Coming back while the interpreter is taken down, it would
-        # abort the process.
+    live = sys.modules.get(f"{__package__}.sources.live")
+    if live is not None and live.stuck_readers():
+        # A reader that returns from its driver while the interpreter shuts down would abort the process.
         with suppress(OSError):
             sys.stdout.flush()
         os._exit(code)
@@ -147,6 +146,7 @@ def _model(options: argparse.Namespace) -> str | Path | None:
 
 
 def _open_source(options: argparse.Namespace) -> Source:
+    from .sources.frame import Transform
     from .sources.opening import open_source
 
     size = numbers("--size", options.size, "x", 2)
@@ -155,9 +155,7 @@ def _open_source(options: argparse.Namespace) -> Source:
         options.source or options.camera or "0",
         size=(int(size[0]), int(size[1])) if size else None,
         fps=options.fps,
-        rotate=options.rotate,
-        flip=options.flip,
-        crop=(crop[0], crop[1], crop[2], crop[3]) if crop else None,
+        transform=Transform(options.rotate, options.flip, (crop[0], crop[1], crop[2], crop[3]) if crop else None),
         give_up=options.give_up,
         fast=options.fast,
     )

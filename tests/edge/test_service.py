@@ -17,7 +17,7 @@ import pytest
 from edge_classify import Classifier
 from edge_classify.outputs.systemd import Service
 from edge_classify.pipeline.loop import Result, classify_frames
-from edge_classify.sources.opening import Frame
+from edge_classify.sources.frame import Frame
 
 
 def listen(address: str) -> socket.socket:

@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from ..model.classifier import Classification, Classifier, Timing
-from ..sources.opening import Frame
+from ..sources.frame import Frame
 from .decision import Change, Decision
 from .latency import StageTimes
 from .stillness import Stillness
