@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 for name in sys.argv[1:]:
@@ -35,6 +37,7 @@ def test_litert_is_first() -> None:
     assert len(set(labels.split())) == 1
 
 
+@pytest.mark.slow
 def test_tensorflow_s_serves_where_nothing_else_is_installed() -> None:
     module, labels = told("ai_edge_litert", "tflite_runtime")
     assert module.startswith("tensorflow")
