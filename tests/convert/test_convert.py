@@ -280,6 +280,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(models: Path) -> None:
     assert page.count("data:image/png;base64,") == 1  # the second picture compares cells, and there is one
 
 
+@pytest.mark.slow  # the report needs matplotlib
 def test_the_front_is_what_nothing_beats_in_both_ways() -> None:
     from edge_convert.report import cost_front
 
