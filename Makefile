@@ -30,7 +30,7 @@ demo: $(DEVICE)
 	$(BIN)/edge-classify --camera demo --count 240
 
 check: $(CHECK)
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types fast-tests
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target lint types fast-tests
 
 test: check slow-tests
 

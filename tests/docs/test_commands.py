@@ -7,9 +7,9 @@ import re
 import shlex
 from pathlib import Path
 
-import make_commands
 import pytest
 
+import make_commands
 from conftest import ROOT
 
 COMMANDS = ("edge-benchmark", "edge-classify", "edge-convert", "edge-doctor", "edge-train")
