@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import draw_photo
+from conftest import ROOT, draw_photo
 from edge_classify import Classifier, ModelFileError, UsageError, read_photo
 from edge_classify.sources import demo
 
@@ -76,31 +76,10 @@ def test_labels_that_do_not_fit_the_outputs(int8_model: Path, tmp_path: Path) ->
         Classifier(int8_model, labels=tmp_path / "labels.txt")
 
 
-def color_model(input_type: str, *, logits: bool) -> bytes:
-    """A TFLite classifier as others make them: which of red, green and blue a picture has most of."""
-    import tensorflow as tf
-
-    def classify(image: tf.Tensor) -> tf.Tensor:
-        strength = 4.0 * tf.reduce_mean(image, axis=[1, 2])
-        return strength if logits else tf.nn.softmax(strength)
-
-    specification = tf.TensorSpec((1, 32, 32, 3), tf.float32)
-    function = tf.function(classify, input_signature=[specification]).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-    if input_type != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        corners = np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1]], np.float32)
-        converter.representative_dataset = lambda: ([np.full((1, 32, 32, 3), c, np.float32)] for c in corners)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(input_type)
-    return converter.convert()
-
-
-@pytest.mark.parametrize("logits", [False, True])
+@pytest.mark.parametrize("output", ["logits", "probabilities"])
 @pytest.mark.parametrize("input_type", ["float32", "int8", "uint8"])
-def test_a_third_party_file_with_any_input_and_output(tmp_path: Path, input_type: str, logits: bool) -> None:
-    path = tmp_path / "colors.tflite"
-    path.write_bytes(color_model(input_type, logits=logits))
+def test_a_third_party_file_with_any_input_and_output(input_type: str, output: str) -> None:
+    path = ROOT / "tests" / "models" / "colors" / f"{input_type}_{output}.tflite"
     classifier = Classifier(path, labels=["red", "green", "blue"], top_k=3)
     for label, color in {"red": (20, 30, 250), "green": (40, 230, 20), "blue": (255, 10, 0)}.items():
         result = classifier.classify(np.full((48, 64, 3), color, np.uint8))

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from conftest import needs_programs
 from edge_classify.doctor import cli as doctor
 from edge_classify.doctor import model_checks
 from edge_classify.doctor.finding import Finding
@@ -331,8 +332,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 def test_systemd_accepts_the_unit_and_finds_it_little_exposed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed (Debian: systemd)")
+    needs_programs("systemd-analyze")
     unit = service(tmp_path, monkeypatch, capsys)
     verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
     assert verified.returncode == 0, verified.stderr

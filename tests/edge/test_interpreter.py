@@ -45,6 +45,7 @@ def test_litert_is_first() -> None:
     assert len(set(labels.split())) == 1
 
 
+@pytest.mark.slow
 def test_tensorflow_s_is_used_if_nothing_else_is_installed() -> None:
     module, labels = run_without("ai_edge_litert", "tflite_runtime")
     assert module.startswith("tensorflow")
