@@ -292,7 +292,7 @@ def test_a_model_file_s_card_is_shown_tested_and_timed() -> None:
 def test_the_exit_code_is_that_of_the_first_red_line(tmp_path: Path) -> None:
     gone = edge_doctor(tmp_path / "gone.tflite")
     assert gone.returncode == 4
-    assert re.search(r"^red +model .*gone.tflite: no such model file$", gone.stdout, re.MULTILINE)
+    assert re.search(r"^red +model .*gone.tflite: there is no such model file$", gone.stdout, re.MULTILINE)
     data = bytearray(BUILTIN_MODEL.read_bytes())
     data[len(data) // 2] ^= 255
     damaged = tmp_path / "damaged.tflite"
