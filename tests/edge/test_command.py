@@ -267,7 +267,7 @@ def test_what_had_to_be_assumed_of_a_model_of_others_is_said(command, tmp_path: 
     done = command("edge-classify", PICTURE, "--model", bare)
     assert done.returncode == 0, done.stderr
     (warning,) = done.stderr.splitlines()
-    assert "has no labels inside: classes are shown by number" in warning
+    assert "contains no labels: showing class numbers" in warning
 
 
 def test_it_runs_with_standard_error_closed() -> None:
