@@ -18,6 +18,7 @@ import hashlib
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -32,6 +33,9 @@ from edge_classify.sources.demo import load_digits
 from edge_train import run_folder
 from edge_train.backbone import Backbone
 from edge_train.feature_model import make_feature_model, open_feature_model
+
+if TYPE_CHECKING:
+    import keras
 
 ALPHA = 0.35
 RESOLUTION = 96
@@ -136,6 +140,20 @@ def _draw_chunk(job: tuple[list[Image | None], int, int, int, bool]) -> Image:
     return prepared
 
 
+def make_network() -> tuple[keras.Model, keras.layers.Dense, keras.Model]:
+    """The backbone, the layer that gives logits on top of it, and the whole network."""
+    import keras
+
+    backbone = keras.applications.MobileNetV2(
+        input_shape=(RESOLUTION, RESOLUTION, 3), alpha=ALPHA, include_top=False, weights=None, pooling="avg"
+    )
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.99  # 0.999 is for the millions of steps of ImageNet
+    logits = keras.layers.Dense(len(LABELS), name="head")
+    return backbone, logits, keras.Model(backbone.input, logits(backbone.output))
+
+
 def train_network(
     scenes: Image,
     labels: np.ndarray,
@@ -149,14 +167,7 @@ def train_network(
     import keras
 
     keras.utils.set_random_seed(seed)
-    backbone = keras.applications.MobileNetV2(
-        input_shape=(RESOLUTION, RESOLUTION, 3), alpha=ALPHA, include_top=False, weights=None, pooling="avg"
-    )
-    for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.99  # 0.999 is for the millions of steps of ImageNet
-    logits = keras.layers.Dense(len(LABELS), name="head")
-    network = keras.Model(backbone.input, logits(backbone.output))
+    backbone, logits, network = make_network()
     if before is not None:
         backbone.load_weights(before[0])
         with np.load(before[1]) as arrays:
@@ -199,6 +210,12 @@ def train_network(
     run_folder.write_arrays(head, {"kernel": kernel, "bias": bias})
 
 
+def choose_calibration(labels: np.ndarray) -> np.ndarray:
+    """Indices of the first scenes of each label, equally many of each."""
+    each = CALIBRATION_SCENES // len(LABELS)
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(LABELS))]))
+
+
 def write_run(
     run: Path,
     drawn: Path,
@@ -221,12 +238,12 @@ def write_run(
     finished = run / "heads" / "builtin.npz"
     run_folder.write_arrays(finished, {"kernel": kernel, "bias": bias, "held_out_probabilities": probabilities})
 
+    calibration = choose_calibration(labels)
     scenes = np.load(drawn, mmap_mode="r")
-    each = CALIBRATION_SCENES // len(LABELS)
-    chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(LABELS))]))
-    calibration = run / "prepared" / f"{RESOLUTION}_calibration.npy"
-    with run_folder.prepared_file(calibration, len(chosen), RESOLUTION) as append:
-        for scene in scenes[chosen]:
+    with run_folder.prepared_file(
+        run / "prepared" / f"{RESOLUTION}_calibration.npy", len(calibration), RESOLUTION
+    ) as append:
+        for scene in scenes[calibration]:
             append(scene)
 
     figures = evaluate(probabilities, held_out[1], LABELS)
@@ -250,7 +267,7 @@ def write_run(
                 }
             ],
             "held_out_labels": held_out[1].tolist(),
-            "calibration_labels": labels[chosen].tolist(),
+            "calibration_labels": labels[calibration].tolist(),
             "photos": {
                 "fingerprint": hashlib.sha256(prepared.tobytes()).hexdigest(),
                 "training": options.scenes * len(options.passes),
