@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_classify.errors import DataError, UsageError
+from edge_classify.system.checksum import file_sha256
 
 from .cache import cache_folder
-from .photos import file_sha256
 
 if TYPE_CHECKING:
     import keras
