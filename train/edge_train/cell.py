@@ -41,9 +41,8 @@ from edge_classify.metrics import auroc, evaluate, fpr_at_tpr
 from edge_classify.system.atomic_write import write_atomic
 
 from . import run_folder
-from .backbone import Backbone, copy_weights
+from .backbone import Backbone, BackboneCost, copy_weights
 from .cache import cache_folder, open_cache
-from .feature_model import BackboneCost
 from .features import compute_run_features, gather_features, read_size
 from .photos import FOLDS, HELD_OUT, TRAINING, VALIDATION, Photo, PhotoSet, file_sha256, fingerprint
 from .views import Augmentation

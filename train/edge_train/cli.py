@@ -15,10 +15,11 @@ from edge_classify.command import run
 from edge_classify.errors import UsageError
 from edge_classify.learn.head import HeadSettings
 
-from .backbone import ALPHAS, HUB, RESOLUTIONS, available_alphas
+from .backbone import ALPHAS, HUB, RESOLUTIONS
 from .cell import Settings
 from .training import check, train
 from .views import Augmentation
+from .weights import available_alphas
 
 _FINE_TUNING_EPOCHS = 15
 

@@ -20,7 +20,7 @@ from edge_classify.labels import UNKNOWN
 from edge_classify.metrics import wilson_interval
 
 from . import run_folder
-from .backbone import Backbone, find_backbone
+from .backbone import Backbone
 from .cache import open_cache
 from .cell import CellJob, Settings, fit_cell, teacher_path
 from .features import compute_features, compute_run_features
@@ -39,9 +39,8 @@ from .photos import (
     fingerprint,
     split_photos,
 )
+from .weights import find_backbone
 from .workers import in_processes
-
-_CALIBRATION_PHOTOS = 200
 
 
 def train(
@@ -72,7 +71,7 @@ def train(
     calibration = _choose_calibration(photos, settings.seed)
     _write_prepared(folder, root, "calibration", calibration, backbones)
     _write_prepared(folder, root, "held_out", photos.of(HELD_OUT), backbones)
-    index = {
+    index: run_folder.Index = {
         "labels": [*photos.labels, UNKNOWN] if settings.unknown else photos.labels,
         "cells": [{name: value for name, value in entry.items() if name not in ("curves", "key")} for entry in entries],
         "held_out_labels": [photo.label for photo in photos.of(HELD_OUT)],
@@ -205,7 +204,7 @@ def _choose_calibration(photos: PhotoSet, seed: int) -> list[Photo]:
     members: list[list[Photo]] = [[] for _ in range(classes)]
     for photo in photos.of(TRAINING):
         members[photo.label].append(photo)
-    each = max(1, min(_CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
+    each = max(1, min(run_folder.CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
     return [group[index] for group in members for index in sorted(rng.permutation(len(group))[:each])]
 
 
