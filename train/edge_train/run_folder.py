@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import platform
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -274,12 +275,14 @@ def read_run(folder: Path) -> Run:
         index = json.loads(path.read_text("utf-8"))
         _check_format(folder, index["format"])
         cells = tuple(_read_cell(folder, entry) for entry in index["cells"])
+        if not cells:
+            raise ValueError("no cells")
         truth = index["held_out_labels"]
         run = Run(folder, tuple(index["labels"]), cells, None if truth is None else np.array(truth), index)
         for cell in cells:
             _check_prepared(run, cell.resolution, CALIBRATION, len(index["calibration_labels"]))
             _check_prepared(run, cell.resolution, HELD_OUT, len(cell.held_out_probabilities))
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{folder}: this run is damaged ({error}): make it again with edge-train") from error
     return run
 
