@@ -303,7 +303,7 @@ tf.saved_model.save(Features(), sys.argv[1])
     grid = ("--backbone", f"hub:{saved}", "--alpha", 1.0, "--resolution", 96)
     done = command("edge-train", photos, "-o", tmp_path / "run", *grid)
     assert done.returncode == 6
-    assert "hub:singular values: TFLite cannot compute it (it has no Svd): take another" in done.stderr
+    assert "hub:singular values: TFLite cannot compute it (unsupported: Svd): use another" in done.stderr
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(run_folder: Path) -> None:

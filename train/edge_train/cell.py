@@ -7,19 +7,17 @@ import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.system.atomic_write import write_atomic
 
 from . import run_folder
-from .backbone import copy_weights
+from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
-from .feature_model import BackboneCost
 from .features import read_cost
-from .fitting import Calibration, Fit, calibrate, fit_fine_tuned, fit_frozen, fit_unknown
-from .measuring import CellModel, Measurement, measure, measure_accuracy
+from .fitting import Calibration, calibrate, fit_fine_tuned, fit_frozen, fit_unknown
+from .measuring import CellModel, measure, measure_accuracy
 from .training_run import CellJob
 
 
@@ -54,31 +52,18 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
     open_set = fit_unknown(job, database, fit, calibration.confidences) if settings.unknown else None
     model = CellModel(calibration.head, open_set)
     measurement = measure(job, database, fit, model, fine_tuning)
-    head, weights = _write_files(job, fit, model, measurement)
     cost = read_cost(database, job.backbone)
-    arrays = model.arrays().values()
-    return {
-        "alpha": job.backbone.alpha,
-        "resolution": job.backbone.resolution,
-        "backbone": job.backbone.kind,
-        "parameters": cost.parameters + sum(int(array.size) for array in arrays),
-        # A matrix costs one per number; the rest is not counted, as in published tables.
-        "multiply_adds": cost.multiply_adds + sum(int(array.size) for array in arrays if array.ndim == 2),
-        "head": head.relative_to(job.run.folder).as_posix(),
-        "weights": weights.relative_to(job.run.folder).as_posix(),
-        "weights_name": job.backbone.name,
-        "weights_sha256": job.backbone.sha256,
-        "decision": _decision(job, cost, calibration, model),
-        "evaluation": measurement.evaluation,
-        "curves": asdict(fit.curves),
-    }
-
-
-def _write_files(job: CellJob, fit: Fit, model: CellModel, measurement: Measurement) -> tuple[Path, Path]:
-    """Write the arrays and the backbone's weights into the run folder; returns their paths."""
-    head = job.run.folder / "heads" / f"{job.name}.npz"
-    run_folder.write_arrays(head, model.arrays() | measurement.arrays())
-    return head, copy_weights(fit.backbone, job.run.folder / "weights")
+    cell = run_folder.new_cell(
+        job.backbone,
+        cost,
+        copy_weights(fit.backbone, job.run.folder / "weights"),
+        model.arrays(),
+        measurement.held_out,
+        _decision(job, cost, calibration, model),
+        measurement.evaluation,
+    )
+    entry = run_folder.write_cell(job.run.folder, cell, measurement.negative_arrays())
+    return {**entry, "curves": asdict(fit.curves)}
 
 
 def _decision(job: CellJob, cost: BackboneCost, calibration: Calibration, model: CellModel) -> Mapping[str, Any]:

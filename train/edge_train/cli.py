@@ -15,9 +15,10 @@ from edge_classify.errors import DataError, UsageError
 from edge_classify.learn.head import HeadSettings
 from edge_classify.options import Parser, integer, number
 
-from .backbone import ALPHAS, HUB, RESOLUTIONS, available_alphas
+from .backbone import ALPHAS, HUB, RESOLUTIONS
 from .settings import FINE_TUNING_EPOCHS, Augmentation, Settings
 from .training import check, train
+from .weights import available_alphas
 
 _ALL = "all"
 _KERAS_BACKBONE = "mobilenet_v2"

@@ -22,9 +22,9 @@ from edge_classify.images.photo import decode_photo
 from edge_classify.images.preprocessing import Image
 from edge_classify.learn.rows import Rows
 
-from .backbone import Backbone
+from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
 from .cache import cache_folder, open_cache
-from .feature_model import MEMORY, BackboneCost, make_feature_model, open_feature_model
+from .feature_model import make_feature_model, open_feature_model
 from .photos import TRAINING, VALIDATION, Photo
 from .training_run import TrainingRun
 from .views import show_view
@@ -128,7 +128,7 @@ def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) ->
     cached = {key for (key,) in database.execute("SELECT key FROM feature_models")}
     missing = [backbone for backbone in backbones if _backbone_key(backbone) not in cached]
     with tqdm(total=len(missing), desc="backbones", unit="backbone", disable=not missing) as progress:
-        made = in_processes(make_feature_model, missing, memory=MEMORY)
+        made = in_processes(make_feature_model, missing, memory=TENSORFLOW_MEMORY_BYTES)
         for backbone, (model, cost) in zip(missing, made, strict=True):
             row = (_backbone_key(backbone), json.dumps(asdict(cost)), model)
             with database:

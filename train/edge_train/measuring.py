@@ -61,12 +61,9 @@ class Measurement:
     negatives: Mapping[str, np.ndarray]
     evaluation: dict[str, Any]
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name, as the run folder has them."""
-        return {
-            "held_out_probabilities": self.held_out,
-            **{f"{NEGATIVES_PREFIX}{name}": unknown for name, unknown in self.negatives.items()},
-        }
+    def negative_arrays(self) -> dict[str, np.ndarray]:
+        """P(unknown) of the negatives, by the names that the run folder has for them."""
+        return {f"{NEGATIVES_PREFIX}{name}": unknown for name, unknown in self.negatives.items()}
 
 
 def measure_accuracy(job: CellJob, database: sqlite3.Connection, fit: Fit) -> float:

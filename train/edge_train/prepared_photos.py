@@ -12,7 +12,6 @@ from edge_classify.images.preprocessing import preprocess
 
 from . import run_folder
 from .photos import TRAINING, Photo, PhotoSet
-from .settings import CALIBRATION_PHOTOS
 from .training_run import TrainingRun
 
 
@@ -23,7 +22,7 @@ def choose_calibration(photos: PhotoSet, seed: int) -> list[Photo]:
     members: list[list[Photo]] = [[] for _ in range(classes)]
     for photo in photos.of(TRAINING):
         members[photo.label].append(photo)
-    each = max(1, min(CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
+    each = max(1, min(run_folder.CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
     return [group[index] for group in members for index in sorted(rng.permutation(len(group))[:each])]
 
 
@@ -32,7 +31,7 @@ def write_prepared(run: TrainingRun, part: str, photos: Sequence[Photo]) -> None
     with ExitStack() as files:
         outputs = []
         for side in sorted({backbone.resolution for backbone in run.backbones}):
-            path = run.folder / "prepared" / f"{side}_{part}.npy"
+            path = run_folder.prepared_path(run.folder, side, part)
             append = files.enter_context(run_folder.prepared_file(path, len(photos), side))
             outputs.append((np.empty((side, side, 3), np.uint8), append))
         for photo in photos:

@@ -17,6 +17,7 @@ from .measuring import NEGATIVES_PREFIX
 from .page import escape, image, page, table
 from .photo_check import PhotoCheck
 from .photos import HELD_OUT, Photo, PhotoSet
+from .run_folder import HELD_OUT_PROBABILITIES
 from .training_run import TrainingRun
 
 # Photos on each contact sheet.
@@ -114,7 +115,7 @@ class _Predictions:
 def _read_predictions(run: TrainingRun, entry: Mapping[str, Any]) -> _Predictions:
     labels, photos = run.photos.labels, run.photos.of(HELD_OUT)
     with np.load(run.folder / entry["head"]) as arrays:
-        probabilities = arrays["held_out_probabilities"]
+        probabilities = arrays[HELD_OUT_PROBABILITIES]
         negatives = {
             name.removeprefix(NEGATIVES_PREFIX): arrays[name]
             for name in arrays.files

@@ -18,7 +18,7 @@ from edge_classify.metrics import wilson_interval
 from edge_classify.system.checksum import file_sha256
 
 from . import run_folder
-from .backbone import Backbone, find_backbone
+from .backbone import Backbone
 from .cache import open_cache
 from .cell import fit_cell
 from .features import compute_features, compute_run_features
@@ -39,6 +39,7 @@ from .prepared_photos import choose_calibration, write_prepared
 from .settings import Settings
 from .split import check_classes, split_photos
 from .training_run import CellJob, TrainingRun
+from .weights import find_backbone
 from .workers import in_processes
 
 log = logging.getLogger(__name__)
@@ -167,9 +168,9 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
     photos, settings = run.photos, run.settings
     held_out = photos.of(HELD_OUT)
     calibration = choose_calibration(photos, settings.seed)
-    write_prepared(run, "calibration", calibration)
-    write_prepared(run, "held_out", held_out)
-    index = {
+    write_prepared(run, run_folder.CALIBRATION, calibration)
+    write_prepared(run, run_folder.HELD_OUT, held_out)
+    index: run_folder.Index = {
         "labels": [*photos.labels, UNKNOWN] if settings.unknown else photos.labels,
         "cells": [{name: value for name, value in entry.items() if name not in ("curves", "key")} for entry in entries],
         "held_out_labels": [photo.label for photo in held_out],

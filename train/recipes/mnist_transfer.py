@@ -28,8 +28,9 @@ import numpy as np
 from builtin_model import load_mnist
 from matplotlib.figure import Figure
 
-from edge_train.backbone import find_backbone, load_backbone
+from edge_train.backbone import load_backbone
 from edge_train.plots import BLUE, GREY, ORANGE, RED
+from edge_train.weights import find_backbone
 
 if TYPE_CHECKING:
     import keras
