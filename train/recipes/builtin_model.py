@@ -230,42 +230,27 @@ def write_run(
     backbone = Backbone("mobilenet_v2", ALPHA, RESOLUTION, weights, sha256, RESOLUTION, "from scratch")
     model, cost = make_feature_model(backbone)
     features = open_feature_model(model)
-    prepared = np.load(run / "prepared" / f"{RESOLUTION}_held_out.npy", mmap_mode="r")
-    with np.load(head) as arrays:
-        kernel, bias = arrays["kernel"], arrays["bias"].copy()
+    prepared = np.load(run_folder.prepared_path(run, RESOLUTION, run_folder.HELD_OUT), mmap_mode="r")
+    with np.load(head) as file:
+        kernel, bias = file["kernel"], file["bias"].copy()
     bias[CLUTTER] -= CLUTTER_PRIOR
     probabilities = Head(kernel, bias).probabilities(np.stack([features(image) for image in prepared]))
-    finished = run / "heads" / "builtin.npz"
-    run_folder.write_arrays(finished, {"kernel": kernel, "bias": bias, "held_out_probabilities": probabilities})
+    figures = evaluate(probabilities, held_out[1], LABELS)
+    arrays = {"kernel": kernel, "bias": bias}
+    cell = run_folder.new_cell(backbone, cost, weights, arrays, probabilities, {"temperature": 1.0}, figures)
 
     calibration = choose_calibration(labels)
     scenes = np.load(drawn, mmap_mode="r")
-    with run_folder.prepared_file(
-        run / "prepared" / f"{RESOLUTION}_calibration.npy", len(calibration), RESOLUTION
-    ) as append:
+    path = run_folder.prepared_path(run, RESOLUTION, run_folder.CALIBRATION)
+    with run_folder.prepared_file(path, len(calibration), RESOLUTION) as append:
         for scene in scenes[calibration]:
             append(scene)
 
-    figures = evaluate(probabilities, held_out[1], LABELS)
     run_folder.write_index(
         run,
         {
             "labels": LABELS,
-            "cells": [
-                {
-                    "alpha": ALPHA,
-                    "resolution": RESOLUTION,
-                    "backbone": backbone.kind,
-                    "parameters": cost.parameters + kernel.size + bias.size,
-                    "multiply_adds": cost.multiply_adds + kernel.size,
-                    "head": finished.relative_to(run).as_posix(),
-                    "weights": weights.relative_to(run).as_posix(),
-                    "weights_name": backbone.name,
-                    "weights_sha256": sha256,
-                    "decision": {"temperature": 1.0},
-                    "evaluation": figures,
-                }
-            ],
+            "cells": [run_folder.write_cell(run, cell)],
             "held_out_labels": held_out[1].tolist(),
             "calibration_labels": labels[calibration].tolist(),
             "photos": {
