@@ -34,6 +34,11 @@ _AT_EXIT = 6.0
 _MOST_STUCK = 3
 
 
+def stuck_readers() -> int:
+    """How many cameras' readers are still alive; after `close`, those that hang in their driver."""
+    return sum(thread.name.startswith("camera ") for thread in threading.enumerate())
+
+
 class Device(Protocol):
     """An open camera, as this module needs it. The errors of opening and reading it do not name it.
 

@@ -29,6 +29,8 @@ __all__ = ["Frame", "Source", "list_cameras", "open_source"]
 
 log = logging.getLogger(__name__)
 
+_AS_CAPTURED = Transform()
+
 
 class Source:
     """An iterator of frames that is closed after use.
@@ -79,36 +81,33 @@ class Source:
 
 
 def open_source(
-    camera: int | str | Path = 0,
+    address: int | str | Path = 0,
     *,
     size: tuple[int, int] | None = None,
     fps: float | None = None,
-    rotate: int = 0,
-    flip: str | None = None,
-    crop: tuple[float, float, float, float] | None = None,
+    transform: Transform = _AS_CAPTURED,
     give_up: float | None = None,
     fast: bool = False,
 ) -> Source:
     """Open a source of frames.
 
-    camera: an index (0 is the USB camera if there is one, else the Raspberry Pi's first camera module; others as
+    address: an index (0 is the USB camera if there is one, else the Raspberry Pi's first camera module; others as
         in /dev/video2), a device ("/dev/video0"), "csi" or "csi:1" (Pi camera modules), an rtsp:// or http://
         address, a video file, a picture, a folder of pictures, or "demo".
     size, fps: wishes to a camera: (width, height) in pixels, frames a second. `Source.description` says what came
         of them.
-    rotate, flip, crop: as `Transform` has them, for every source.
+    transform: rotates, flips and crops every picture.
     give_up: seconds without a frame after which a camera that was lost raises CameraError; None: it is waited for.
     fast: read a video file as fast as it goes, not at its own speed.
 
     A camera returns when its first frame is there. Raises CameraError, DataError or UsageError.
     """
-    transform = Transform(rotate, flip, crop)
     if size is not None and min(size) < 16:
         raise UsageError(f"size is {size[0]}x{size[1]}: it must be at least 16x16")
     for name, value in (("fps", fps), ("give_up (--give-up)", give_up)):
         if value is not None and not value > 0:
             raise UsageError(f"{name} is {value:g}: it must be more than 0")
-    text = str(camera)
+    text = str(address)
 
     def live(name: str, open_device: Callable[[], Device]) -> Source:
         if fast:
@@ -138,6 +137,24 @@ def open_source(
             raise UsageError(f"fast is for video files: {path} is a folder, and read as fast as it goes")
         return _open_folder(path, transform)
     return _open_file(path, transform, fast)
+
+
+def is_stream(address: int | str | Path) -> bool:
+    """Whether its frames follow one another (a camera, a video), unlike separate pictures. Opens nothing.
+
+    Raises DataError if there is no such file.
+    """
+    text = str(address)
+    if re.fullmatch(r"\d+|csi(:\d+)?|/dev/.*|demo", text) or network.is_address(text):
+        return True
+    path = Path(text)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise DataError(f"{text}: there is no such file, folder or camera") from None
+    except OSError as error:
+        raise DataError(f"{text}: {error.strerror}") from error
+    return not stat.S_ISDIR(mode) and not (stat.S_ISREG(mode) and cv2.haveImageReader(text))
 
 
 def list_cameras() -> list[tuple[str, str]]:
