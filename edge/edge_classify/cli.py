@@ -31,8 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .sources.live import stuck_readers
 
     if stuck_readers():
-        # A camera's reader that hangs in its driver cannot be stopped. If the call returned while the interpreter is
-        # shutting down, it would abort the process.
+        # A reader that returns from its driver while the interpreter shuts down would abort the process.
         with suppress(OSError):
             sys.stdout.flush()
         os._exit(code)

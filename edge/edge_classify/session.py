@@ -26,7 +26,8 @@ from .pipeline.loop import Result, classify_frames
 from .pipeline.pacing import Pace
 from .pipeline.stillness import Stillness
 from .sources.frame import Transform
-from .sources.opening import Source, is_stream, open_source
+from .sources.opening import check_source, is_stream, open_source
+from .sources.source import Source
 
 
 def check(options: argparse.Namespace) -> None:
@@ -43,7 +44,11 @@ def check(options: argparse.Namespace) -> None:
     Decision((UNKNOWN,), **_decision_settings(options))
     if options.labels is not None:
         read_labels(options.labels)
-    stream = is_stream(options.source)
+    check_source(options.source, **_source_settings(options))
+    _check_with_source(options, stream=is_stream(options.source))
+
+
+def _check_with_source(options: argparse.Namespace, *, stream: bool) -> None:
     if options.skip_still and not stream:
         raise UsageError("--skip-still needs a camera or a video; pictures are classified one by one")
     for module in registry.modules():
@@ -56,7 +61,10 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
     classifier = _load_classifier(options)
     decision = Decision(classifier.labels, **_decision_settings(options))
     with ExitStack() as stack:
-        source = stack.enter_context(_open_source(options))
+        source = stack.enter_context(
+            open_source(options.source, transform=_transform(options), **_source_settings(options))
+        )
+        _check_with_source(options, stream=source.stream)  # a picture may have any name
         destinations = Destinations(stack, live=source.live, stream=source.stream)
         if source.live:
             stack.enter_context(_warnings_to(destinations.standard_error))
@@ -155,15 +163,8 @@ def _transform(options: argparse.Namespace) -> Transform:
     return Transform(options.rotate, options.flip, options.crop)
 
 
-def _open_source(options: argparse.Namespace) -> Source:
-    return open_source(
-        options.source,
-        size=options.size,
-        fps=options.fps,
-        transform=_transform(options),
-        give_up=options.give_up,
-        fast=options.fast,
-    )
+def _source_settings(options: argparse.Namespace) -> dict[str, Any]:
+    return {"size": options.size, "fps": options.fps, "give_up": options.give_up, "fast": options.fast}
 
 
 def _pace(options: argparse.Namespace, source: Source) -> Pace:

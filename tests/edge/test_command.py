@@ -37,7 +37,7 @@ def test_the_demo_shows_label_score_latency_and_at_the_end_a_table(command) -> N
     assert re.search(r"^(\d|unknown) +\d\.\d\d +\d+\.\d ms +\d+\.\d fps$", done.stdout, re.MULTILINE)
     for stage in ("capture_age", "preprocess", "inference", "postprocess", "total"):
         assert re.search(rf"^{stage}( +\d+\.\d\d){{3}}$", done.stdout, re.MULTILINE), stage
-    assert re.search(r"^40 frames, [\d.]+ frames a second$", done.stdout, re.MULTILINE)
+    assert re.search(r"^40 frames, [\d.]+ frames per second$", done.stdout, re.MULTILINE)
 
 
 def test_json_lines_have_the_documented_keys(command, tmp_path: Path) -> None:
@@ -204,9 +204,7 @@ def test_skip_still_leaves_inference_out_and_says_how_often(command, standing_vi
     skipped = [result for result in results if result["timing_ms"]["inference"] == 0]
     assert len(skipped) > 60
     assert {result["state"] for result in results} == {results[0]["categories"][0]["category_name"]}
-    summary = (
-        rf"(\S+) frames a second\nnot classified, for they showed nothing new: {len(skipped)}; with them (\S+) frames"
-    )
+    summary = rf"(\S+) frames per second\nunchanged frames skipped: {len(skipped)} \((\S+) frames per second including"
     classified, everything = map(float, re.search(summary, done.stderr).groups())
     assert everything == pytest.approx(classified * 89 / (89 - len(skipped)), rel=0.05)
 
@@ -214,7 +212,7 @@ def test_skip_still_leaves_inference_out_and_says_how_often(command, standing_vi
 def test_max_fps_limits_the_frames_of_a_camera(command) -> None:
     done = command("edge-classify", "--camera", "demo", "--count", 10, "--max-fps", 5)
     assert done.returncode == 0, done.stderr
-    rate = re.search(r"10 frames, ([\d.]+) frames a second", done.stdout)
+    rate = re.search(r"10 frames, ([\d.]+) frames per second", done.stdout)
     assert rate is not None
     assert float(rate[1]) <= 5.0
 
@@ -236,8 +234,8 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
     [
         (["--camera", "demo", "--max-fps", "0"], 2, "--max-fps: expected a number, more than 0, found '0'"),
         (["--camera", "demo", "--events", "-", "--json"], 2, "--events - and --json both need standard output"),
-        (["--camera", "demo", "--threshold-high", "0.2", "--threshold-low", "0.5"], 2, "the thresholds are 0.2"),
-        (["--camera", "demo", "--threshold-low", "0.5"], 2, "the thresholds are 0.4 (high) and 0.5 (low)"),
+        (["--camera", "demo", "--threshold-high", "0.2", "--threshold-low", "0.5"], 2, "threshold_low (0.5) must not be above"),
+        (["--camera", "demo", "--threshold-low", "0.5"], 2, "threshold_low (0.5) must not be above"),
         (["--camera", "demo", "--threshold", "2"], 2, "--threshold: expected a number, 0 or more and at most 1, found"),
         (["--camera", "demo", "--smoothing", "0.5"], 2, "smoothing is 0.5"),
         (["--camera", "demo", "--dwell", "2m"], 2, "--dwell: expected a number of frames (5) or a time in seconds"),
@@ -253,9 +251,9 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
         (["--camera", "demo", "--crop", "160,0,320,480"], 2, "crop is 160,0,320,480: x, y, width and height must be"),
         ([PICTURE, "--skip-still"], 2, "--skip-still needs a camera or a video"),
         ([PICTURE, "--events", "-"], 2, "--events needs a camera or a video"),
-        (["--camera", "97"], 3, "camera 97: there is no such camera"),
+        (["--camera", "97"], 3, "camera 97 not found"),
         (["--model", "gone.tflite"], 4, "gone.tflite: there is no such model file"),
-        (["gone.jpg"], 6, "gone.jpg: there is no such file, folder or camera"),
+        (["gone.jpg"], 6, "gone.jpg: no such file, folder or camera"),
         (["--camera", "demo", "--labels", "gone.txt"], 6, "gone.txt: labels cannot be read"),
     ],
 )
@@ -316,7 +314,7 @@ def test_tracebacks_are_printed_for_those_who_ask(command) -> None:
     for done in (command(*wrong, "--traceback"), command(*wrong, env={**os.environ, "EDGE_CLASSIFY_TRACEBACK": "1"})):
         assert done.returncode == 6
         assert done.stderr.startswith("Traceback")
-        assert done.stderr.splitlines()[-1].startswith("error: gone.jpg: there is no such file")
+        assert done.stderr.splitlines()[-1].startswith("error: gone.jpg: no such file")
     with Path("/dev/full").open("wb") as full:
         assert "Traceback" in command_to(full, PICTURE, "--traceback").stderr
 

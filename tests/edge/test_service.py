@@ -19,7 +19,7 @@ from edge_classify import Classifier
 from edge_classify.outputs import systemd
 from edge_classify.outputs.systemd import Service
 from edge_classify.pipeline.loop import Result, classify_frames
-from edge_classify.sources.opening import Frame
+from edge_classify.sources.frame import Frame
 
 
 def listen(address: str) -> socket.socket:

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from edge_classify import CameraError, list_cameras, open_source
-from edge_classify.sources.frame import Frame
+from edge_classify.sources.frame import Frame, Transform
 
 DRIVER = Path("/sys/bus/platform/drivers/vivid")
 seen: dict[str, Any] = {}
-said: list[str] = []
+warnings: list[str] = []
 
 
 class Listen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        said.append(record.getMessage())
+        warnings.append(record.getMessage())
 
 
 def control(setting: str) -> None:
@@ -54,27 +54,32 @@ def next_gap(frames: Iterator[Frame], seconds: float) -> float:
     return longest
 
 
-def fault(name: str, happen: Callable[[], object], mend: Callable[[], object] | None = None, after: float = 4) -> None:
-    said.clear()
+def fault(
+    name: str, happen: Callable[[], object], repair: Callable[[], object] | None = None, after: float = 4
+) -> None:
+    warnings.clear()
     with open_source(0) as source:
         frames = iter(source)
         for _ in range(5):
             next(frames)
-        happened = time.perf_counter()
         happen()
-        timer = threading.Timer(after, mend) if mend else None
+        timer = threading.Timer(after, repair) if repair else None
         if timer:
             timer.start()
-        gap = next_gap(frames, 12 if mend else 6)
-        seen[name] = {"gap": gap, "said": list(said), "took": time.perf_counter() - happened, "dropped": source.dropped}
+        gap = next_gap(frames, 12 if repair else 6)
+        seen[name] = {
+            "gap": gap,
+            "warnings": list(warnings),
+            "dropped": source.dropped,
+        }
         if timer:
             timer.join()
         closing = time.perf_counter()
     seen[name]["close"] = time.perf_counter() - closing
 
 
-def opened(**wishes: Any) -> tuple[str, Frame, float]:
-    with open_source(0, **wishes) as source:
+def opened(**requested: Any) -> tuple[str, Frame, float]:
+    with open_source(0, **requested) as source:
         frames = iter(source)
         taken, ages = [], []
         for _ in range(12):
@@ -105,7 +110,7 @@ def main() -> None:
     seen["large"] = {"description": description, "shape": frame.image.shape}
     description, frame, rate = opened(size=(641, 481), fps=10)
     seen["odd"] = {"description": description, "shape": frame.image.shape, "rate": rate}
-    description, frame, _ = opened(rotate=90, flip="h", crop=(0, 0, 1, 0.125))
+    description, frame, _ = opened(transform=Transform(rotate=90, flip="h", crop=(0, 0, 1, 0.125)))
     seen["turned"] = {"shape": frame.image.shape, "color": frame.image[30, 400].tolist()}
 
     with open_source(0) as first:
