@@ -12,6 +12,8 @@ import pytest
 
 from conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def grid(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
