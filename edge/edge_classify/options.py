@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import textwrap
 from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import NoReturn, TypeVar
@@ -13,9 +12,6 @@ from . import __version__
 from .errors import EdgeClassifyError, UsageError
 
 Number = TypeVar("Number", int, float)
-
-# Columns of the text after the options.
-_WIDTH = 76
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,8 +57,7 @@ class Parser(argparse.ArgumentParser):
         lines = ["", "examples:"] if self._examples else []
         for command, what in self._examples:
             lines += [f"  {command}", f"      {what}"]
-        codes = "; ".join(f"{code} {meaning}" for code, meaning in exit_codes(self._errors))
-        lines += ["", "exit codes:", *(f"  {line}" for line in textwrap.wrap(codes, _WIDTH))]
+        lines += ["", "exit codes:", *(f"  {code:<4} {meaning}" for code, meaning in exit_codes(self._errors))]
         return super().format_help() + "\n".join(lines) + "\n"
 
     def error(self, message: str) -> NoReturn:
@@ -85,7 +80,7 @@ def _has_default(action: argparse.Action) -> bool:
 
 def exit_codes(errors: Sequence[type[EdgeClassifyError]]) -> list[tuple[int, str]]:
     """(code, meaning) for a command that can end with these kinds of error. Success and Ctrl-C are included."""
-    kinds: set[type[EdgeClassifyError]] = {EdgeClassifyError, UsageError, *errors}
+    kinds: set[type[EdgeClassifyError]] = {UsageError, *errors}
     by_code = sorted((kind.exit_code, kind.meaning) for kind in kinds)
     return [(0, "success"), *by_code, (130, "stopped by Ctrl-C")]
 
