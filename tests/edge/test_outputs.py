@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -14,12 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import edge_classify
-from edge_classify.outputs.queue import MAX_WAITING, BoundedQueue, ConsumerGone
+from edge_classify import Classifier, Decision, Events, Frame, JsonLines, classify_frames
+from edge_classify.images.preprocessing import Image
+from edge_classify.outputs.queue import MAX_WAITING, BoundedQueue
 from edge_classify.outputs.writer import Writer
+from edge_classify.pipeline.stillness import Stillness
+from edge_classify.sources import demo
 
 _PIPE_BYTES = 4096
 LINES = [f"{number:06d} {'x' * 200}\n" for number in range(3000)]
@@ -144,27 +148,6 @@ def test_what_a_full_disk_cuts_off_does_not_spoil_the_next_line(tmp_path: Path) 
     assert path.read_text().splitlines(keepends=True) == [LINES[0], LINES[1][: 300 - len(LINES[0])] + "\n", LINES[3]]
 
 
-@pytest.mark.parametrize("live", [True, False])
-@given(steps=st.lists(st.sampled_from(["put", "lose"]), max_size=2 * MAX_WAITING), closed_early=st.booleans())
-def test_a_queue_accounts_for_every_item(live: bool, steps: list[str], closed_early: bool) -> None:
-    consumed: list[str] = []
-
-    def consume(item: str) -> None:
-        if item == "lose" and live:
-            raise OSError("lost")
-        consumed.append(item)
-
-    queue = BoundedQueue(consume, "test", live=live)
-    for step in steps:
-        queue.put(step)
-    if not closed_early:
-        assert queue.drain(30)
-    queue.close()
-    assert len(consumed) + queue.dropped == len(steps)
-    if not live and not closed_early:
-        assert consumed == steps
-
-
 def test_an_absent_peer_behind_a_queue_holds_up_no_frame_and_its_return_is_served() -> None:
     """What an output on a network will need: connecting blocks, fails, and works again later."""
     there = threading.Event()
@@ -194,16 +177,56 @@ def test_a_bug_in_an_output_reaches_the_program(live: bool) -> None:
     queue.close()
 
 
-def test_a_consumer_that_has_gone_is_no_error() -> None:
-    def consume(_item: str) -> None:
-        raise ConsumerGone
+def frames() -> list[Frame]:
+    return [Frame(demo.draw(number).image, number, time.perf_counter(), "demo") for number in range(40, 60)]
 
-    with BoundedQueue(consume, "test", live=False) as queue:
-        queue.put("first")
-        queue.drain(30)
-        queue.put("second")
-    assert queue.gone
-    assert queue.dropped == 0
+
+def test_in_python_an_output_is_opened_by_a_path(tmp_path: Path) -> None:
+    classifier = Classifier()
+    with JsonLines(tmp_path / "results.jsonl") as results, Events(tmp_path / "events.jsonl") as events:
+        made = list(classify_frames(frames(), classifier, Decision(classifier.labels)))
+        for result in made:
+            results.append(result)
+            events.append(result)
+    written = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert written == [result.as_dict() for result in made]
+    (event,) = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    # One frame, one time: whoever shows it, and whenever.
+    assert event.items() >= {"time": written[0]["time"], "frame": 40, "source": "demo", "model": "builtin"}.items()
+    with JsonLines(tmp_path / "results.jsonl") as results:
+        results.append(made[0])
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == len(made) + 1
+
+
+def test_in_python_a_dash_is_standard_output() -> None:
+    code = (
+        "import numpy as np\n"
+        "from edge_classify import Classifier, Frame, JsonLines, classify_frames\n"
+        "frame = Frame(np.zeros((48, 64, 3), np.uint8), 7, 0.0, 'black')\n"
+        "with JsonLines('-') as out:\n"
+        "    for result in classify_frames([frame], Classifier()):\n"
+        "        out.append(result)\n"
+        "        print(result.classification, flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    lines = sorted(done.stdout.splitlines())
+    assert re.fullmatch(r"(\d|unknown) [01]\.\d\d", lines[0])
+    assert json.loads(lines[1])["source"] == "black"
+
+
+def test_the_time_to_compare_pictures_is_preprocessing_for_still_and_for_classified_frames() -> None:
+    class SlowToCompare(Stillness):
+        def shows_nothing_new(self, image: Image, captured_at: float) -> bool:
+            time.sleep(0.02)
+            return super().shows_nothing_new(image, captured_at)
+
+    image = demo.draw(50).image
+    stream = (Frame(image, number, time.perf_counter(), "demo") for number in range(20))
+    results = list(classify_frames(stream, Classifier(), stillness=SlowToCompare()))
+    assert {result.still for result in results} == {True, False}
+    for result in results:
+        assert result.timing_ms.preprocess >= 20
+        assert result.timing_ms.total == pytest.approx(sum(result.timing_ms[:4]))
 
 
 # What somebody writes who adds an output: this file and one line in the registry.
