@@ -17,7 +17,6 @@ from ..images.preprocessing import Image, preprocess
 from ..labels import UNKNOWN, read_labels
 from .interpreter import BUILTIN_MODEL, load_interpreter
 from .model_file import ModelFile, TestCard, read_model_file
-from .sandbox import try_model
 from .self_test import pixel_difference, prepare_card
 
 log = logging.getLogger(__name__)
@@ -59,6 +58,10 @@ class Classification(NamedTuple):
     scores: np.ndarray
     timing: Timing
 
+    def __str__(self) -> str:
+        best = self.categories[0].category_name
+        return f"{self.label} {self.score:.2f}" if self.label == best else f"{self.label} ({best} {self.score:.2f})"
+
 
 class Classifier:
     """Classifies pictures with one model file. Not for use from two threads at once.
@@ -96,6 +99,8 @@ class Classifier:
         )
         self.threshold = threshold
         if not self.model_file.intact:
+            from .sandbox import try_model  # our own files need none, and start sooner
+
             try_model(self.model_file.path, num_threads)
         self._interpreter = load_interpreter(self.model_file.path, num_threads)
         self._open_input()
