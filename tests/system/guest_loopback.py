@@ -19,12 +19,12 @@ from edge_classify import CameraError, open_source
 PLAYER, PICTURE = sys.argv[1:]
 FORMAT = Path("/sys/class/video4linux/video0/format")
 seen: dict[str, Any] = {}
-said: list[str] = []
+warnings: list[str] = []
 
 
 class Listen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        said.append(record.getMessage())
+        warnings.append(record.getMessage())
 
 
 def play(fourcc: str, width: int, height: int, seconds: int = 300, cut: int = 0) -> subprocess.Popen[bytes]:
@@ -56,9 +56,9 @@ def main() -> None:
         seen[name] = differences((320, 240), 15)
         player.kill()
         player.wait()
-    seen["said"] = list(said)
+    seen["warnings"] = list(warnings)
 
-    said.clear()
+    warnings.clear()
     # v4l2loopback takes no new player while a reader looks for the old one, so it cannot come back here.
     player = play("YUYV", 320, 240)
     with open_source(0, give_up=5) as source:
@@ -66,12 +66,11 @@ def main() -> None:
         next(frames)
         player.kill()
         player.wait()
-        died = time.perf_counter()
         try:
             for _ in frames:
                 pass
         except CameraError as error:
-            seen["player died"] = {"error": str(error), "seconds": time.perf_counter() - died, "said": list(said)}
+            seen["player died"] = {"error": str(error), "warnings": list(warnings)}
     print(json.dumps(seen), flush=True)
     os._exit(0)
 
