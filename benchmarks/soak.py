@@ -37,8 +37,7 @@ from edge_classify.pipeline.loop import classify_frames
 from edge_classify.pipeline.pacing import Pace
 from edge_classify.pipeline.stillness import Stillness
 from edge_classify.sources import demo
-from edge_classify.sources.frame import Transform
-from edge_classify.sources.live import NewestFrame
+from edge_classify.sources.live import LiveCamera
 from edge_classify.system.memory import use_one_heap
 
 SETTLED = 1000
@@ -96,13 +95,13 @@ class FaultyCamera:
 
 def faulty_frames(camera: FaultyCamera, count: int) -> Iterator[Frame]:
     """So many frames, through the newest-frame slot, which opens the camera again after each fault."""
-    slot = NewestFrame("soak", lambda: camera, Transform(), None)
+    live = LiveCamera("soak", lambda: camera)
     try:
-        for frame in islice(slot.frames(), count):
+        for frame in islice(live.frames(), count):
             yield frame
             camera.taken.release()
     finally:
-        slot.close()
+        live.close()
 
 
 class StallingReader(threading.Thread):

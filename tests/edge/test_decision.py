@@ -1,16 +1,19 @@
-"""States that a person can use: steady against single frames, prompt when things change."""
+"""States: steady against single bad frames, prompt when things change. Also which frames are taken and skipped."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from edge_classify import Classifier, Frame, UsageError
-from edge_classify.pipeline.decision import Decision
+from edge_classify.pipeline.decision import Change, Decision
 from edge_classify.pipeline.loop import classify_frames
 from edge_classify.pipeline.pacing import Pace
 from edge_classify.pipeline.stillness import Stillness
@@ -29,13 +32,13 @@ def states(decision: Decision, frames: list[tuple[float, ...]], fps: float = 30)
 
 
 def demo_frames(first: int, count: int) -> Iterator[Frame]:
-    """The demo at 30 frames a second; every seventh picture is lost to the light."""
+    """The demo at 30 frames per second; every seventh frame is nearly black."""
     for number in range(first, first + count):
         image = demo.draw(number).image
         yield Frame(image // 12 if number % 7 == 0 else image, number, number / 30, "demo")
 
 
-def test_bad_frames_change_no_state_where_they_change_the_frames_answers() -> None:
+def test_bad_frames_change_no_state_though_they_change_the_frames_answers() -> None:
     classifier = Classifier()
     results = list(classify_frames(demo_frames(0, 140), classifier, Decision(classifier.labels)))
 
@@ -45,14 +48,14 @@ def test_bad_frames_change_no_state_where_they_change_the_frames_answers() -> No
     # A sheet comes and goes, and the next comes.
     assert changes([result.classification.label for result in results]) > 10
     assert changes([result.state for result in results]) == 3
-    # The first state, and each change, is told once.
+    # The first state, and each change, is reported once.
     assert [result.change.state for result in results if result.change] == [
         state for state, _ in itertools.groupby(result.state for result in results)
     ]
 
 
 @pytest.mark.parametrize("fps", [30, 5])
-def test_a_true_change_is_told_within_five_frames_and_a_disturbance_of_five_never(fps: float) -> None:
+def test_a_true_change_is_seen_after_five_frames_and_a_disturbance_of_five_never(fps: float) -> None:
     found = states(Decision(LABELS), [CUP] * 10 + [KEY] * 10, fps)
     assert found == ["cup"] * 15 + ["key"] * 5
     assert (
@@ -60,7 +63,7 @@ def test_a_true_change_is_told_within_five_frames_and_a_disturbance_of_five_neve
     )
 
 
-def test_where_frames_are_rare_a_second_look_is_enough() -> None:
+def test_if_frames_are_rare_a_second_look_is_enough() -> None:
     assert states(Decision(LABELS), [CUP, CUP, KEY, CUP, KEY, KEY], fps=1) == ["cup"] * 5 + ["key"]
 
 
@@ -76,7 +79,7 @@ def test_smoothing_averages_over_frames_and_forgets_what_is_long_ago() -> None:
     assert states(Decision(LABELS, **options), [CUP] * 5 + [KEY], fps=0.5) == ["cup"] * 5 + ["key"]
 
 
-def test_a_label_is_taken_up_at_the_high_threshold_and_given_up_below_the_low() -> None:
+def test_a_label_begins_at_the_high_threshold_and_ends_below_the_low() -> None:
     decision = Decision(("cup", "key"), dwell=0, threshold_high=0.6, threshold_low=0.4)
     frames = [(0.55, 0.45), (0.65, 0.35), (0.45, 0.55), (0.39, 0.55), (0.55, 0.45), (0.3, 0.7)]
     assert states(decision, frames) == ["unknown", "cup", "cup", "unknown", "unknown", "key"]
@@ -88,7 +91,7 @@ def test_dwell_in_seconds_counts_the_time_whatever_the_frame_rate() -> None:
         assert found.index("key") == 10 + fps / 2
 
 
-def test_a_change_tells_what_was_before_and_for_how_long() -> None:
+def test_a_change_has_the_state_before_and_how_long_it_lasted() -> None:
     decision = Decision(LABELS, dwell=0)
     first = decision.update(np.array(CUP, np.float32), 10.0)
     assert first is not None
@@ -103,16 +106,95 @@ def test_a_change_tells_what_was_before_and_for_how_long() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"threshold_high": 0.3, "threshold_low": 0.5}, "the thresholds are 0.3"),
-        ({"threshold_high": float("nan")}, "the thresholds are nan"),
+        (
+            {"threshold_high": 0.3, "threshold_low": 0.5},
+            r"threshold_low \(0.5\) must not be above .* \(0.3\)",
+        ),
+        ({"threshold_low": 0.5}, r"threshold_low \(0.5\) must not be above threshold_high \(0.4\)"),
+        ({"threshold_high": float("nan")}, "threshold_high is nan: it must be from 0 to 1"),
+        ({"threshold_low": -0.1}, "threshold_low is -0.1: it must be from 0 to 1"),
         ({"smoothing": -1}, "smoothing is -1"),
         ({"smoothing": float("nan")}, "smoothing is nan"),
-        ({"dwell": -1}, "dwell is negative"),
+        ({"dwell": -1}, "dwell is -1: it must not be negative"),
+        ({"dwell_seconds": -1}, "dwell_seconds is -1: it must not be negative"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(options: dict[str, float], message: str) -> None:
+def test_impossible_settings_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Decision(LABELS, **options)  # type: ignore[arg-type]
+
+
+settings_of_decisions = st.fixed_dictionaries(
+    {
+        "smoothing": st.sampled_from((0, 1, 1.5, 3, 20)),
+        "threshold_high": st.sampled_from((0.0, 0.3, 0.4, 0.9, 1.0)),
+        "dwell": st.integers(0, 6),
+        "dwell_seconds": st.none() | st.sampled_from((0.0, 0.25, 1.0)),
+    }
+)
+label_sets = st.sampled_from((LABELS, ("cup", "key"), ("unknown", "cup"), ("cup",)))
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> tuple[tuple[str, ...], dict[str, Any], list[np.ndarray], list[float]]:
+    """(labels, settings, scores of each frame, time of each frame): anything that a camera may bring.
+
+    Times are multiples of 1/64 s, so that shifting them is exact.
+    """
+    labels = draw(label_sets)
+    count = draw(st.integers(1, 40))
+    scores = []
+    for _ in range(count):
+        weights = np.array(draw(st.tuples(*[st.integers(0, 8)] * len(labels))), np.float32) + np.float32(0.01)
+        scores.append(weights / weights.sum())
+    steps = draw(st.lists(st.integers(0, 100) | st.just(2), min_size=count, max_size=count))
+    return labels, draw(settings_of_decisions), scores, list(np.cumsum(steps) / 64)
+
+
+def changes(decision: Decision, scores: list[np.ndarray], times: list[float]) -> list[tuple[int, Change]]:
+    """Each change of state with the number of its frame."""
+    updates = map(decision.update, scores, times)
+    return [(number, change) for number, change in enumerate(updates) if change is not None]
+
+
+@given(streams())
+def test_a_state_is_always_a_label_or_unknown_and_follows_the_changes(stream) -> None:
+    labels, options, scores, times = stream
+    decision = Decision(labels, **options)
+    assert decision.state == ""
+    state = None
+    for frame, captured_at in zip(scores, times, strict=True):
+        change = decision.update(frame, captured_at)
+        if change is not None:
+            assert change.previous == state
+            assert change.state != state
+            assert 0 <= change.score <= 1 + 1e-6
+            state = change.state
+        assert decision.state == state
+        assert state in {*labels, "unknown"}
+
+
+@given(streams())
+def test_a_state_never_changes_within_the_dwell(stream) -> None:
+    labels, options, scores, times = stream
+    assume(options["smoothing"] != 0)
+    found = changes(Decision(labels, **options), scores, times)
+    assert found[0][0] == 0  # the first frame makes the first state
+    for (before, _), (after, change) in itertools.pairwise(found):
+        assert change.lasted == times[after] - times[before]
+        if options["dwell_seconds"] is not None:
+            # Counted from the first frame that disagrees, which is later than the one that made the state.
+            assert times[after] - times[before + 1] >= options["dwell_seconds"]
+        else:
+            rare = after - before >= 2 and times[after] - times[before + 1] >= 1
+            assert after - before > options["dwell"] or rare
+
+
+@given(streams(), st.integers(0, 10**6))
+def test_what_the_clock_shows_does_not_matter(stream, shift: int) -> None:
+    labels, options, scores, times = stream
+    shifted = [time + shift for time in times]
+    assert changes(Decision(labels, **options), scores, shifted) == changes(Decision(labels, **options), scores, times)
 
 
 def test_still_pictures_are_not_classified_and_a_change_in_them_is_seen_at_once() -> None:
@@ -129,7 +211,7 @@ def test_still_pictures_are_not_classified_and_a_change_in_them_is_seen_at_once(
     assert skipped[:8] == [False] * 8
     assert skipped[9:] == [True] * 11
     assert not stillness.shows_nothing_new(picture(160), 20 / 30)
-    # What a still picture shows is looked at again after a second.
+    # A still picture is looked at again after a second.
     later = [stillness.shows_nothing_new(picture(160), 1 + number / 30) for number in range(40)]
     assert 1 <= later[10:].count(False) <= 3
 
@@ -147,7 +229,7 @@ def test_a_picture_that_stops_changing_still_reaches_its_state() -> None:
     ]
 
 
-def test_frames_are_taken_no_faster_than_asked() -> None:
+def test_frames_are_taken_no_faster_than_requested() -> None:
     began = time.perf_counter()
     frames = (Frame(np.empty((1, 1, 3), np.uint8), number, 0.0, "") for number in range(6))
     assert len(list(Pace(50).frames(frames))) == 6

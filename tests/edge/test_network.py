@@ -13,9 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import needs_programs, skip_for_packages
+from conftest import needs_programs, skip_for_packages, stop
 from edge_classify import CameraError, open_source
-from edge_classify.sources.opening import Source
+from edge_classify.sources.frame import Transform
+from edge_classify.sources.live import LiveCamera
+from edge_classify.sources.network import NetworkCamera
+from edge_classify.sources.source import Source
 
 HERE = Path(__file__).parent
 # GStreamer's Python modules belong to the system's Python.
@@ -56,7 +59,7 @@ def read_until(source: Source, done: Callable[[], bool]) -> np.ndarray:
 
 def test_http_colours_size_and_a_password_that_stays_secret(serve, port: int) -> None:
     serve(sys.executable, HERE / "http_camera.py", port)
-    with open_source(f"http://maker:secret@127.0.0.1:{port}/stream", rotate=180) as source:
+    with open_source(f"http://maker:secret@127.0.0.1:{port}/stream", transform=Transform(rotate=180)) as source:
         frame = next(iter(source))
         assert source.description == f"camera http://***@127.0.0.1:{port}/stream: 320x240 MJPG"
     assert frame.name == f"http://***@127.0.0.1:{port}/stream"
@@ -77,23 +80,23 @@ def test_an_http_camera_that_is_killed_and_started_again_goes_on(serve, port: in
         after = next(frames)
     assert after.number > before.number
     lost, _back = caplog.messages
-    assert lost.endswith(": the stream ended: waiting for it to come back")
+    assert lost.endswith(": the stream ended; waiting for it to return")
 
 
-def test_an_http_camera_that_stalls_is_noticed_within_10_seconds(serve, port: int, caplog) -> None:
-    serve(sys.executable, HERE / "http_camera.py", port, "stall=60")
-    with open_source(f"http://127.0.0.1:{port}/") as source:
-        before = next(iter(source))
-        for frame in source:
-            gap, before = frame.captured_at - before.captured_at, frame
-            if gap > 2:
+def test_an_http_camera_that_stalls_is_noticed_and_opened_again(serve, port: int, caplog) -> None:
+    serve(sys.executable, HERE / "http_camera.py", port, "stall=20")
+    camera = LiveCamera("stalling", lambda: NetworkCamera(f"http://127.0.0.1:{port}/", timeout=1))
+    try:
+        for _ in camera.frames():
+            if "back after" in caplog.text:
                 break
-    assert gap < 10
-    assert "no picture for 5 s" in caplog.messages[0]
+    finally:
+        camera.close()
+    assert caplog.messages[0] == "camera stalling: no frames for 1 s; waiting for it to return"
 
 
 def test_stopping_it_while_ffmpeg_waits_for_data(serve, port: int) -> None:
-    serve(sys.executable, HERE / "http_camera.py", port, "stall=30")
+    serve(sys.executable, HERE / "http_camera.py", port, "stall=15")
     process = subprocess.Popen(
         [Path(sys.executable).with_name("edge-classify"), f"http://127.0.0.1:{port}/", "--json"],
         stdout=subprocess.PIPE,
@@ -102,12 +105,8 @@ def test_stopping_it_while_ffmpeg_waits_for_data(serve, port: int) -> None:
     )
     assert process.stdout is not None
     process.stdout.readline()
-    time.sleep(2.5)
-    process.send_signal(signal.SIGTERM)
-    asked = time.perf_counter()
-    _, rest = process.communicate(timeout=20)
-    assert time.perf_counter() - asked < 1.5
-    assert process.returncode == 0
+    time.sleep(1.5)  # longer than the frames last before it stalls, shorter than FFmpeg waits
+    _, rest = stop(process, signal.SIGTERM)
     assert "capture_age" in rest
 
 
@@ -115,13 +114,13 @@ def test_stopping_it_while_ffmpeg_waits_for_data(serve, port: int) -> None:
 def test_broken_and_resized_pictures_do_not_stop_it(serve, port: int, fault: str, caplog) -> None:
     serve(sys.executable, HERE / "http_camera.py", port, fault)
     with open_source(f"http://127.0.0.1:{port}/") as source:
-        shapes = {frame.image.shape for frame, _ in zip(source, range(30), strict=False)}
+        shapes = {frame.image.shape for frame, _ in zip(source, range(12), strict=False)}
     assert shapes == {(240, 320, 3)}
     assert not caplog.messages
 
 
 def test_a_stream_that_is_not_there_is_an_error_at_once(port: int) -> None:
-    with pytest.raises(CameraError, match=r"camera rtsp://\*\*\*@127.*: the stream does not open"):
+    with pytest.raises(CameraError, match=r"camera rtsp://\*\*\*@127.*: cannot open the stream"):
         open_source(f"rtsp://maker:secret@127.0.0.1:{port}/stream")
 
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edge_classify.outputs.writer import MOST_WAITING, Writer
+import edge_classify
+from edge_classify.outputs.queue import MAX_WAITING, BoundedQueue, ConsumerGone
+from edge_classify.outputs.writer import Writer
 
 _PIPE_BYTES = 4096
 LINES = [f"{number:06d} {'x' * 200}\n" for number in range(3000)]
@@ -30,6 +37,11 @@ def pipe() -> Iterator[tuple[int, int]]:
             continue
 
 
+def queue_for(descriptor: int, name: str, *, live: bool) -> BoundedQueue[str]:
+    writer = Writer(descriptor)
+    return BoundedQueue(writer.write, name, live=live, is_ready=writer.is_ready)
+
+
 def read_to_end(descriptor: int) -> str:
     parts = []
     while part := os.read(descriptor, 65536):
@@ -39,25 +51,25 @@ def read_to_end(descriptor: int) -> str:
 
 def test_nobody_reads_a_live_output_drops_the_oldest_and_counts(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
-    writer = Writer(writing, "pipe", live=True)
+    queue = queue_for(writing, "pipe", live=True)
     began = time.perf_counter()
     for line in LINES:
-        writer.write(line)
+        queue.put(line)
     assert time.perf_counter() - began < 5
-    assert not writer.drain(0.05)
-    dropped = writer.dropped
+    assert not queue.drain(0.05)
+    dropped = queue.dropped
     assert dropped > 1000
     # The reader is back: whole lines, the newest among them.
     reader = threading.Thread(target=lambda: found.extend(read_to_end(reading).splitlines(keepends=True)))
     found: list[str] = []
     reader.start()
-    assert writer.drain(10)
-    writer.close()
+    assert queue.drain(10)
+    queue.close()
     os.close(writing)
     reader.join(10)
     assert len(found) == len(LINES) - dropped
     assert set(found) <= set(LINES)
-    assert found[-MOST_WAITING:] == LINES[-MOST_WAITING:]
+    assert found[-MAX_WAITING:] == LINES[-MAX_WAITING:]
 
 
 def test_an_output_that_may_lose_nothing_waits_for_its_reader(pipe: tuple[int, int]) -> None:
@@ -70,63 +82,189 @@ def test_an_output_that_may_lose_nothing_waits_for_its_reader(pipe: tuple[int, i
 
     reader = threading.Thread(target=read_late)
     reader.start()
-    with Writer(writing, "pipe", live=False) as writer:
+    with queue_for(writing, "pipe", live=False) as queue:
         for line in LINES:
-            writer.write(line)
+            queue.put(line)
     os.close(writing)
     reader.join(10)
     assert "".join(found) == "".join(LINES)
-    assert writer.dropped == 0
+    assert queue.dropped == 0
 
 
 def test_a_full_disk_loses_lines_of_a_live_output_says_so_once_and_ends_any_other(caplog) -> None:
     with Path("/dev/full").open("wb", buffering=0) as full:
-        with Writer(full.fileno(), "events.jsonl", live=True) as writer:
+        with queue_for(full.fileno(), "events.jsonl", live=True) as queue:
             for line in LINES[:100]:
-                writer.write(line)
-        assert writer.dropped == 100
+                queue.put(line)
+        assert queue.dropped == 100
         assert [record.getMessage() for record in caplog.records] == [
-            "events.jsonl: No space left on device: what cannot be written is lost"
+            "events.jsonl: No space left on device: dropping output until writing works again"
         ]
-        writer = Writer(full.fileno(), "events.jsonl", live=False)
-        writer.write(LINES[0])
+        queue = queue_for(full.fileno(), "events.jsonl", live=False)
+        queue.put(LINES[0])
         with pytest.raises(OSError, match=r"No space left on device: 'events\.jsonl'"):
-            writer.drain(None)
-        writer.close()
+            queue.drain(None)
+        queue.close()
 
 
 @pytest.mark.parametrize("live", [True, False])
 def test_a_reader_that_has_gone_is_no_error(live: bool, pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     os.close(reading)
-    with Writer(writing, "pipe", live=live) as writer:
+    with queue_for(writing, "pipe", live=live) as queue:
         for line in LINES:
-            writer.write(line)
-    assert writer.gone
+            queue.put(line)
+    assert queue.gone
 
 
 def test_ending_does_not_wait_for_a_stuck_reader(pipe: tuple[int, int]) -> None:
     _, writing = pipe
     began = time.perf_counter()
-    with Writer(writing, "pipe", live=True) as writer:
+    with queue_for(writing, "pipe", live=True) as queue:
         for line in LINES:
-            writer.write(line)
+            queue.put(line)
     assert time.perf_counter() - began < 5
-    assert writer.dropped > 1000
+    assert queue.dropped > 1000
 
 
 def test_what_a_full_disk_cuts_off_does_not_spoil_the_next_line(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with path.open("wb", buffering=0) as file, Writer(file.fileno(), "events.jsonl", live=True) as writer:
+    with path.open("wb", buffering=0) as file, queue_for(file.fileno(), "events.jsonl", live=True) as queue:
         resource.setrlimit(resource.RLIMIT_FSIZE, (300, limit[1]))
         try:
             for line in LINES[:3]:
-                writer.write(line)
-            assert writer.drain(10)
+                queue.put(line)
+            assert queue.drain(10)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        writer.write(LINES[3])
-        assert writer.drain(10)
-        assert writer.dropped == 2
+        queue.put(LINES[3])
+        assert queue.drain(10)
+        assert queue.dropped == 2
     assert path.read_text().splitlines(keepends=True) == [LINES[0], LINES[1][: 300 - len(LINES[0])] + "\n", LINES[3]]
+
+
+@pytest.mark.parametrize("live", [True, False])
+@given(steps=st.lists(st.sampled_from(["put", "lose"]), max_size=2 * MAX_WAITING), closed_early=st.booleans())
+def test_a_queue_accounts_for_every_item(live: bool, steps: list[str], closed_early: bool) -> None:
+    consumed: list[str] = []
+
+    def consume(item: str) -> None:
+        if item == "lose" and live:
+            raise OSError("lost")
+        consumed.append(item)
+
+    queue = BoundedQueue(consume, "test", live=live)
+    for step in steps:
+        queue.put(step)
+    if not closed_early:
+        assert queue.drain(30)
+    queue.close()
+    assert len(consumed) + queue.dropped == len(steps)
+    if not live and not closed_early:
+        assert consumed == steps
+
+
+def test_an_absent_peer_behind_a_queue_holds_up_no_frame_and_its_return_is_served() -> None:
+    """What an output on a network will need: connecting blocks, fails, and works again later."""
+    there = threading.Event()
+    received: list[int] = []
+
+    def publish(number: int) -> None:
+        if not there.wait(0.001):
+            raise ConnectionRefusedError("nobody there")
+        received.append(number)
+
+    with BoundedQueue(publish, "broker", live=True) as queue:
+        for number in range(10 * MAX_WAITING):
+            queue.put(number)
+        there.set()
+        queue.put(-1)
+        assert queue.drain(30)
+        assert received[-1] == -1
+        assert len(received) + queue.dropped == 10 * MAX_WAITING + 1
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_bug_in_an_output_reaches_the_program(live: bool) -> None:
+    queue = BoundedQueue(lambda item: item / 0, "test", live=live)
+    queue.put(1.0)
+    with pytest.raises(ZeroDivisionError):
+        queue.drain(30)
+    queue.close()
+
+
+def test_a_consumer_that_has_gone_is_no_error() -> None:
+    def consume(_item: str) -> None:
+        raise ConsumerGone
+
+    with BoundedQueue(consume, "test", live=False) as queue:
+        queue.put("first")
+        queue.drain(30)
+        queue.put("second")
+    assert queue.gone
+    assert queue.dropped == 0
+
+
+# What somebody writes who adds an output: this file and one line in the registry.
+COUNTER = """
+from pathlib import Path
+
+from ..errors import UsageError
+from .lines import LineOutput
+
+
+class StateCounter(LineOutput):
+    def __init__(self, queue, word):
+        super().__init__(queue)
+        self._word, self._results = word, 0
+
+    def append(self, result):
+        self._results += 1
+        self._queue.put(f"{self._word} {result.state}\\n")
+
+    def counts(self):
+        return {**super().counts(), "states counted": self._results}
+
+
+def add_options(group):
+    group.add_argument("--count-states", metavar="FILE", help="write a line per result to FILE")
+
+
+def check(options, *, stream):
+    if options.count_states == "-":
+        raise UsageError("--count-states needs a file")
+
+
+def open_output(options, destinations):
+    return StateCounter(destinations.file(options.count_states), "state") if options.count_states else None
+"""
+
+
+@pytest.fixture(scope="module")
+def with_another_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package with an output more."""
+    root = tmp_path_factory.mktemp("copy")
+    package = shutil.copytree(Path(edge_classify.__file__).parent, root / "edge_classify")
+    (package / "outputs" / "state_counter.py").write_text(COUNTER)
+    registry = package / "outputs" / "registry.py"
+    registry.write_text(registry.read_text().replace('    "events",\n', '    "events",\n    "state_counter",\n', 1))
+    return root
+
+
+def test_adding_an_output_takes_one_file_and_one_line(with_another_output: Path, tmp_path: Path) -> None:
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "edge_classify", "--camera", "demo", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(with_another_output)}
+        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert "--count-states FILE" in run("--help").stdout
+    refused = run("--count-states", "-")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: --count-states needs a file\n"
+    done = run("--count", "20", "--json", "--count-states", str(tmp_path / "states"))
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "states").read_text().splitlines()
+    assert len(lines) == len(done.stdout.splitlines()) == 20
+    assert all(line.startswith("state ") for line in lines)
+    assert "states counted: 20" in done.stderr

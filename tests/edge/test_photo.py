@@ -1,4 +1,4 @@
-"""Pictures as people have them: every odd kind is read upright and in colour, or named."""
+"""Pictures as people have them: every odd kind is read upright and in colour, or refused by name."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_sixteen_bits_keep_their_brightness(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_exif_rotation_is_honoured(tmp_path: Path, kind: str) -> None:
+def test_exif_rotation_is_applied(tmp_path: Path, kind: str) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90° clockwise to show: the top goes to the right
+    exif[0x0112] = 6  # rotate by 90° clockwise to show: the top goes to the right
     red_top().save(tmp_path / "photo", kind, exif=exif)
     photo = read_photo(tmp_path / "photo")
     assert photo.shape == (60, 40, 3)
@@ -63,7 +63,7 @@ def test_a_picture_that_is_cut_off_is_named(tmp_path: Path, kind: str, share: fl
     path = tmp_path / "photo.jpg"
     Image.fromarray(noise).save(path, kind)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    with pytest.raises(DataError, match=r"photo\.jpg: not a picture"):
+    with pytest.raises(DataError, match=r"photo\.jpg: not a readable picture"):
         read_photo(path)
 
 

@@ -1,8 +1,12 @@
+"""The one function that prepares images: bit for bit OpenCV's resize and colour conversion, on any size."""
+
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from edge_classify import preprocess
 
@@ -26,15 +30,23 @@ def test_a_picture_of_the_right_size_keeps_its_pixels() -> None:
     assert (preprocess(photo, np.empty_like(photo)) == photo[..., ::-1]).all()
 
 
-@pytest.mark.parametrize("side", [96, 128, 160, 192, 224])
-@pytest.mark.parametrize("size", [(480, 640), (720, 1280), (97, 133), (96, 96), (32, 48), (1080, 1920)])
-def test_it_is_opencv_s_linear_resize_to_the_last_bit(size: tuple[int, int], side: int) -> None:
-    image = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
-    expected = cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR)[..., ::-1]
-    assert (preprocess(image, np.empty((side, side, 3), np.uint8)) == expected).all()
+@given(
+    height=st.integers(1, 700) | st.sampled_from((96 * 3, 96 * 5, 160 * 3, 720, 1080)),
+    width=st.integers(1, 700) | st.sampled_from((640, 1280, 1920)),
+    side=st.sampled_from((96, 128, 160, 192, 224)) | st.integers(1, 300),
+)
+@example(height=480, width=640, side=96)
+@example(height=480, width=640, side=224)
+@example(height=1080, width=1920, side=160)
+def test_it_is_opencv_s_linear_resize_to_the_last_bit(height: int, width: int, side: int) -> None:
+    image = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    expected = cv2.cvtColor(cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2RGB)
+    out = np.full((side, side, 3), 123, np.uint8)
+    assert preprocess(image, out) is out
+    assert (out == expected).all()
 
 
 @pytest.mark.parametrize("image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))])
 def test_grey_transparent_and_float_images_are_refused_not_skipped(image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="uint8 BGR"):
+    with pytest.raises(ValueError, match="expected a uint8 BGR image"):
         preprocess(image, np.empty((96, 96, 3), np.uint8))

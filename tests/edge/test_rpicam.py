@@ -16,7 +16,7 @@ import pytest
 
 from conftest import stop
 from edge_classify import CameraError, list_cameras, open_source
-from edge_classify.sources import v4l2
+from edge_classify.sources import discovery
 
 STAND_IN = Path(__file__).with_name("rpicam_stand_in.py")
 
@@ -66,7 +66,7 @@ def test_colours_and_size_are_right_whatever_the_stride(
     rpicam(wanted)
     with open_source("csi", size=asked) as source:
         image = next(iter(source)).image
-        assert f"{given[0]}x{given[1]} YUV420, 30 frames a second" in source.description
+        assert f"{given[0]}x{given[1]} YUV420, 30 frames per second" in source.description
     width, height = given
     assert image.shape == (height, width, 3)
     upper = [image[height // 4, (2 * bar + 1) * width // 8] for bar in range(4)]
@@ -79,12 +79,11 @@ def test_colours_and_size_are_right_whatever_the_stride(
 def test_the_newest_frame_is_given_at_the_camera_s_rate(rpicam) -> None:
     rpicam()
     with open_source("csi", fps=20) as source:
-        frames = [frame for frame, _ in zip(source, range(21), strict=False)]
-        time.sleep(0.6)
-        late = next(iter(source))
-        assert time.perf_counter() - late.captured_at < 0.3
-        assert source.dropped >= 5
-    assert frames[-1].captured_at - frames[0].captured_at > 0.9
+        frames = [frame for frame, _ in zip(source, range(11), strict=False)]
+        assert eventually(lambda: source.dropped >= 5)
+        dropped = source.dropped
+        assert next(iter(source)).number >= len(frames) + dropped
+    assert frames[-1].captured_at - frames[0].captured_at > 0.45
 
 
 def test_the_old_name_serves_where_the_new_one_is_missing(rpicam) -> None:
@@ -95,7 +94,7 @@ def test_the_old_name_serves_where_the_new_one_is_missing(rpicam) -> None:
 
 def test_camera_0_is_the_module_where_no_usb_camera_is(rpicam, monkeypatch: pytest.MonkeyPatch) -> None:
     rpicam()
-    monkeypatch.setattr(v4l2, "list_nodes", list)
+    monkeypatch.setattr(discovery, "video_devices", lambda _: [])
     with open_source(0) as source:
         assert "camera 0: rpicam-vid: 640x480" in source.description
         assert next(iter(source)).name == "0"
@@ -103,9 +102,9 @@ def test_camera_0_is_the_module_where_no_usb_camera_is(rpicam, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("camera", ["csi", "csi:1"])
-def test_a_module_that_is_missing_is_said_in_the_program_s_words(rpicam, camera: str) -> None:
+def test_a_missing_module_is_reported_in_the_program_s_words(rpicam, camera: str) -> None:
     rpicam("none")
-    with pytest.raises(CameraError, match=rf"camera {camera}: rpicam-vid ended: ERROR: .* no cameras available"):
+    with pytest.raises(CameraError, match=rf"camera {camera}: rpicam-vid exited: ERROR: .* no cameras available"):
         open_source(camera)
 
 
@@ -121,11 +120,11 @@ def test_a_size_that_the_program_changed_is_taken_or_refused(rpicam) -> None:
         assert next(iter(source)).image.shape == (720, 1280, 3)
         assert "1280x720" in source.description
     rpicam("adjust=1296x972")
-    with pytest.raises(CameraError, match=r"gives 1296x972, .*--size"):
+    with pytest.raises(CameraError, match=r"uses 1296x972, .* choose another size, such as 640x480"):
         open_source("csi", size=(2560, 1440))
 
 
-def test_a_program_that_dies_is_started_again_and_said_once(rpicam, tmp_path: Path, caplog) -> None:
+def test_a_program_that_dies_is_started_again_and_reported_once(rpicam, tmp_path: Path, caplog) -> None:
     starts = tmp_path / "starts"
     rpicam(f"die=5 starts={starts}")
     with open_source("csi") as source:
@@ -134,7 +133,7 @@ def test_a_program_that_dies_is_started_again_and_said_once(rpicam, tmp_path: Pa
     assert len(starts.read_text().splitlines()) >= 3
     first = caplog.messages[0]
     assert first == (
-        "camera csi: rpicam-vid ended: ERROR: *** Camera frontend has timed out! ***: waiting for it to come back"
+        "camera csi: rpicam-vid exited: ERROR: *** Camera frontend has timed out! ***; waiting for it to return"
     )
     assert caplog.messages[1].startswith("camera csi: back after ")
 
@@ -149,9 +148,9 @@ def test_a_program_that_stalls_is_noticed_and_replaced(rpicam, tmp_path: Path, c
         rpicam(f"pid={pid}")
         while "back after" not in caplog.text:
             after = next(frames)
-        assert 1.9 < after.captured_at - before.captured_at < 10
+        assert after.captured_at - before.captured_at > 1.9
         assert gone(stalled)
-    assert "no picture for 2 s" in caplog.messages[0]
+    assert "no frames for 2 s" in caplog.messages[0]
     assert eventually(lambda: gone(int(pid.read_text())))
 
 
@@ -164,7 +163,7 @@ def test_the_child_ends_with_us_even_when_we_are_killed(rpicam, tmp_path: Path) 
     assert process.stdout is not None
     assert process.stdout.readline() == "open\n"
     child = int(pid.read_text())
-    time.sleep(1)
+    time.sleep(0.3)  # until it stalls
     assert not gone(child)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -173,7 +172,7 @@ def test_the_child_ends_with_us_even_when_we_are_killed(rpicam, tmp_path: Path) 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_it_while_the_camera_is_gone(rpicam, tmp_path: Path, how: signal.Signals) -> None:
-    rpicam("die=40")
+    rpicam("die=20")
     process = subprocess.Popen(
         [Path(sys.executable).with_name("edge-classify"), "--camera", "csi", "--json", "--rotate", "90"],
         stdout=subprocess.PIPE,
@@ -184,13 +183,13 @@ def test_stopping_it_while_the_camera_is_gone(rpicam, tmp_path: Path, how: signa
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    for awaited in ("camera csi: rpicam-vid: 640x480 YUV420, 30 frames a second", "waiting for it to come back"):
+    for awaited in ("camera csi: rpicam-vid: 640x480 YUV420, 30 frames per second", "waiting for it to return"):
         line = process.stderr.readline()
         while line and awaited not in line:
             line = process.stderr.readline()
         assert awaited in line
         (tmp_path / "rpicam-vid").unlink(missing_ok=True)
-    time.sleep(1)
+    time.sleep(0.3)  # into the pause before an attempt to start it again
     _, rest = stop(process, how)
     assert "capture_age" in rest
     assert "Traceback" not in rest
@@ -200,4 +199,4 @@ def test_giving_up_ends_it_with_code_3(rpicam, command) -> None:
     rpicam("die=3")
     done = command("edge-classify", "--camera", "csi", "--json", "--give-up", 0.2)
     assert done.returncode == 3
-    assert "error: camera csi: no picture for 0.2 s, given up: rpicam-vid ended: ERROR" in done.stderr
+    assert "error: camera csi: no frames for 0.2 s, giving up (rpicam-vid exited: ERROR" in done.stderr

@@ -1,3 +1,5 @@
+"""What `open_source` makes of files, folders, the demo and camera addresses, and what it refuses."""
+
 from __future__ import annotations
 
 import os
@@ -5,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,50 +18,53 @@ import pytest
 from conftest import write_photos
 from edge_classify import CameraError, DataError, UsageError, open_source
 from edge_classify.sources import demo, v4l2
+from edge_classify.sources.device import CameraSettings
+from edge_classify.sources.discovery import v4l2_cameras
+from edge_classify.sources.frame import Transform
+from edge_classify.sources.opening import check_source, is_stream
 from edge_classify.system.machine import System
 
 
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
+def write_video(path: Path, fps: float) -> Path:
     """Twelve frames, each as bright as its number times 20."""
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, (64, 48))
     for number in range(12):
         writer.write(np.full((48, 64, 3), 20 * number, np.uint8))
     writer.release()
     return path
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_a_video_gives_every_frame_and_ends(video: Path, fast: bool) -> None:
-    with open_source(video, fast=fast) as source:
+@pytest.mark.parametrize(("fps", "fast"), [(25, False), (0.1, True)])  # the second lasts two minutes
+def test_a_video_gives_every_frame_and_ends(tmp_path: Path, fps: float, fast: bool) -> None:
+    with open_source(write_video(tmp_path / "clip.avi", fps), fast=fast) as source:
+        assert source.stream
         frames = list(source)
     assert [(frame.number, round(frame.image.mean() / 20)) for frame in frames] == [(n, n) for n in range(12)]
     took = frames[-1].captured_at - frames[0].captured_at
-    assert took < 0.5 if fast else took > 1.05
+    assert took < 60 if fast else took > 10.5 / 25
 
 
-def test_a_video_that_is_taken_slowly_leaves_nothing_out(video: Path) -> None:
-    with open_source(video) as source:
+def test_a_video_that_is_taken_slowly_leaves_nothing_out(tmp_path: Path) -> None:
+    with open_source(write_video(tmp_path / "clip.avi", 50)) as source:
         numbers = []
         for frame in source:
             numbers.append(frame.number)
-            time.sleep(0.15)
+            time.sleep(0.05)
     assert numbers == list(range(12))
 
 
-def test_pictures_are_turned_then_mirrored_then_cropped(tmp_path: Path) -> None:
+def test_pictures_are_rotated_then_flipped_then_cropped(tmp_path: Path) -> None:
     image = np.zeros((40, 80, 3), np.uint8)
     image[:20, :40] = 255  # white in the upper left
     cv2.imwrite(str(tmp_path / "corner.png"), image)
 
     def white(**options: Any) -> tuple[tuple[int, ...], list[list[bool]]]:
-        turned = next(iter(open_source(tmp_path / "corner.png", **options))).image
-        height, width = turned.shape[:2]
+        image = next(iter(open_source(tmp_path / "corner.png", transform=Transform(**options)))).image
+        height, width = image.shape[:2]
         quarters = [
-            [bool(turned[y, x].all()) for x in (width // 4, width * 3 // 4)] for y in (height // 4, height * 3 // 4)
+            [bool(image[y, x].all()) for x in (width // 4, width * 3 // 4)] for y in (height // 4, height * 3 // 4)
         ]
-        return turned.shape[:2], quarters
+        return image.shape[:2], quarters
 
     assert white() == ((40, 80), [[True, False], [False, False]])
     assert white(rotate=90) == ((80, 40), [[False, True], [False, False]])
@@ -74,20 +80,32 @@ def test_pictures_are_turned_then_mirrored_then_cropped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("camera", "options", "message"),
     [
-        ("demo", {"rotate": 45}, "rotate is 45: it must be 90, 180 or 270"),
-        ("demo", {"flip": "x"}, "flip is x"),
-        ("demo", {"crop": (160, 0, 320, 480)}, r"crop is 160,0,320,480: .* fractions"),
-        ("demo", {"crop": (0.5, 0.5, 0.6, 0.5)}, "stay inside"),
-        ("demo", {"size": (640, 480)}, "size and fps are for cameras: demo has its own"),
-        ("demo", {"fast": True}, "fast is for video files"),
-        ("demo", {"give_up": 0}, r"give_up \(--give-up\) is 0"),
-        (0, {"size": (0, 480)}, "size is 0x480"),
-        ("http://me:secret@host/", {"fps": 5}, r"http://\*\*\*@host/ has its own"),
+        ("demo", {"size": (640, 480)}, "size and fps only apply to USB cameras and Pi camera modules, not to demo"),
+        ("demo", {"fast": True}, "fast only applies to video files, not to demo"),
+        ("demo", {"give_up": 0}, "give_up is 0"),
+        (0, {"size": (0, 480)}, "size is 0x480: it must be at least 16x16"),
+        (0, {"fps": float("nan")}, "fps is nan: it must be above 0"),
+        (".", {"fast": True}, "fast only applies to video files, not to ."),
+        ("http://me:secret@host/", {"fps": 5}, r"not to http://\*\*\*@host/"),
     ],
 )
-def test_options_that_cannot_be(camera: int | str, options: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize("function", [check_source, open_source])
+def test_impossible_options_are_refused_also_before_opening(
+    function: Callable[..., object], camera: int | str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
-        open_source(camera, **options)
+        function(camera, **options)
+
+
+def test_whether_it_is_a_stream_is_known_without_opening_it(tmp_path: Path) -> None:
+    for name in ("clip.mp4", "photo.JPG"):
+        (tmp_path / name).touch()
+    streams = [0, "97", "/dev/video97", "csi:1", "rtsp://host/stream", "demo", tmp_path / "clip.mp4"]
+    assert all(is_stream(address) for address in streams)
+    assert not is_stream(tmp_path)
+    assert not is_stream(tmp_path / "photo.JPG")
+    with pytest.raises(DataError, match="no such file, folder or camera"):
+        is_stream(tmp_path / "gone.mp4")
 
 
 def test_a_folder_gives_its_pictures_in_order_and_names_the_unreadable(
@@ -99,20 +117,23 @@ def test_a_folder_gives_its_pictures_in_order_and_names_the_unreadable(
         names = [Path(frame.name).name for frame in source]
     assert names == ["0.png", "1.png"]
     assert "broken.jpg" in caplog.text
-    assert "1 of 3 pictures were skipped" in caplog.text
+    assert "skipped 1 of 3 pictures" in caplog.text
 
 
-def test_a_picture_is_one_frame(tmp_path: Path) -> None:
+def test_a_picture_is_one_frame_whatever_its_name(tmp_path: Path) -> None:
     path = write_photos(tmp_path, 1, ("disc",)) / "disc" / "0.png"
-    frames = list(open_source(str(path)))
-    assert [frame.image.shape for frame in frames] == [(120, 160, 3)]
+    for name in ("0.png", "0"):
+        path = path.rename(path.with_name(name))
+        source = open_source(str(path))
+        assert [frame.image.shape for frame in source] == [(120, 160, 3)]
+        assert not source.stream
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("notes.txt", b"hello", "neither a picture nor a video"),
-        ("empty.mp4", b"", "neither a picture nor a video"),
+        ("notes.txt", b"hello", "not a readable picture or video"),
+        ("empty.mp4", b"", "not a readable picture or video"),
     ],
 )
 def test_a_file_that_is_neither_picture_nor_video(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -124,13 +145,13 @@ def test_a_file_that_is_neither_picture_nor_video(tmp_path: Path, name: str, con
 def test_an_empty_folder_and_a_missing_path(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no pictures in this folder"):
         open_source(tmp_path)
-    with pytest.raises(DataError, match="there is no such file, folder or camera"):
+    with pytest.raises(DataError, match="no such file, folder or camera"):
         open_source(tmp_path / "gone.mp4")
 
 
 @pytest.mark.parametrize("camera", [97, "/dev/video97"])
 def test_a_camera_that_is_not_there(camera: int | str) -> None:
-    with pytest.raises(CameraError, match=r"there is no such camera .*try --camera demo"):
+    with pytest.raises(CameraError, match=r"not found \(present: .*try --camera demo"):
         open_source(camera)
 
 
@@ -147,7 +168,7 @@ def test_a_camera_without_permission(tmp_path: Path) -> None:
         pytest.skip(f"this machine allows no device files: {error}")
     # The libraries are loaded as root, which may read them wherever they are installed.
     code = f"""
-import os, cv2, edge_classify.sources.opening
+import getpass, os, cv2, edge_classify.sources.opening
 os.setuid(65534)
 try:
     edge_classify.open_source({str(device)!r})
@@ -163,20 +184,19 @@ def test_a_slow_consumer_gets_new_frames_not_old_ones() -> None:
     with open_source("demo") as source:
         frames = iter(source)
         first = next(frames)
-        time.sleep(0.5)
-        later = next(frames)
-        age = time.perf_counter() - later.captured_at
+        while source.dropped < 10:
+            time.sleep(0.02)
         dropped = source.dropped
-    assert later.number - first.number >= 10
-    # All but `first` and `later`, and those that came while this looked.
-    assert later.number - 1 <= dropped <= later.number + 5
-    assert age < 0.2
+        later = next(frames)
+    assert first.number == 0
+    # Newer than all that were dropped.
+    assert later.number > dropped
 
 
 def test_the_demo_keeps_a_camera_s_pace() -> None:
     with open_source("demo") as source:
-        frames = [frame for frame, _ in zip(source, range(31), strict=False)]
-    assert frames[-1].captured_at - frames[0].captured_at > 0.9
+        frames = [frame for frame, _ in zip(source, range(16), strict=False)]
+    assert frames[-1].captured_at - frames[0].captured_at > 0.45
 
 
 def test_a_frame_of_the_demo_is_drawn_alike_each_time() -> None:
@@ -188,13 +208,15 @@ def test_a_frame_of_the_demo_is_drawn_alike_each_time() -> None:
 
 
 def test_the_demo_shows_all_digits_and_things_that_are_none() -> None:
-    truths = {demo.draw(number).truth for number in range(0, 105 * 60, 13)}
-    assert truths == {*"0123456789", "unknown", None}
+    # The middle of each of 60 visits, a sheet that slides in, and an empty desk.
+    truths = [demo.draw(number).truth for number in (*range(45, 105 * 60, 105), 5, 100)]
+    assert set(truths[:-2]) == {*"0123456789", "unknown"}
+    assert truths[-2:] == [None, "unknown"]
 
 
-def test_a_pi_s_own_nodes_and_metadata_nodes_are_no_cameras(tmp_path: Path) -> None:
+def test_a_pi_s_own_devices_and_metadata_devices_are_not_cameras(tmp_path: Path) -> None:
     # As on a Pi 4 with one webcam; nothing here can be opened, so only what /sys says counts.
-    nodes = {
+    devices = {
         0: ("unicam-image", 0),
         1: ("HD Webcam: HD Webcam", 0),
         2: ("HD Webcam: HD Webcam", 1),
@@ -203,36 +225,39 @@ def test_a_pi_s_own_nodes_and_metadata_nodes_are_no_cameras(tmp_path: Path) -> N
         19: ("rpi-hevc-dec", 0),
         20: ("pispbe-input", 0),
     }
-    for number, (name, index) in nodes.items():
+    for number, (name, index) in devices.items():
         folder = tmp_path / "sys" / "class" / "video4linux" / f"video{number}"
         folder.mkdir(parents=True)
         (folder / "name").write_text(name + "\n")
         (folder / "index").write_text(f"{index}\n")
         (tmp_path / "dev").mkdir(exist_ok=True)
         (tmp_path / "dev" / f"video{number}").touch()
-    nodes_of_cameras = v4l2.list_nodes(System(root=tmp_path))
-    assert [(node.path.name, node.name) for node in nodes_of_cameras] == [("video1", "HD Webcam: HD Webcam")]
+    cameras = v4l2_cameras(System(root=tmp_path))
+    assert [(camera.path.name, camera.name) for camera in cameras] == [("video1", "HD Webcam: HD Webcam")]
 
 
-def test_a_jpeg_that_was_cut_off_is_told_from_a_whole_or_padded_one() -> None:
+def test_a_jpeg_that_was_cut_off_is_told_from_a_complete_or_padded_one() -> None:
     _, jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))
-    assert v4l2.is_whole(jpeg)
-    assert v4l2.is_whole(np.concatenate([jpeg.reshape(-1), np.zeros(100, np.uint8)]))
-    assert not v4l2.is_whole(jpeg[: len(jpeg) // 2])
+    assert v4l2.is_complete(jpeg)
+    assert v4l2.is_complete(np.concatenate([jpeg.reshape(-1), np.zeros(100, np.uint8)]))
+    assert not v4l2.is_complete(jpeg[: len(jpeg) // 2])
 
 
 class Webcam:
-    """Answers as OpenCV does for a USB 2 webcam: `set` is always True, `get` tells what the driver made of it."""
+    """Answers as OpenCV does for a USB 2 webcam: `set` is always True, `get` returns what the driver made of it."""
 
     def __init__(self, rates: dict[tuple[str, int], float]) -> None:
         self._rates = rates
         self._fourcc, self._width, self._fps = next(iter(rates))[0], 640, 30.0
 
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
     def set(self, what: int, value: float) -> bool:
         if what == cv2.CAP_PROP_FOURCC:
-            wanted = int(value).to_bytes(4, "little").decode()
-            if any(fourcc == wanted for fourcc, _ in self._rates):
-                self._fourcc = wanted
+            requested = int(value).to_bytes(4, "little").decode()
+            if any(fourcc == requested for fourcc, _ in self._rates):
+                self._fourcc = requested
         elif what == cv2.CAP_PROP_FRAME_WIDTH:
             widths = [width for fourcc, width in self._rates if fourcc == self._fourcc]
             self._width = min(widths, key=lambda width: abs(width - value))
@@ -255,16 +280,30 @@ USUAL = {("YUYV", 640): 30.0, ("YUYV", 1280): 10.0, ("MJPG", 640): 30.0, ("MJPG"
 @pytest.mark.parametrize(
     ("rates", "size", "fps", "expected"),
     [
-        (USUAL, (640, 480), 30, ("YUYV", (640, 480), 30)),
-        (USUAL, (1280, 720), 30, ("MJPG", (1280, 720), 30)),
-        (USUAL, (1280, 720), 5, ("YUYV", (1280, 720), 5)),
-        ({("YUYV", 640): 30.0, ("MJPG", 1280): 30.0}, (1280, 720), 30, ("MJPG", (1280, 720), 30)),
-        ({("YUYV", 640): 15.0, ("YUYV", 1280): 5.0}, (1280, 720), 30, ("YUYV", (1280, 720), 5)),
-        ({("NV12", 640): 30.0}, (640, 480), 30, ("NV12", (640, 480), 30)),
+        (USUAL, None, None, "640x480 YUYV, 30 frames per second"),
+        (USUAL, (640, 480), 30, "640x480 YUYV, 30 frames per second"),
+        (USUAL, (1280, 720), 30, "1280x720 MJPG, 30 frames per second"),
+        (USUAL, (1280, 720), 5, "1280x720 YUYV, 5 frames per second"),
+        (USUAL, (1281, 721), 30, "1280x720 MJPG, 30 frames per second (requested 1281x721)"),
+        ({("YUYV", 640): 30.0, ("MJPG", 1280): 30.0}, (1280, 720), 30, "1280x720 MJPG, 30 frames per second"),
+        (
+            {("YUYV", 640): 15.0, ("YUYV", 1280): 5.0},
+            (1280, 720),
+            30,
+            "1280x720 YUYV, 5 frames per second (requested 30)",
+        ),
+        ({("NV12", 640): 30.0}, (640, 480), 30, "640x480 NV12, 30 frames per second"),
     ],
 )
-def test_raw_is_taken_where_it_is_fast_enough_else_mjpg(
-    rates: dict[tuple[str, int], float], size: tuple[int, int], fps: float, expected: tuple[str, tuple[int, int], float]
+def test_raw_is_taken_if_it_is_fast_enough_else_mjpg(
+    rates: dict[tuple[str, int], float],
+    size: tuple[int, int] | None,
+    fps: float | None,
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    mode = v4l2._negotiate(Webcam(rates), size, fps)
-    assert (mode.fourcc, mode.size, mode.fps) == expected
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Webcam(rates))
+    device = tmp_path / "video0"
+    device.touch()
+    assert v4l2.V4l2Camera(device, CameraSettings(size, fps)).description == f"{device}: {expected}"

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 from ..errors import CameraError, EdgeClassifyError, first_line
-from ..system.machine import THROTTLING, System, VideoDevice, is_throttled
+from ..sources.discovery import VideoDevice, camera_holders, camera_modules, video_devices
+from ..system.machine import THROTTLING, System, is_throttled
 
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 11), (3, 13)
 _MB = 2**20
@@ -134,8 +135,8 @@ def _check_opencv() -> Finding:
 
 
 def _check_cameras(system: System) -> Iterator[Finding]:
-    holders = system.holders()
-    devices = system.video_devices()
+    holders = camera_holders(system)
+    devices = video_devices(system)
     found = False
     for device in devices:
         if device.captures:
@@ -173,7 +174,7 @@ def _in_use(check: str, camera: str, users: set[str]) -> Finding:
 def _check_modules(system: System, holders: Mapping[str, set[str]]) -> Iterator[Finding]:
     """A Pi's camera modules."""
     try:
-        modules = system.camera_modules()
+        modules = camera_modules(system)
     except OSError as error:
         yield Finding("yellow", "modules", str(error), "restart the Pi")
         return

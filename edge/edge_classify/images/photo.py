@@ -1,4 +1,4 @@
-"""Reading a picture file."""
+"""Reading picture files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", 
 
 
 def read_photo(path: str | Path) -> Image:
-    """The picture in a file, upright (EXIF rotation honoured), as uint8 BGR of shape (height, width, 3).
+    """The picture in a file, upright (its EXIF rotation applied), as uint8 BGR of shape (height, width, 3).
 
-    The format is told by content, not by name. Greyscale, CMYK, 16-bit and transparent pictures are
-    converted. Raises DataError if the file cannot be read or is no whole picture.
+    The content decides the format, not the name. Greyscale, CMYK, 16-bit and transparent pictures are converted.
+    Raises DataError if the file cannot be read, or is not a complete picture.
     """
     try:
         data = Path(path).read_bytes()
@@ -27,20 +27,20 @@ def read_photo(path: str | Path) -> Image:
 
 
 def decode_photo(data: bytes, name: str) -> Image:
-    """As `read_photo`, from the file's bytes; `name` is for the error."""
+    """Like `read_photo`, from the file's bytes; `name` is for the error message."""
     if not data:
-        raise DataError(f"{name}: the file is empty (0 bytes)")
+        raise DataError(f"{name}: the file is empty")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:  # a size beyond OpenCV's limits
+    except cv2.error:  # larger than OpenCV's limits
         image = None
     if image is None:
-        raise DataError(f"{name}: not a picture that can be read, or cut off")
+        raise DataError(f"{name}: not a readable picture, or cut off")
     return np.asarray(image, np.uint8)
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """The files below `folder` that are named as pictures, in a fixed order; hidden ones left out."""
+    """The files below `folder` with a picture's suffix, sorted; without hidden files and folders."""
     return sorted(
         path
         for path in folder.rglob("*")

@@ -55,6 +55,10 @@ class Classification(NamedTuple):
     scores: np.ndarray
     timing: Timing
 
+    def __str__(self) -> str:
+        best = self.categories[0].category_name
+        return f"{self.label} {self.score:.2f}" if self.label == best else f"{self.label} ({best} {self.score:.2f})"
+
 
 class Classifier:
     """Classifies pictures with one model file. Not for use from two threads at once.

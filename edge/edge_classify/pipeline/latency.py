@@ -1,4 +1,4 @@
-"""How long each stage takes, over the last frames."""
+"""Statistics of how long each stage took, over the most recent frames."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 PERCENTILES = (50, 90, 99)
+# Frames.
 _WINDOW = 10_000
 
 
 class StageTimes(NamedTuple):
     """One frame's times in milliseconds.
 
-    capture_age: how old the frame was when work on it began.
-    total: from its capture to the result.
+    capture_age: the frame's age when work on it began.
+    total: from capture to result.
     """
 
     capture_age: float
@@ -29,12 +30,12 @@ _TIMES = struct.Struct(f"{len(StageTimes._fields)}f")
 
 
 class Latency:
-    """A bounded window of the stages' times; memory does not grow with the number of frames."""
+    """The stages' times of the last 10,000 frames, in a fixed amount of memory; counts all frames."""
 
     def __init__(self) -> None:
         self.frames = 0
         self._still = 0
-        # Numbers in a block of their own: as many tuples would be 2 MB, and would still be growing after minutes.
+        # Packed numbers: as many tuples would take 2 MB, and still be growing after minutes.
         self._window = bytearray(_WINDOW * _TIMES.size)
         self._first = self._last = 0.0
 
@@ -47,13 +48,13 @@ class Latency:
         self.frames += 1
 
     def append_still(self, now: float) -> None:
-        """Add a frame that was not classified, for it showed nothing new; the first frame always is."""
+        """Count a frame that was skipped because it showed nothing new; the first frame never is."""
         self._last = now
         self._still += 1
 
     @property
     def frames_per_second(self) -> float:
-        """Frames classified a second from the first frame to the last, 0 with fewer than two."""
+        """Classified frames per second, from the first frame to the last; 0 for fewer than two."""
         return self._rate(self.frames)
 
     def _rate(self, frames: int) -> float:
@@ -61,26 +62,27 @@ class Latency:
         return (frames - 1) / elapsed if elapsed > 0 else 0.0
 
     def percentiles(self) -> dict[str, dict[str, float]]:
-        """For each stage its p50, p90 and p99 in milliseconds."""
+        """Each stage's p50, p90 and p99 in milliseconds."""
         times = np.frombuffer(self._window, np.float32).reshape(_WINDOW, -1)[: self.frames]
-        figures = np.percentile(times, PERCENTILES, axis=0)
+        values = np.percentile(times, PERCENTILES, axis=0)
         return {
             stage: {f"p{percent}": float(value) for percent, value in zip(PERCENTILES, column, strict=True)}
-            for stage, column in zip(StageTimes._fields, figures.T, strict=True)
+            for stage, column in zip(StageTimes._fields, values.T, strict=True)
         }
 
     def table(self) -> str:
-        """The percentiles and the frame rate, as lines of text."""
+        """The percentiles, the number of frames and the frame rate, as lines of text."""
         if not self.frames:
             return "no frames"
         rows = [f"{'latency (ms)':<14}" + "".join(f"{f'p{percent}':>9}" for percent in PERCENTILES)]
-        for stage, figures in self.percentiles().items():
-            rows.append(f"{stage:<14}" + "".join(f"{value:9.2f}" for value in figures.values()))
+        for stage, percentiles in self.percentiles().items():
+            rows.append(f"{stage:<14}" + "".join(f"{value:9.2f}" for value in percentiles.values()))
         count = "1 frame" if self.frames == 1 else f"{self.frames} frames"
-        rate = f", {self.frames_per_second:.1f} frames a second" if self.frames > 1 else ""
+        rate = f", {self.frames_per_second:.1f} frames per second" if self.frames > 1 else ""
         rows.append(count + rate)
         if self._still:
-            everything = self._rate(self.frames + self._still)
-            still = f"not classified, for they showed nothing new: {self._still}"
-            rows.append(f"{still}; with them {everything:.1f} frames a second")
+            rate_with_still = self._rate(self.frames + self._still)
+            rows.append(
+                f"unchanged frames skipped: {self._still} ({rate_with_still:.1f} frames per second including them)"
+            )
         return "\n".join(rows)

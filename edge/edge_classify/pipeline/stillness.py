@@ -1,4 +1,4 @@
-"""Whether a picture shows anything new: where it does not, inference can be left out."""
+"""Whether a frame shows anything new: if it does not, inference can be skipped."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import numpy as np
 
 from ..images.preprocessing import Image
 
-# A picture is compared as so many cells, each the mean of some 25 samples: most of a camera's noise is gone.
+# Frames are compared as a grid (columns, rows) of cells, each the mean of some 25 samples: most noise averages out.
 _CELLS = (16, 12)
+# Samples per row, and per column.
 _SAMPLES = 80
-# The largest difference of any cell's blue, green or red, in grey levels.
+# A frame is still if no cell's blue, green or red differs by more, in levels of 0 to 255.
 TOLERANCE = 6.0
-# A doubtful frame must not decide for long: so many are classified before leaving any out, and then one a second.
-_FRAMES_FIRST = 8
-_REFRESH = 1.0
+# A single doubtful frame must not stand for all that follow: so many still frames are classified before any is
+# skipped, and from then on one per second.
+_MIN_STILL_FRAMES = 8
+_REFRESH_S = 1.0
 
 
 class Stillness:
-    """Compares each picture with the last that was classified."""
+    """Compares each frame with the last one that was classified."""
 
     def __init__(self) -> None:
         self._cells: np.ndarray | None = None
@@ -26,17 +28,17 @@ class Stillness:
         self._classified_at = 0.0
 
     def shows_nothing_new(self, image: Image, captured_at: float) -> bool:
-        """Whether `image` need not be classified; where it must, it is what the next are compared with.
+        """Whether `image` need not be classified. If it must, the next ones are compared with it.
 
         image: uint8 BGR, shape (height, width, 3). captured_at: in seconds.
         """
         step = max(1, image.shape[1] // _SAMPLES)
-        # Rows by numpy, columns by OpenCV: a slice of both takes five times as long.
+        # Rows by numpy, columns by OpenCV: slicing both takes five times as long.
         samples = cv2.resize(image[::step], (_SAMPLES, len(image[::step])), interpolation=cv2.INTER_NEAREST)
         cells = cv2.resize(samples, _CELLS, interpolation=cv2.INTER_AREA)
         still = self._cells is not None and cv2.norm(cells, self._cells, cv2.NORM_INF) <= TOLERANCE
         self._unchanged = self._unchanged + 1 if still else 0
-        if self._unchanged > _FRAMES_FIRST and captured_at - self._classified_at < _REFRESH:
+        if self._unchanged > _MIN_STILL_FRAMES and captured_at - self._classified_at < _REFRESH_S:
             return True
         self._cells, self._classified_at = cells, captured_at
         return False

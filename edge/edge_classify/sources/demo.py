@@ -1,11 +1,12 @@
-"""A drawn scene of handwritten digits, with its truth known: `--camera demo`.
+"""The demo, a simulated camera that films handwritten digits and knows what they are: `--camera demo`.
 
-Sheets of paper with one digit each come into a 640×480 picture, move, and go; some carry a drawing
-that is no digit. The picture of frame n depends on n alone, so any frame can be drawn again.
+Sheets of paper with one digit each slide into a 640×480 image, move, and leave; some carry a drawing that is not a
+digit. Frame n depends on n alone, so any frame can be drawn again.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,41 +16,72 @@ import numpy as np
 
 from ..images.preprocessing import Image
 from ..labels import UNKNOWN
+from .device import patience_for
 
-WIDTH, HEIGHT, FRAMES_PER_SECOND = 640, 480, 30
+WIDTH = 640
+HEIGHT = 480
+FRAMES_PER_SECOND = 30
 
 _DIGITS = Path(__file__).with_name("demo_digits.png")
-_DIGITS_EACH = 20
+_SAMPLES_PER_DIGIT = 20
 
-# One visit of a sheet: it slides in, stays while it moves a little, slides out, and leaves the desk empty.
-_ENTER, _STAY, _LEAVE, _EMPTY = 15, 60, 15, 15
+# One visit of a sheet, in frames: it slides in, stays and moves a little, slides out, and leaves the desk empty.
+_ENTER = 15
+_STAY = 60
+_LEAVE = 15
+_EMPTY = 15
 _VISIT = _ENTER + _STAY + _LEAVE + _EMPTY
+
+# After so many visits the scene repeats.
+_VISITS = 600
 
 
 @dataclass(frozen=True)
 class DemoFrame:
-    """One drawn picture and what it shows.
+    """One drawn frame and what it shows.
 
     image: uint8 BGR, shape (480, 640, 3).
-    truth: "0" to "9", "unknown", or None while a sheet is only partly in the picture.
+    truth: "0" to "9", "unknown", or None while a sheet is only partly in the image.
     """
 
     image: Image
     truth: str | None
 
 
+class DemoCamera:
+    """Draws the demo's frames at the times at which a camera would deliver them."""
+
+    description = f"simulated: {WIDTH}x{HEIGHT}, {FRAMES_PER_SECOND} frames per second"
+    patience = patience_for(FRAMES_PER_SECOND)
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._number = -1
+
+    def read(self) -> tuple[Image, float]:
+        elapsed = (time.perf_counter() - self._began) * FRAMES_PER_SECOND
+        # If drawing fell behind, go on with the frame that is due now.
+        self._number = max(self._number + 1, int(elapsed))
+        image = draw(self._number).image
+        time.sleep(max(0.0, self._began + self._number / FRAMES_PER_SECOND - time.perf_counter()))
+        return image, time.perf_counter()
+
+    def close(self) -> None:
+        pass
+
+
 @cache
 def load_digits() -> tuple[Image, Image]:
-    """The demo's handwriting: 20 of MNIST's training digits of each kind, kept out of the built-in
-    model's training.
+    """The demo's handwriting: 20 samples of each digit from MNIST's training set, which the built-in model was not
+    trained on.
 
     Returns (digits, labels): uint8 of shape (200, 28, 28), 255 is ink; uint8 of shape (200,).
     """
     atlas = cv2.imread(str(_DIGITS), cv2.IMREAD_GRAYSCALE)
     if atlas is None:
         raise FileNotFoundError(f"{_DIGITS} is missing from this installation: reinstall edge-classify")
-    rows = np.asarray(atlas, np.uint8).reshape(10, 28, _DIGITS_EACH, 28).swapaxes(1, 2)
-    return rows.reshape(-1, 28, 28), np.repeat(np.arange(10, dtype=np.uint8), _DIGITS_EACH)
+    rows = np.asarray(atlas, np.uint8).reshape(10, 28, _SAMPLES_PER_DIGIT, 28).swapaxes(1, 2)
+    return rows.reshape(-1, 28, 28), np.repeat(np.arange(10, dtype=np.uint8), _SAMPLES_PER_DIGIT)
 
 
 def blend(image: Image, mask: Image, matrix: np.ndarray, color: tuple[float, float, float]) -> None:
@@ -79,16 +111,15 @@ def ink(digit: Image, side: int = 112) -> Image:
     """A 28×28 MNIST digit as a smooth stroke mask of `side`×`side` pixels, uint8."""
     large = cv2.resize(digit, (side, side), interpolation=cv2.INTER_CUBIC)
     large = cv2.GaussianBlur(large, (0, 0), side / 60)
-    # A steeper edge than the enlarged pixels have: a pen's line, not a cloud.
-    mask: Image = np.clip((large.astype(np.float32) - 110) * 3 + 128, 0, 255).astype(np.uint8)
-    return mask
+    # Enlarging blurs the edges; steeper ones look like a pen's line, not like a cloud.
+    return np.clip((large.astype(np.float32) - 110) * 3 + 128, 0, 255).astype(np.uint8)
 
 
 def placement(center: tuple[float, float], size: float, degrees: float, mask_side: int) -> np.ndarray:
     """The 3×3 matrix that puts a square mask of `mask_side` pixels at `center`, `size` pixels wide."""
     scale = size / mask_side
-    turn = cv2.getRotationMatrix2D((mask_side / 2, mask_side / 2), degrees, scale)
-    matrix: np.ndarray = np.vstack([turn, [0, 0, 1]])
+    rotation = cv2.getRotationMatrix2D((mask_side / 2, mask_side / 2), degrees, scale)
+    matrix = np.vstack([rotation, [0, 0, 1]])
     matrix[:2, 2] += np.array(center) - mask_side / 2
     return matrix
 
@@ -101,23 +132,16 @@ def _desk() -> Image:
     light = 1.05 - 0.35 * np.hypot((x - 220) / WIDTH, (y - 150) / HEIGHT)
     grain = cv2.resize(rng.normal(0, 6, (HEIGHT // 4, 4)).astype(np.float32), (WIDTH, HEIGHT))
     wood = np.array([84, 118, 150], np.float32) + grain[..., None]
-    desk: Image = np.clip(wood * light[..., None], 0, 255).astype(np.uint8)
-    return desk
+    return np.clip(wood * light[..., None], 0, 255).astype(np.uint8)
 
 
 def _drawing(rng: np.random.Generator) -> Image:
-    """Something on paper that is no digit: a house, a star, a smile or a wave, as a stroke mask."""
+    """A drawing that is not a digit (a house, a star, a smile or waves), as a stroke mask, uint8 (112, 112)."""
     mask = np.zeros((112, 112), np.uint8)
     kind = int(rng.integers(4))
     if kind == 0:
-        cv2.polylines(
-            mask,
-            [np.array([[26, 92], [26, 52], [56, 24], [86, 52], [86, 92], [26, 92], [86, 52], [26, 52], [86, 92]])],
-            False,
-            255,
-            6,
-            cv2.LINE_AA,
-        )
+        house = np.array([[26, 92], [26, 52], [56, 24], [86, 52], [86, 92], [26, 92], [86, 52], [26, 52], [86, 92]])
+        cv2.polylines(mask, [house], False, 255, 6, cv2.LINE_AA)
     elif kind == 1:
         angles = np.pi * (0.8 * np.arange(6) - 0.5)
         star = np.stack([56 + 40 * np.cos(angles), 58 + 40 * np.sin(angles)], 1).astype(np.int32)
@@ -137,49 +161,48 @@ def _drawing(rng: np.random.Generator) -> Image:
 
 @cache
 def _visit(number: int) -> tuple[str, Image, np.ndarray]:
-    """What comes on visit `number`: (truth, stroke mask, its own random figures in [0, 1])."""
+    """The sheet of visit `number`: (truth, stroke mask, its eight random numbers in [0, 1))."""
     rng = np.random.default_rng([2026, number])
-    figures = rng.random(8)
+    chances = rng.random(8)
     if number % 6 == 5:
-        return UNKNOWN, _drawing(rng), figures
+        return UNKNOWN, _drawing(rng), chances
     digits, labels = load_digits()
     chosen = int(rng.integers(len(digits)))
-    return str(labels[chosen]), ink(digits[chosen]), figures
+    return str(labels[chosen]), ink(digits[chosen]), chances
 
 
 def draw(number: int) -> DemoFrame:
     """Draw frame `number` (0, 1, 2, …) of the scene."""
     visit, step = divmod(number, _VISIT)
-    truth, strokes, figures = _visit(visit % 600)
+    truth, strokes, chances = _visit(visit % _VISITS)
     image = _desk().copy()
     if step >= _ENTER + _STAY + _LEAVE:
         return DemoFrame(_with_noise(image, number), UNKNOWN)
     away = 1 - step / _ENTER if step < _ENTER else max(0.0, (step - _ENTER - _STAY) / _LEAVE)
-    side = -1 if figures[0] < 0.5 else 1
-    swing = np.sin(2 * np.pi * (step / _VISIT + figures[1]))
+    side = -1 if chances[0] < 0.5 else 1
+    swing = np.sin(2 * np.pi * (step / _VISIT + chances[1]))
     center = (
-        320 + 60 * (figures[2] - 0.5) + 25 * swing + side * 640 * away**2,
-        240 + 30 * (figures[3] - 0.5) + 12 * swing,
+        320 + 60 * (chances[2] - 0.5) + 25 * swing + side * 640 * away**2,
+        240 + 30 * (chances[3] - 0.5) + 12 * swing,
     )
-    degrees = 16 * (figures[4] - 0.5) + 5 * swing
-    size = 330 + 60 * figures[5]
+    degrees = 16 * (chances[4] - 0.5) + 5 * swing
+    size = 330 + 60 * chances[5]
     paper = np.full((64, 64), 255, np.uint8)
-    shade = 215 + 25 * figures[6]
+    shade = 215 + 25 * chances[6]
     blend(image, paper, placement((center[0] + 6, center[1] + 8), size, degrees, 64), (40, 50, 60))
     blend(image, paper, placement(center, size, degrees, 64), (shade * 0.94, shade * 0.98, shade))
-    pen = (120.0, 40.0, 25.0) if figures[7] < 0.4 else (38.0, 34.0, 34.0)
+    pen = (120.0, 40.0, 25.0) if chances[7] < 0.4 else (38.0, 34.0, 34.0)
     blend(image, strokes, placement(center, size * 0.9, degrees, strokes.shape[0]), pen)
     return DemoFrame(_with_noise(image, number), truth if away == 0 else None)
 
 
 @cache
 def _noise() -> Image:
-    noise: Image = np.random.default_rng(11).integers(0, 10, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    return noise
+    return np.random.default_rng(11).integers(0, 10, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
 def _with_noise(image: Image, number: int) -> Image:
-    # One field of noise, moved from frame to frame: new random numbers would cost more than the scene.
+    # One field of noise, shifted from frame to frame: new random numbers would cost more than the scene.
     shift = (number * 7919) % HEIGHT
     noise = _noise()
     cv2.add(image[shift:], noise[: HEIGHT - shift], dst=image[shift:])

@@ -1,4 +1,4 @@
-"""One picture from a source, and turning, mirroring and cropping it."""
+"""A frame, and the transform (rotate, flip, crop) that every frame of a source goes through."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FLIPS = {"h": 1, "v": 0}
 
 
 class Frame(NamedTuple):
-    """One picture from a source.
+    """One image from a source.
 
     image: uint8 BGR, shape (height, width, 3).
-    number: counted from 0 by the source; a live source's gaps are frames that were dropped.
-    captured_at: when it was captured, in seconds of `time.perf_counter`.
-    name: the source, or the picture's file.
+    number: counted from 0 by the source; gaps are frames that a live source dropped.
+    captured_at: time of capture, in seconds of `time.perf_counter`.
+    name: the source's address, or the picture's file.
     """
 
     image: Image
@@ -32,11 +32,12 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Transform:
-    """What is done to every picture, in this order: rotate, flip, crop.
+    """What is done to every image, in this order: rotate, flip, crop.
 
     rotate: degrees clockwise: 0, 90, 180 or 270.
-    flip: "h" mirrors left and right, "v" turns upside down.
-    crop: (x, y, width, height) as fractions of the picture, 0 to 1, so that it means the same at every size.
+    flip: "h" swaps left and right, "v" top and bottom.
+    crop: (x, y, width, height) as fractions of the rotated image, 0 to 1, so that it means the same at every size.
+
     Raises UsageError for anything else.
     """
 
@@ -46,19 +47,22 @@ class Transform:
 
     def __post_init__(self) -> None:
         if self.rotate not in (0, *_ROTATIONS):
-            raise UsageError(f"rotate is {self.rotate}: it must be 90, 180 or 270 (degrees clockwise)")
+            raise UsageError(f"rotate is {self.rotate}: it must be 0, 90, 180 or 270 (degrees clockwise)")
         if self.flip is not None and self.flip not in _FLIPS:
-            raise UsageError(f"flip is {self.flip}: it must be h (left and right) or v (upside down)")
+            raise UsageError(f"flip is {self.flip}: it must be h (swap left and right) or v (swap top and bottom)")
         if self.crop is not None:
             x, y, width, height = self.crop
-            if min(x, y) < 0 or min(width, height) <= 0 or max(x + width, y + height) > 1 + 1e-6:
+            # Rounding of what was typed may take the sum a little beyond 1.
+            if not all(
+                start >= 0 and side > 0 and start + side <= 1 + 1e-6 for start, side in ((x, width), (y, height))
+            ):
                 raise UsageError(
                     f"crop is {x:g},{y:g},{width:g},{height:g}: x, y, width and height must be fractions of the "
-                    "picture, 0 to 1, and stay inside it (the middle half: 0.25,0.25,0.5,0.5)"
+                    "image, from 0 to 1, that stay inside it (its middle: 0.25,0.25,0.5,0.5)"
                 )
 
     def __call__(self, image: Image) -> Image:
-        """The picture as it should be; a crop shares the memory of `image`."""
+        """The transformed image (uint8, shape (height, width, 3)); a crop shares the memory of its input."""
         if self.rotate:
             image = np.asarray(cv2.rotate(image, _ROTATIONS[self.rotate]), np.uint8)
         if self.flip is not None:
@@ -70,3 +74,6 @@ class Transform:
             right, bottom = round((x + w) * width), round((y + h) * height)
             image = image[top : max(bottom, top + 1), left : max(right, left + 1)]
         return image
+
+
+UNCHANGED = Transform()

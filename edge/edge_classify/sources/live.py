@@ -1,8 +1,7 @@
-"""A live camera: read in a thread of its own that keeps only the newest frame, and opened again when it stops.
+"""A live camera: read in a thread of its own that keeps only the newest frame, and reopened when it stops.
 
-How soon a fault is noticed: an unplugged camera and a stream that ends at once; a camera that gives no or only
-broken pictures after its `patience` (2 s or three frames, streams 5 s); a driver whose call does not return 3 s
-later.
+How soon a fault is noticed: an unplugged camera and a stream that ends at once; a camera that gives no frames, or only
+broken ones, after its `patience` (2 s or three frames, streams 5 s); a driver whose call does not return 3 s later.
 """
 
 from __future__ import annotations
@@ -12,59 +11,106 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from dataclasses import dataclass
 
 import cv2
 
 from ..errors import CameraError
 from ..images.preprocessing import Image
-from .frame import Frame, Transform
+from .device import Device
+from .frame import UNCHANGED, Frame, Transform
 
 log = logging.getLogger(__name__)
 
-# Seconds.
-_FIRST_PICTURE = 10.0  # until the first picture of a camera that was just opened
-_GRACE = 3.0  # beyond its patience, until a driver's call counts as stuck
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # between attempts to open it again
-_STEADY = 10.0  # a camera that ran so long starts with the shortest pause again
-_WATCH = 0.25
-_CLOSE = 0.3
-_AT_EXIT = 6.0
+# How often whoever waits for a frame looks after the reader.
+_WATCH_INTERVAL_S = 0.25
+# A driver that fails at once would otherwise be asked a million times.
+_RETRY_PAUSE_S = 0.01
+_CLOSE_TIMEOUT_S = 0.3
+_EXIT_TIMEOUT_S = 6.0
 
-_MOST_STUCK = 3
+_MAX_STUCK_READERS = 3
 
 
-class Device(Protocol):
-    """An open camera, as this module needs it. The errors of opening and reading it do not name it.
+@dataclass(frozen=True)
+class Timeouts:
+    """When a camera counts as lost, and how often it is then opened again; all in seconds.
 
-    description: what was negotiated with it, in one line.
-    patience: seconds without a picture after which it counts as stalled.
+    first_frame: until the first frame of a camera that was just opened.
+    driver: beyond its patience, until a call of its driver counts as stuck.
+    shortest_pause, longest_pause: between attempts to open it; doubled from one to the other.
+    steady: a camera that ran for so long begins with the shortest pause again.
     """
 
-    description: str
-    patience: float
-
-    def read(self) -> tuple[Image, float] | None:
-        """The next picture and when it was captured (seconds of `time.perf_counter`).
-
-        None if none came in time, or a broken one. Raises CameraError if no more will come.
-        """
-
-    def close(self) -> None: ...
+    first_frame: float = 10.0
+    driver: float = 3.0
+    shortest_pause: float = 0.25
+    longest_pause: float = 5.0
+    steady: float = 10.0
 
 
-class NewestFrame:
-    """Owns the reading thread, the slot for the newest frame, and what happens when the camera stops.
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+class Backoff:
+    """The pauses between attempts to open a camera: each twice the one before, up to the longest."""
+
+    def __init__(self, shortest: float, longest: float) -> None:
+        self._shortest = shortest
+        self._longest = longest
+        self._next = shortest
+
+    def next(self) -> float:
+        pause = self._next
+        self._next = min(2 * pause, self._longest)
+        return pause
+
+    def reset(self) -> None:
+        self._next = self._shortest
+
+
+class _Reader(threading.Thread):
+    """One attempt to read a camera, which a driver may never let end.
+
+    deadline: when its present call of the driver must have returned, in seconds of `time.perf_counter`.
+    dismissed: it shall end and may deliver no more. If it is alive for long after that, it is stuck in its driver.
+    """
+
+    def __init__(self, capture: Callable[[_Reader], None], name: str, deadline: float) -> None:
+        super().__init__(name=name, daemon=True)
+        self.deadline = deadline
+        self.dismissed = False
+        self._capture = capture
+
+    def run(self) -> None:
+        self._capture(self)
+
+
+def stuck_readers() -> int:
+    """How many reader threads of cameras that were closed or replaced have not ended: their drivers do not return.
+
+    Such a thread cannot be stopped, and aborts the process if it returns while the interpreter shuts down.
+    """
+    return sum(isinstance(thread, _Reader) and thread.dismissed for thread in threading.enumerate())
+
+
+class LiveCamera:
+    """Owns the reader thread, the slot for the newest frame, and what happens when the camera stops.
 
     open_device: opens the camera, wherever it is now; raises CameraError. Called again after each fault.
     give_up: seconds without a frame after which `frames` raises CameraError; None: never.
 
     Returns once the first frame is there; raises CameraError if none comes.
-    dropped: frames that were captured and replaced by a newer one before anybody took them.
+    dropped: frames that were captured and replaced by a newer one before they were taken.
     """
 
     def __init__(
-        self, name: str, open_device: Callable[[], Device], transform: Transform, give_up: float | None
+        self,
+        name: str,
+        open_device: Callable[[], Device],
+        transform: Transform = UNCHANGED,
+        give_up: float | None = None,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self.dropped = 0
         self._description = ""
@@ -72,19 +118,20 @@ class NewestFrame:
         self._open_device = open_device
         self._transform = transform
         self._give_up = give_up
+        self._timeouts = timeouts
+        # Its lock guards what follows.
         self._changed = threading.Condition()
         self._frame: Frame | None = None
         self._frame_at = 0.0
         self._number = 0
         self._size: tuple[int, int] | None = None
         self._failure: Exception | None = None
+        # Why the camera is gone; None while it gives frames.
         self._lost: str | None = None
-        self._stopped = False
-        # A reader that is stuck in its driver is replaced; only the newest generation may deliver.
-        self._generation = 0
-        self._stuck: list[threading.Thread] = []
-        self._deadline = 0.0
-        self._thread = self._start()
+        self._closed = False
+        # A reader that is stuck in its driver is replaced; only the newest one may deliver.
+        self._stuck: list[_Reader] = []
+        self._reader = self._start_reader()
         atexit.register(self._at_exit)
         try:
             self._wait()
@@ -107,130 +154,139 @@ class NewestFrame:
 
     def close(self) -> None:
         with self._changed:
-            self._stopped = True
+            self._closed = True
+            self._reader.dismissed = True
             self._changed.notify_all()
-        # A driver's read can block for seconds; the thread closes the camera when that returns.
-        self._thread.join(_CLOSE)
-        if not any(thread.is_alive() for thread in (self._thread, *self._stuck)):
+        # A driver's read can block for seconds; the reader closes the camera when that returns.
+        self._reader.join(_CLOSE_TIMEOUT_S)
+        if not any(reader.is_alive() for reader in (self._reader, *self._stuck)):
             atexit.unregister(self._at_exit)
 
     def _at_exit(self) -> None:
-        """Wait for the readers: one that comes back from OpenCV while the interpreter is taken down aborts it."""
+        """Wait for the readers: one that returns from OpenCV while the interpreter shuts down aborts it."""
         self.close()
-        for thread in (self._thread, *self._stuck):
-            thread.join(_AT_EXIT)
+        for reader in (self._reader, *self._stuck):
+            reader.join(_EXIT_TIMEOUT_S)
 
     def _wait(self) -> bool:
         """Wait for a frame, watching over the reader; false once closed."""
         with self._changed:
-            while self._frame is None and not self._stopped:
+            while self._frame is None and not self._closed:
                 if self._failure is not None:
                     raise self._failure
                 self._watch()
-                self._changed.wait(_WATCH)
-            return not self._stopped
+                self._changed.wait(_WATCH_INTERVAL_S)
+            return not self._closed
 
     def _watch(self) -> None:
         now = time.perf_counter()
         if self._give_up is not None and self._number and now - self._frame_at > self._give_up:
             raise CameraError(
-                f"camera {self._name}: no picture for {self._give_up:g} s, given up: {self._lost or 'it stalled'}"
+                f"camera {self._name}: no frames for {self._give_up:g} s, giving up ({self._lost or 'stalled'})"
             )
-        if now < self._deadline:
-            return
-        reason = "its driver does not answer"
+        if now >= self._reader.deadline:
+            self._replace_reader("the driver is not responding")
+
+    def _replace_reader(self, reason: str) -> None:
         if not self._number:
-            raise CameraError(f"camera {self._name}: {reason}: unplug it and plug it in again")
-        self._stuck = [thread for thread in self._stuck if thread.is_alive()]
-        if len(self._stuck) < _MOST_STUCK:
-            self._stuck.append(self._thread)
-            self._generation += 1
-            self._thread = self._start()
-            self._say_lost(reason)
+            raise CameraError(f"camera {self._name}: {reason}: unplug the camera and plug it in again")
+        self._stuck = [reader for reader in self._stuck if reader.is_alive()]
+        if len(self._stuck) < _MAX_STUCK_READERS:
+            self._reader.dismissed = True
+            self._stuck.append(self._reader)
+            self._reader = self._start_reader()
+            self._report_lost(reason)
 
-    def _start(self) -> threading.Thread:
-        self._deadline = time.perf_counter() + _FIRST_PICTURE + _GRACE
-        thread = threading.Thread(
-            target=self._capture, args=(self._generation,), name=f"camera {self._name}", daemon=True
-        )
-        thread.start()
-        return thread
+    def _start_reader(self) -> _Reader:
+        deadline = time.perf_counter() + self._timeouts.first_frame + self._timeouts.driver
+        reader = _Reader(self._capture, f"camera {self._name}", deadline)
+        reader.start()
+        return reader
 
-    def _capture(self, generation: int) -> None:
-        """The reader: open the camera, read until it fails, pause, and open it again."""
-        pause = _SHORTEST_PAUSE
+    def _capture(self, reader: _Reader) -> None:
+        """The reader's life: open the camera, read until it fails, pause, and open it again."""
+        backoff = Backoff(self._timeouts.shortest_pause, self._timeouts.longest_pause)
         while True:
             opened_at = time.perf_counter()
-            reason = self._read(generation)
-            with self._changed:
-                if self._superseded(generation):
-                    return
-                if not self._number and self._failure is None:
-                    # Never a picture: that is an error at the start, not a fault to sit out.
-                    self._failure = CameraError(f"camera {self._name}: {reason}")
-                if self._failure is not None:
-                    self._changed.notify_all()
-                    return
-                if self._frame_at - opened_at > _STEADY:
-                    pause = _SHORTEST_PAUSE
-            self._say_lost(reason)
-            with self._changed:
-                self._deadline = time.perf_counter() + pause + _FIRST_PICTURE + _GRACE
-                if self._changed.wait_for(lambda: self._superseded(generation), pause):
-                    return
-                self._deadline = time.perf_counter() + _FIRST_PICTURE + _GRACE
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            reason = self._read(reader)
+            if not self._may_retry(reader, reason):
+                return
+            if self._frame_at - opened_at > self._timeouts.steady:
+                backoff.reset()
+            self._report_lost(reason)
+            if not self._pause(reader, backoff.next()):
+                return
 
-    def _read(self, generation: int) -> str:
-        """Open the camera and deliver its pictures until it fails; returns why it did."""
+    def _may_retry(self, reader: _Reader, reason: str) -> bool:
+        with self._changed:
+            if reader.dismissed:
+                return False
+            if not self._number and self._failure is None:
+                # Never a frame: an error at the start, not a fault to wait out.
+                self._failure = CameraError(f"camera {self._name}: {reason}")
+            if self._failure is not None:
+                self._changed.notify_all()
+            return self._failure is None
+
+    def _pause(self, reader: _Reader, seconds: float) -> bool:
+        """Wait before the next attempt; returns false if the reader was dismissed meanwhile."""
+        opening = self._timeouts.first_frame + self._timeouts.driver
+        with self._changed:
+            reader.deadline = time.perf_counter() + seconds + opening
+            if self._changed.wait_for(lambda: reader.dismissed, seconds):
+                return False
+            reader.deadline = time.perf_counter() + opening
+            return True
+
+    def _read(self, reader: _Reader) -> str:
+        """Open the camera and deliver its frames until it fails; returns why it did."""
         device: Device | None = None
         try:
             device = self._open_device()
-            seen_at, patience = time.perf_counter(), _FIRST_PICTURE
-            while self._allow(generation, patience + _GRACE):
+            last_at, patience = time.perf_counter(), self._timeouts.first_frame
+            while self._may_read(reader, patience + self._timeouts.driver):
                 captured = device.read()
                 if captured is not None:
-                    self._deliver(generation, device, *captured)
-                    seen_at, patience = time.perf_counter(), device.patience
-                elif time.perf_counter() - seen_at >= patience:
-                    return f"no picture for {patience:g} s"
+                    self._deliver(reader, device, *captured)
+                    last_at, patience = time.perf_counter(), device.patience
+                elif time.perf_counter() - last_at >= patience:
+                    return f"no frames for {patience:g} s"
                 else:
-                    time.sleep(0.01)  # a driver that fails at once would be asked a million times
+                    time.sleep(_RETRY_PAUSE_S)
         except (CameraError, OSError, cv2.error) as error:
             return str(error).strip()
-        except Exception as error:  # a mistake of ours, which must reach whoever waits for frames
+        except Exception as error:  # a bug of ours, which must reach whoever waits for frames
             self._failure = error
         finally:
             if device is not None:
                 device.close()
-        return "it was closed"
+        return "closed"
 
-    def _superseded(self, generation: int) -> bool:
-        return self._stopped or generation != self._generation
-
-    def _allow(self, generation: int, seconds: float) -> bool:
-        """Whether this reader may go on; if so, until when its next call must have returned."""
+    def _may_read(self, reader: _Reader, seconds: float) -> bool:
+        """Whether this reader may go on; if so, its next call must return within `seconds`."""
         with self._changed:
-            if self._superseded(generation):
+            if reader.dismissed:
                 return False
-            self._deadline = time.perf_counter() + seconds
+            reader.deadline = time.perf_counter() + seconds
             return True
 
-    def _deliver(self, generation: int, device: Device, image: Image, captured_at: float) -> None:
+    def _deliver(self, reader: _Reader, device: Device, image: Image, captured_at: float) -> None:
         image = self._transform(image)
+        size = (image.shape[1], image.shape[0])
         with self._changed:
-            if self._superseded(generation):
+            if reader.dismissed:
                 return
             lost, self._lost = self._lost, None
-            before, self._size = self._size, (image.shape[1], image.shape[0])
+            previous, self._size = self._size, size
             self._description = device.description
+        # Not under the lock: nobody who waits for a frame waits for whoever reads the warnings.
         if lost is not None:
-            gone = time.perf_counter() - self._frame_at
-            log.warning("camera %s: back after %.1f s: %s", self._name, gone, device.description)
-        elif before is not None and before != self._size:
-            log.warning("camera %s: its pictures changed from %dx%d to %dx%d", self._name, *before, *self._size)
+            away = time.perf_counter() - self._frame_at
+            log.warning("camera %s: back after %.1f s: %s", self._name, away, device.description)
+        elif previous is not None and previous != size:
+            log.warning("camera %s: frame size changed from %dx%d to %dx%d", self._name, *previous, *size)
         with self._changed:
-            if self._superseded(generation):
+            if reader.dismissed:
                 return
             if self._frame is not None:
                 self.dropped += 1
@@ -239,8 +295,8 @@ class NewestFrame:
             self._number += 1
             self._changed.notify_all()
 
-    def _say_lost(self, reason: str) -> None:
-        """One line for each loss, however often it is then looked for."""
+    def _report_lost(self, reason: str) -> None:
+        """One warning per loss, however many attempts to open it again fail."""
         if self._lost is None:
-            log.warning("camera %s: %s: waiting for it to come back", self._name, reason)
+            log.warning("camera %s: %s; waiting for it to return", self._name, reason)
         self._lost = reason

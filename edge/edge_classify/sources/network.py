@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import CameraError
 from ..images.preprocessing import Image
+from .device import pixel_format
 
-_OPEN_TIMEOUT_MS = 5000
-_READ_TIMEOUT_MS = 5000
+TIMEOUT_S = 5.0
 
 _ADDRESS = re.compile(r"(rtsps?|https?)://", re.IGNORECASE)
 
@@ -22,35 +22,36 @@ def is_address(text: str) -> bool:
 
 
 def without_password(address: str) -> str:
-    """The address as it may be shown: results and logs carry it."""
+    """The address as it may be shown, in results and logs."""
     return re.sub(r"//[^/@]*@", "//***@", address, count=1)
 
 
 class NetworkCamera:
-    """One open stream. Raises CameraError if it does not open within 5 s."""
+    """One open stream. Raises CameraError if it cannot be opened within `timeout` seconds.
 
-    patience = 5.0  # as long as FFmpeg waits for data
+    timeout: also how long a read waits for data.
+    """
 
-    def __init__(self, address: str) -> None:
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _READ_TIMEOUT_MS]
+    def __init__(self, address: str, timeout: float = TIMEOUT_S) -> None:
+        self.patience = timeout
+        milliseconds = round(timeout * 1000)
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
         self._capture = cv2.VideoCapture(address, cv2.CAP_FFMPEG, timeouts)
         if not self._capture.isOpened():
             self._capture.release()
             raise CameraError(
-                "the stream does not open: is the address right, the camera on, and the password in the address?"
+                "cannot open the stream: check the address, the password in it, and that the camera is switched on"
             )
         width, height = (int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("latin-1").strip("\0 ")
-        self.description = f"{width}x{height} {code.upper()}"
+        self.description = f"{width}x{height} {pixel_format(self._capture)}"
 
     def read(self) -> tuple[Image, float] | None:
         began = time.perf_counter()
         arrived, image = self._capture.read()
         now = time.perf_counter()
         if not arrived:
-            raise CameraError(
-                "no picture for 5 s" if (now - began) * 1e3 > 0.9 * _READ_TIMEOUT_MS else "the stream ended"
-            )
+            timed_out = now - began > 0.9 * self.patience
+            raise CameraError(f"no frames for {self.patience:g} s" if timed_out else "the stream ended")
         return np.asarray(image, np.uint8), now
 
     def close(self) -> None:

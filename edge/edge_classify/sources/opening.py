@@ -1,249 +1,145 @@
-"""Where frames come from: a camera, a stream, a video, pictures, or the drawn demo.
-
-A source is an iterator of frames and a context manager. Cameras are live: read in a thread that keeps
-only the newest frame, so that results are about now. Files drop nothing.
-"""
+"""Where frames come from: a camera, a network stream, a video, pictures, or the demo."""
 
 from __future__ import annotations
 
-import logging
 import re
 import stat
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Self
-
-import cv2
-import numpy as np
+from typing import Literal
 
 from ..errors import CameraError, DataError, UsageError
-from ..images.photo import list_pictures, read_photo
-from ..images.preprocessing import Image
-from . import demo, network, rpicam, v4l2
-from .frame import Frame, Transform
-from .live import Device, NewestFrame
+from ..images.photo import PICTURE_SUFFIXES
+from ..system.machine import System
+from .demo import DemoCamera
+from .device import CameraSettings, Device
+from .discovery import current_path, list_cameras, rpicam_vid, v4l2_cameras
+from .files import open_file, open_folder
+from .frame import UNCHANGED, Transform
+from .live import LiveCamera
+from .network import NetworkCamera, is_address, without_password
+from .rpicam import PiCamera
+from .source import Source
+from .v4l2 import V4l2Camera
 
-__all__ = ["Frame", "Source", "list_cameras", "open_source"]
+__all__ = ["check_source", "is_stream", "list_cameras", "open_source"]
 
-log = logging.getLogger(__name__)
-
-
-class Source:
-    """An iterator of frames that is closed after use.
-
-    stream: frames that follow one another (camera, video), unlike separate pictures.
-    """
-
-    def __init__(
-        self,
-        frames: Iterator[Frame],
-        *,
-        stream: bool,
-        camera: NewestFrame | None = None,
-        close: Callable[[], None] | None = None,
-    ) -> None:
-        self.stream = stream
-        self._frames = frames
-        self._camera = camera
-        self._close = close if camera is None else camera.close
-
-    @property
-    def live(self) -> bool:
-        """Frames come whether they are wanted or not: a camera or a stream of one, and the demo."""
-        return self._camera is not None
-
-    @property
-    def description(self) -> str:
-        """What a camera was opened as, in one line: device, size, pixel format, rate; "" for files."""
-        return self._camera.description if self._camera is not None else ""
-
-    @property
-    def dropped(self) -> int:
-        """Frames of a camera that newer ones replaced before they were taken; always 0 for files."""
-        return self._camera.dropped if self._camera is not None else 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self._frames
-
-    def close(self) -> None:
-        if self._close is not None:
-            self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+_Kind = Literal["camera", "network camera", "demo", "video", "picture", "folder"]
 
 
 def open_source(
-    camera: int | str | Path = 0,
+    address: int | str | Path = 0,
     *,
     size: tuple[int, int] | None = None,
     fps: float | None = None,
-    rotate: int = 0,
-    flip: str | None = None,
-    crop: tuple[float, float, float, float] | None = None,
+    transform: Transform = UNCHANGED,
     give_up: float | None = None,
     fast: bool = False,
 ) -> Source:
-    """Open a source of frames.
+    """Open a source of frames. For a camera, returns when its first frame is there.
 
-    camera: an index (0 is the USB camera if there is one, else the Raspberry Pi's first camera module; others as
+    address: an index (0 is the USB camera if there is one, else the Raspberry Pi's first camera module; others as
         in /dev/video2), a device ("/dev/video0"), "csi" or "csi:1" (Pi camera modules), an rtsp:// or http://
         address, a video file, a picture, a folder of pictures, or "demo".
-    size, fps: wishes to a camera: (width, height) in pixels, frames a second. `Source.description` says what came
-        of them.
-    rotate, flip, crop: as `Transform` has them, for every source.
-    give_up: seconds without a frame after which a camera that was lost raises CameraError; None: it is waited for.
-    fast: read a video file as fast as it goes, not at its own speed.
+    size, fps: requested from a camera: (width, height) in pixels, frames per second. `Source.description` says what it
+        really does.
+    transform: how to rotate, flip and crop every frame.
+    give_up: raise CameraError if a lost camera stays away for so many seconds; None: keep waiting.
+    fast: read a video file as fast as possible, not at its own frame rate.
 
-    A camera returns when its first frame is there. Raises CameraError, DataError or UsageError.
+    Raises UsageError, DataError or CameraError.
     """
-    transform = Transform(rotate, flip, crop)
-    if size is not None and min(size) < 16:
-        raise UsageError(f"size is {size[0]}x{size[1]}: it must be at least 16x16")
-    for name, value in (("fps", fps), ("give_up (--give-up)", give_up)):
-        if value is not None and not value > 0:
-            raise UsageError(f"{name} is {value:g}: it must be more than 0")
-    text = str(camera)
+    settings = check_source(address, size=size, fps=fps, give_up=give_up, fast=fast)
+    text = str(address)
+    kind = _kind(text)
+    if kind == "folder":
+        return open_folder(Path(text), transform)
+    if kind in ("picture", "video"):
+        return open_file(Path(text), transform, fast=fast)
+    open_device: Callable[[], Device]
+    if kind == "camera":
+        open_device = _local_camera(text, settings)
+    elif kind == "network camera":
+        open_device = lambda: NetworkCamera(text)  # noqa: E731
+    else:
+        open_device = DemoCamera
+    camera = LiveCamera(without_password(text), open_device, transform, give_up)
+    return Source(camera.frames(), stream=True, camera=camera)
 
-    def live(name: str, open_device: Callable[[], Device]) -> Source:
-        if fast:
-            raise UsageError(f"fast is for video files: {name} has a speed of its own")
-        newest = NewestFrame(name, open_device, transform, give_up)
-        return Source(newest.frames(), stream=True, camera=newest)
 
+def is_stream(address: int | str | Path) -> bool:
+    """Whether the frames follow one another (camera, stream, demo, video), unlike separate pictures.
+
+    Opens nothing: files are judged by their names. Raises DataError if there is no such file.
+    """
+    return _kind(str(address)) not in ("picture", "folder")
+
+
+def check_source(
+    address: int | str | Path,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    give_up: float | None = None,
+    fast: bool = False,
+) -> CameraSettings:
+    """Refuse whatever `open_source` would refuse without opening anything. Raises UsageError or DataError."""
+    settings = CameraSettings(size, fps)
+    if give_up is not None and not give_up > 0:
+        raise UsageError(f"give_up is {give_up:g}: it must be above 0 seconds")
+    kind = _kind(str(address))
+    name = without_password(str(address))
+    if settings != CameraSettings() and kind != "camera":
+        raise UsageError(f"size and fps only apply to USB cameras and Pi camera modules, not to {name}")
+    if fast and kind != "video":
+        raise UsageError(f"fast only applies to video files, not to {name}")
+    return settings
+
+
+def _kind(text: str) -> _Kind:
+    """What an address means, from its text and the file's type. Raises DataError if there is no such file."""
     if re.fullmatch(r"\d+|csi(:\d+)?|/dev/.*", text):
-        return live(text, _device_opener(text, size, fps))
-    if size is not None or fps is not None:
-        raise UsageError(f"size and fps are for cameras: {network.without_password(text)} has its own")
+        return "camera"
     if text == "demo":
-        return live("demo", _Demo)
-    if network.is_address(text):
-        return live(network.without_password(text), lambda: network.NetworkCamera(text))
+        return "demo"
+    if is_address(text):
+        return "network camera"
     path = Path(text)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise DataError(f"{text}: there is no such file, folder or camera") from None
+        raise DataError(f"{text}: no such file, folder or camera") from None
     except OSError as error:
         raise DataError(f"{text}: {error.strerror}") from error
     if stat.S_ISCHR(mode):
-        return live(text, lambda: v4l2.V4l2Camera(path, None, None))
+        return "camera"
     if stat.S_ISDIR(mode):
-        if fast:
-            raise UsageError(f"fast is for video files: {path} is a folder, and read as fast as it goes")
-        return _open_folder(path, transform)
-    return _open_file(path, transform, fast)
+        return "folder"
+    return "picture" if path.suffix.lower() in PICTURE_SUFFIXES else "video"
 
 
-def list_cameras() -> list[tuple[str, str]]:
-    """The cameras of this machine: what `open_source` takes, and what it is."""
-    cameras = [(str(node.path), node.name) for node in v4l2.list_nodes()]
-    cameras += [(f"csi:{number}", sensor) for number, sensor in rpicam.list_modules()]
-    return cameras
-
-
-def _device_opener(text: str, size: tuple[int, int] | None, fps: float | None) -> Callable[[], Device]:
+def _local_camera(text: str, settings: CameraSettings) -> Callable[[], Device]:
     """How to open, now and after each fault, the camera that `text` means on this machine."""
     if text.startswith("csi"):
-        module = int(text[4:] or 0)
-        return lambda: rpicam.PiCamera(module, size, fps)
+        module = int(text.removeprefix("csi").removeprefix(":") or 0)
+        return lambda: PiCamera(module, settings)
     path = Path(f"/dev/video{text}" if text.isdecimal() else text)
     if sys.platform != "linux":
-        return lambda: v4l2.V4l2Camera(path, size, fps)
-    nodes = v4l2.list_nodes()
-    node = next((node for node in nodes if node.path == path.resolve()), None)
-    if node is None and text == "0":
-        if not nodes and rpicam.program() is not None:
-            return lambda: rpicam.PiCamera(0, size, fps)
-        node = nodes[0] if nodes else None
-    if node is None:
+        return lambda: V4l2Camera(path, settings)
+    system = System()
+    cameras = v4l2_cameras(system)
+    camera = next((camera for camera in cameras if camera.path == path.resolve()), None)
+    any_camera = text == "0"
+    if camera is None and any_camera:
+        if not cameras and rpicam_vid(system) is not None:
+            return lambda: PiCamera(0, settings)
+        camera = cameras[0] if cameras else None
+    if camera is None:
         if text.isdecimal() or not path.exists():
-            present = ", ".join(address for address, _ in list_cameras()) or "none"
-            raise CameraError(
-                f"camera {text}: there is no such camera (present: {present}): connect one, or try --camera demo"
-            )
-        return lambda: v4l2.V4l2Camera(path, size, fps)
-    known, any_camera = node, text == "0"
+            present = ", ".join(address for address, _ in list_cameras(system)) or "none"
+            raise CameraError(f"camera {text} not found (present: {present}): connect one, or try --camera demo")
+        return lambda: V4l2Camera(path, settings)
+    known = camera
     fallback = known.path if any_camera else path
-    return lambda: v4l2.V4l2Camera(v4l2.find_again(known, fallback, or_another=any_camera), size, fps)
-
-
-class _Demo:
-    """Draws the demo's frames when a camera would deliver them."""
-
-    description = f"drawn: {demo.WIDTH}x{demo.HEIGHT}, {demo.FRAMES_PER_SECOND} frames a second"
-    patience = 2.0
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._number = -1
-
-    def read(self) -> tuple[Image, float]:
-        elapsed = (time.perf_counter() - self._began) * demo.FRAMES_PER_SECOND
-        # Where drawing fell behind, go on with the frame that is due now.
-        self._number = max(self._number + 1, int(elapsed))
-        image = demo.draw(self._number).image
-        time.sleep(max(0.0, self._began + self._number / demo.FRAMES_PER_SECOND - time.perf_counter()))
-        return image, time.perf_counter()
-
-    def close(self) -> None:
-        pass
-
-
-def _open_folder(folder: Path, transform: Transform) -> Source:
-    pictures = list_pictures(folder)
-    if not pictures:
-        raise DataError(f"{folder}: no pictures in this folder")
-    return Source(_read_pictures(folder, pictures, transform), stream=False)
-
-
-def _read_pictures(folder: Path, pictures: list[Path], transform: Transform) -> Iterator[Frame]:
-    number = unreadable = 0
-    for path in pictures:
-        try:
-            image = read_photo(path)
-        except DataError as error:
-            log.warning("skipped %s", error)
-            unreadable += 1
-            continue
-        yield Frame(transform(image), number, time.perf_counter(), str(path))
-        number += 1
-    if unreadable:
-        log.warning("%d of %d pictures were skipped", unreadable, len(pictures))
-    if not number:
-        raise DataError(f"{folder}: none of its {len(pictures)} pictures can be read")
-
-
-def _open_file(path: Path, transform: Transform, fast: bool) -> Source:
-    if cv2.haveImageReader(str(path)):
-        image = transform(read_photo(path))
-        # "Captured" when it is asked for: how long it took to get there says nothing.
-        return Source((Frame(image, 0, time.perf_counter(), str(path)) for _ in range(1)), stream=False)
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    if not capture.isOpened():
-        capture.release()
-        raise DataError(f"{path}: neither a picture nor a video that can be read")
-    return Source(_read_video(path, capture, transform, fast), stream=True, close=capture.release)
-
-
-def _read_video(path: Path, capture: cv2.VideoCapture, transform: Transform, fast: bool) -> Iterator[Frame]:
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    interval = 0.0 if fast or not 0 < rate < 1000 else 1 / rate
-    number = 0
-    due = time.perf_counter()
-    while True:
-        arrived, image = capture.read()
-        if not arrived:
-            break
-        time.sleep(max(0.0, due - time.perf_counter()))
-        # A frame that was asked for late is not caught up with: no frame is left out.
-        due = max(due, time.perf_counter() - interval) + interval
-        yield Frame(transform(np.asarray(image, np.uint8)), number, time.perf_counter(), str(path))
-        number += 1
-    if not number:
-        raise DataError(f"{path}: a video without a single frame that can be read")
+    return lambda: V4l2Camera(current_path(system, known, fallback, or_another=any_camera), settings)

@@ -1,0 +1,57 @@
+"""A source of frames: what `open_source` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Self
+
+from .frame import Frame
+from .live import LiveCamera
+
+
+class Source:
+    """An iterator of frames and a context manager. Live sources drop frames for newer ones; files drop nothing.
+
+    stream: the frames follow one another (camera, video), unlike separate pictures.
+    """
+
+    def __init__(
+        self,
+        frames: Iterator[Frame],
+        *,
+        stream: bool,
+        camera: LiveCamera | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
+        self.stream = stream
+        self._frames = frames
+        self._camera = camera
+        self._close = close if camera is None else camera.close
+
+    @property
+    def live(self) -> bool:
+        """Frames arrive whether or not they are taken: cameras, network streams and the demo."""
+        return self._camera is not None
+
+    @property
+    def description(self) -> str:
+        """A camera's device, size, pixel format and rate, in one line; "" for files."""
+        return self._camera.description if self._camera is not None else ""
+
+    @property
+    def dropped(self) -> int:
+        """Frames of a camera that newer ones replaced before they were taken; always 0 for files."""
+        return self._camera.dropped if self._camera is not None else 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def close(self) -> None:
+        if self._close is not None:
+            self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
