@@ -33,11 +33,6 @@ P90, P50 = Metric("total", "p90"), Metric("total", "p50")
 
 
 @pytest.fixture(scope="module")
-def models(small_models: Path) -> Path:
-    return small_models
-
-
-@pytest.fixture(scope="module")
 def measured(command: Any, models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
     """A short run over the drawn photos' files: what it printed, its JSON, and where its files are."""
     folder = tmp_path_factory.mktemp("benchmark")
