@@ -20,8 +20,6 @@ from .options import Parser, integer, number, numbers
 from .outputs import registry
 from .system.memory import use_one_heap
 
-_MIN_SIDE = 16
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
@@ -162,10 +160,6 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     width, height = numbers("x", "640x480")(text)
-    if not (width.is_integer() and height.is_integer() and min(width, height) >= _MIN_SIDE):
-        raise argparse.ArgumentTypeError(
-            f"expected {_MIN_SIDE} pixels or more per side, such as 640x480, found {text!r}"
-        )
     return int(width), int(height)
 
 
