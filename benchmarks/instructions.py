@@ -30,24 +30,27 @@ PACKAGES = ("numpy", "opencv-python-headless", "ai-edge-litert")
 MARK = re.compile(r"^insn-mark .* insns=(\d+) simd_fp=(\d+) dot=(\d+)$", re.MULTILINE)
 
 TEXT = """\
-# What an inference costs a Raspberry Pi: ARM instructions
+# ARM instruction counts
 
-Made by `benchmarks/instructions.py` from {count} model files of Alien vs Predator, under emulation, 64 bits, one
-thread: {versions}.
+How many instructions a Raspberry Pi executes per inference. Made by `benchmarks/instructions.py` from {count} model
+files of Alien vs Predator, under emulation, 64 bits, one thread: {versions}.
 
-The columns of precisions are millions of instructions that the processor executes for one inference; the rest is the
-share of SIMD and floating-point instructions and of int8 dot products in int8's, millions of instructions for
-preparing a frame of 640×480 (resize and colours), and its share of int8's way from frame to label. The counts of an
-inference repeat to the last digit when the same files are run again, and to 0.02 % among other files; they do not
-depend on what else a machine is doing.
+- **float32, float16, dynamic, int8**: million instructions per inference.
+- **int8: SIMD**, **int8: dot products**: the share of the int8 file's instructions that are SIMD or floating-point
+  instructions, and that are int8 dot products.
+- **preprocessing**: million instructions to resize a 640×480 frame and convert its colours. **of int8's total**: their
+  share of all instructions from frame to label, for the int8 file.
 
-**It tells** which of two files is more work for a processor, and how much of it that processor is spared by other
-instructions: a Pi 5 has int8 dot products, a Pi 3 and a Pi 4 have none. Changes of a percent in the software show.
+The counts are exactly the same when the same files are run again, and within 0.02 % for other files. They do not depend
+on what else the machine is doing.
 
-**It does not tell** time. An instruction takes a fraction of a cycle, or waits a hundred for memory: caches, memory
-bandwidth, how many instructions a core starts at once, its clock, heat and threads are not in it. XNNPACK takes other
-kernels on each of these processors, also in float32, so of two boards the one with fewer instructions need not be
-faster, nor of two precisions. For milliseconds run `edge-benchmark` on the device.
+**The counts show** which of two files is more work for a processor, and how much work special instructions save: a Pi 5
+has int8 dot products, a Pi 3 and a Pi 4 have none. They also show changes of one percent in the software.
+
+**They do not show** time. An instruction takes a fraction of a cycle, or waits a hundred for memory. Caches, memory
+bandwidth, how many instructions a core starts at once, its clock, heat and threads are not counted. XNNPACK uses
+different kernels on each of these processors, even in float32. So of two boards, or two precisions, the one with fewer
+instructions need not be faster. For milliseconds, run `edge-benchmark` on the device.
 """
 
 
@@ -122,7 +125,7 @@ def count(root: Path, board: str, candidates: list[Candidate]) -> tuple[dict[str
 
 def table(results: list[dict[str, Any]]) -> str:
     """One board's: a row a cell, inference in million instructions a precision, then parts of int8's."""
-    columns = ["alpha@resolution", *PRECISIONS, "int8: SIMD", "int8: dot products", "frame prepared", "of int8's total"]
+    columns = ["alpha@resolution", *PRECISIONS, "int8: SIMD", "int8: dot products", "preprocessing", "of int8's total"]
     rows = []
     for cell in sorted({(one["alpha"], one["resolution"]) for one in results}):
         of_cell = {one["precision"]: one for one in results if (one["alpha"], one["resolution"]) == cell}
@@ -150,7 +153,7 @@ def ratios(results: list[dict[str, Any]]) -> str:
         ]
         if of_float32:
             parts.append(f"{precision} {min(of_float32):.2f} to {max(of_float32):.2f}")
-    return f"Of float32's instructions take: {', '.join(parts)}."
+    return f"Relative to float32: {', '.join(parts)}."
 
 
 def millions(section: dict[str, int]) -> str:

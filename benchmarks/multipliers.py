@@ -28,20 +28,24 @@ PRECISIONS = ("float32", "float16", "dynamic", "int8")
 Row = dict[str, Any]
 
 TEXT = """\
-# What each multiplier costs
+# What each width and resolution costs
 
-Made by `benchmarks/multipliers.py` on {date}. Frozen MobileNetV2 backbones with ImageNet weights, a head fitted by
-`edge-train` with its defaults, one seed; files by `edge-convert`. Weights were those of 224 pixels (0.5: of 160),
-whatever the resolution: with weights of its own resolution a small cell gains 1 to 3 points.
+Made by `benchmarks/multipliers.py` on {date}. To choose: take the most accurate file that is fast enough
+([benchmarking.md](benchmarking.md) finds it on your device); if several are equally accurate, take the smallest.
 
-- **multiply-adds**: millions for one frame. **kB**: the file.
-- **accuracy**: of the file itself, in percent of {photos} held-out photos, on which nothing was fitted. One cell's
-  figure is good to some 3 points; look at neighbours together.
-- **ms**: p50 from a 640×480 frame to its label, one thread, on {machine}{dot_products}. Other processors have other
-  ratios between precisions: run `edge-benchmark` on yours.
-- **Pi 4, Pi 5**: million ARM instructions for one inference ([what they tell and what not](arm.md)). A Pi 5 has int8
-  dot products, a Pi 4 has not.
-- A **star** marks what no other file beats both in that cost and in accuracy (mean of the two sets).
+Frozen MobileNetV2 backbones with ImageNet weights, a head trained by `edge-train` with its defaults, one seed; files
+from `edge-convert`. All cells use the weights of 224 pixels (0.5: of 160), whatever the resolution. With weights of its
+own resolution a small cell gains 1 to 3 points.
+
+- **multiply-adds**: millions per frame. **kB**: size of the file.
+- **Alien vs Predator, flowers**: accuracy of the file itself, in percent of {photos} held-out photos, on
+  which nothing was fitted. A single figure is uncertain by some 3 points: compare groups of neighbouring cells.
+- **ms**: p50 from a 640×480 frame to its label, one thread, on {machine}{dot_products}.
+  Ratios between precisions differ between processors: run `edge-benchmark` on yours.
+- **Pi 4, Pi 5**: million ARM instructions per inference ([what they show and what not](arm.md)). A Pi 5 has int8 dot
+  products, a Pi 4 has none.
+- A **star** marks a file on the Pareto front: no other file is better both in that cost and in accuracy (mean of the
+  two sets).
 """
 
 
