@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,3 +117,11 @@ def test_an_option_of_several_commands_means_the_same(parsers: dict[str, argpars
     for name in names:
         folded.setdefault(name.replace("-", "").replace("_", ""), set()).add(name)
     assert [spellings for spellings in folded.values() if len(spellings) > 1] == []
+
+
+def test_help_needs_nothing_of_the_desktop() -> None:
+    """The device's package has all commands, and `make check` reads all parsers."""
+    code = "import sys; sys.path.insert(0, 'docs')\n"
+    code += "for name in ('tensorflow', 'keras', 'matplotlib'): sys.modules[name] = None\n"
+    code += "import make_commands; make_commands.parsers()"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
