@@ -77,7 +77,6 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/budget.py
 	$(BIN)/python benchmarks/builtin.py
-	$(BIN)/python benchmarks/cascade.py
 	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/instructions.py
