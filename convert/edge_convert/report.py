@@ -11,21 +11,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from edge_classify.metrics import pareto_front, wilson_interval
 from edge_classify.system.atomic_write import write_atomic
-from edge_train.page import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    RED,
-    error_bars,
-    escape,
-    figure_png,
-    image,
-    page,
-    style_axes,
-    table,
-)
+from edge_train.page import escape, image, page, table
+from edge_train.plots import BLUE, GREEN, GREY, INK, ORANGE, RED, error_bars, figure_png, style_axes
 
 _COLORS = {"float32": GREY, "float16": GREEN, "dynamic": ORANGE, "int8": BLUE}
 _Entry = Mapping[str, Any]

@@ -35,8 +35,6 @@ INDEX = "run.json"
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
 HELD_OUT = "held_out"
-# How many photos int8 takes its ranges from, unless the user asks for another number.
-CALIBRATION_PHOTOS = 200
 
 # Arrays of heads/*.npz that are part of the model; with an `unknown` output those of `open_set.Space` too.
 CLASS_ARRAYS = ("kernel", "bias")
@@ -242,12 +240,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as one .npz."""
     with atomic_file(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write one .npy."""
-    with atomic_file(path) as file:
-        np.save(file, array)
 
 
 def write_index(folder: Path, index: Index) -> None:

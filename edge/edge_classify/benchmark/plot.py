@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from edge_train.page import BLUE, GREEN, GREY, INK, ORANGE, RED, figure_png, style_axes
+from edge_train.plots import BLUE, GREEN, GREY, INK, ORANGE, RED, figure_png, style_axes
 
 from ..errors import UsageError
 from .statistics import Entry, latency_front
