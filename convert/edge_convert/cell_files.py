@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from edge_classify.errors import DataError, EdgeClassifyError, first_line
 from edge_classify.model.classifier import Classifier
-from edge_classify.model.manifest import Figures, ManifestEntry
+from edge_classify.model.manifest import Evaluation, ManifestEntry
 from edge_classify.model.model_file import read_model_file
 from edge_classify.system.checksum import file_sha256
 from edge_train.backbone import SCALINGS
@@ -183,7 +183,7 @@ def _entry(path: Path, cell: Cell, precision: str, figures: Mapping[str, Any]) -
         "precision": precision,
         "parameters": cell.parameters,
         "multiply_adds": cell.multiply_adds,
-        "figures": cast(Figures, {name: figures[name] for name in _FIGURES if name in figures}),
+        "figures": cast(Evaluation, {name: figures[name] for name in _FIGURES if name in figures}),
     }
 
 

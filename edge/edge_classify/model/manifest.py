@@ -24,7 +24,7 @@ _ENTRY_TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
-class Figures(TypedDict):
+class Evaluation(TypedDict):
     """What a file was measured at on held-out photos; with photos of no known class only how far it agrees.
 
     photos: how many. The rest are fractions, 0 to 1: see `metrics.evaluate` and docs/model-file.md.
@@ -54,7 +54,7 @@ class ManifestEntry(TypedDict):
     precision: str
     parameters: int
     multiply_adds: int
-    figures: Figures
+    figures: Evaluation
     key: NotRequired[str]
 
 
