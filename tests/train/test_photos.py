@@ -10,8 +10,9 @@ import pytest
 
 from conftest import TRAINING, write_photos
 from edge_classify import DataError
-from edge_train.photos import HELD_OUT, LEFT_OUT, VALIDATION, check_classes, find_photos, fingerprint, split_photos
+from edge_train.photos import HELD_OUT, LEFT_OUT, VALIDATION, find_photos, fingerprint
 from edge_train.photos import TRAINING as TRAINED_ON
+from edge_train.split import check_classes, split_photos
 
 
 def split(root: Path, near_duplicates=(), with_unknown: bool = True):

@@ -8,7 +8,8 @@ from pathlib import Path
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from edge_train.photos import HELD_OUT, LEFT_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet, split_photos
+from edge_train.photos import HELD_OUT, LEFT_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
+from edge_train.split import split_photos
 
 CLASSES = 3
 PARTS = (TRAINING, VALIDATION, HELD_OUT)

@@ -311,7 +311,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(run_folder: Path) -> Non
     sources = re.findall(r"""(?:src|href)=['"](.{0,30})""", page)
     assert sources
     assert all(source.startswith("data:image/png;base64,") for source in sources)
-    for words in ("95 % interval", "photo check", "Random predictions", "recall", "cross"):
+    for words in ("95% interval", "photo check", "Random predictions", "recall", "cross"):
         assert words in page
 
 

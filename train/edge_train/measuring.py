@@ -20,6 +20,8 @@ from .photos import HELD_OUT, Photo
 from .settings import FOLDS, MAX_CLASSES_LEFT_OUT
 from .training_run import CellJob
 
+# Of the arrays' names in the run folder, whose format calls negatives strangers.
+NEGATIVES_PREFIX = "strangers:"
 _ROWS_PER_READ = 1024
 # Of the classes' own photos; the figure's name in run.json says it too.
 _KEPT_SHARE = 0.95
@@ -60,8 +62,8 @@ class Measurement:
     evaluation: dict[str, Any]
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What the run folder keeps of the negatives, by name; it calls them strangers."""
-        return {f"strangers:{name}": unknown for name, unknown in self.negatives.items()}
+        """What the run folder keeps of the negatives, by name."""
+        return {f"{NEGATIVES_PREFIX}{name}": unknown for name, unknown in self.negatives.items()}
 
 
 def measure_accuracy(job: CellJob, database: sqlite3.Connection, fit: Fit) -> float:

@@ -142,7 +142,7 @@ def unknown_histogram(own: np.ndarray, negatives: Mapping[str, np.ndarray]) -> b
 
 
 def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[float, float]]) -> bytes:
-    """Held-out accuracy of each cell, with its 95 % interval, against its multiply-adds; one line per width.
+    """Held-out accuracy of each cell, with its 95% interval, against its multiply-adds; one line per width.
 
     entries: of run.json. intervals: (low, high) of each, as shares.
     """

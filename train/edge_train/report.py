@@ -13,6 +13,7 @@ from edge_classify.metrics import class_confidences, confusion, wilson_interval
 from edge_classify.system.atomic_write import write_atomic
 
 from . import plots
+from .measuring import NEGATIVES_PREFIX
 from .page import escape, image, page, table
 from .photo_check import PhotoCheck
 from .photos import HELD_OUT, Photo, PhotoSet
@@ -58,7 +59,7 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
         if "frozen_accuracy" in evaluation:
             row["before fine-tuning"] = f"{evaluation['frozen_accuracy']:.1%}"
         row |= {
-            "95 % interval": f"{low:.1%} – {high:.1%}",
+            "95% interval": f"{low:.1%} – {high:.1%}",
             "calibration error": f"{evaluation['calibration_error']:.3f}",
             "kept": f"{evaluation['kept']:.1%}",
             "parameters": f"{entry['parameters'] / 1e6:.2f} M",
@@ -115,7 +116,9 @@ def _read_predictions(run: TrainingRun, entry: Mapping[str, Any]) -> _Prediction
     with np.load(run.folder / entry["head"]) as arrays:
         probabilities = arrays["held_out_probabilities"]
         negatives = {
-            name.removeprefix("strangers:"): arrays[name] for name in arrays.files if name.startswith("strangers:")
+            name.removeprefix(NEGATIVES_PREFIX): arrays[name]
+            for name in arrays.files
+            if name.startswith(NEGATIVES_PREFIX)
         }
     truth = np.array([photo.label for photo in photos])
     confidences, right = class_confidences(probabilities, truth, len(labels))
@@ -183,7 +186,7 @@ def _unknown(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
         for name, scores in evaluation["strangers"].items()
     ]
     if rows:
-        columns = ["negatives", "pictures", "AUROC", "accepted if 95 % are kept", "accepted as shipped"]
+        columns = ["negatives", "pictures", "AUROC", "accepted if 95% are kept", "accepted as shipped"]
         parts += [
             table(columns, rows),
             "<p class='note'>Negatives are pictures of none of the classes; <i>accepted</i> is the share of them that "

@@ -31,14 +31,13 @@ from .photos import (
     VALIDATION,
     Photo,
     PhotoSet,
-    check_classes,
     check_folders,
     find_photos,
     fingerprint,
-    split_photos,
 )
 from .prepared_photos import choose_calibration, write_prepared
 from .settings import Settings
+from .split import check_classes, split_photos
 from .training_run import CellJob, TrainingRun
 from .weights import find_backbone
 from .workers import in_processes
@@ -206,11 +205,11 @@ def _photo_entry(photo: Photo, labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The figures of each cell on held-out photos, with the accuracy's 95 % interval."""
+    """The figures of each cell on held-out photos, with the accuracy's 95% interval."""
     first = entries[0]["evaluation"]
     lines = [
         f"measured on {first['photos']} held-out photos ({first['held_out']}):",
-        "  alpha  resolution  accuracy   95 % interval   kept  parameters  multiply-adds  seconds",
+        "  alpha  resolution  accuracy    95% interval   kept  parameters  multiply-adds  seconds",
     ]
     for entry in entries:
         evaluation = entry["evaluation"]

@@ -18,6 +18,7 @@ import hashlib
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -32,6 +33,9 @@ from edge_classify.sources.demo import load_digits
 from edge_train import run_folder
 from edge_train.backbone import MOBILENET, SCALINGS, Backbone, load_backbone
 from edge_train.feature_model import make_feature_model, open_feature_model
+
+if TYPE_CHECKING:
+    import keras
 
 ALPHA = 0.35
 RESOLUTION = 96
@@ -136,6 +140,18 @@ def _draw_chunk(job: tuple[list[Image | None], int, int, int, bool]) -> Image:
     return prepared
 
 
+def make_network() -> tuple[keras.Model, keras.layers.Dense, keras.Model]:
+    """The backbone, the layer that gives logits on top of it, and the whole network."""
+    import keras
+
+    backbone = load_backbone(None, ALPHA, RESOLUTION)
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.99  # 0.999 is for the millions of steps of ImageNet
+    logits = keras.layers.Dense(len(LABELS), name="head")
+    return backbone, logits, keras.Model(backbone.input, logits(backbone.output))
+
+
 def train_network(
     scenes: Image,
     labels: np.ndarray,
@@ -149,12 +165,7 @@ def train_network(
     import keras
 
     keras.utils.set_random_seed(seed)
-    backbone = load_backbone(None, ALPHA, RESOLUTION)
-    for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.99  # 0.999 is for the millions of steps of ImageNet
-    logits = keras.layers.Dense(len(LABELS), name="head")
-    network = keras.Model(backbone.input, logits(backbone.output))
+    backbone, logits, network = make_network()
     if before is not None:
         backbone.load_weights(before[0])
         with np.load(before[1]) as arrays:
@@ -197,6 +208,12 @@ def train_network(
     run_folder.write_arrays(head, {"kernel": kernel, "bias": bias})
 
 
+def choose_calibration(labels: np.ndarray) -> np.ndarray:
+    """Indices of the first scenes of each label, equally many of each."""
+    each = CALIBRATION_SCENES // len(LABELS)
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(LABELS))]))
+
+
 def write_run(
     run: Path,
     drawn: Path,
@@ -220,12 +237,11 @@ def write_run(
     top = {"kernel": kernel, "bias": bias}
     cell = run_folder.new_cell(backbone, cost, weights, top, probabilities, {"temperature": 1.0}, figures)
 
+    calibration = choose_calibration(labels)
     scenes = np.load(drawn, mmap_mode="r")
-    each = CALIBRATION_SCENES // len(LABELS)
-    chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(LABELS))]))
-    calibration = run_folder.prepared_path(run, RESOLUTION, run_folder.CALIBRATION)
-    with run_folder.prepared_file(calibration, len(chosen), RESOLUTION) as append:
-        for scene in scenes[chosen]:
+    path = run_folder.prepared_path(run, RESOLUTION, run_folder.CALIBRATION)
+    with run_folder.prepared_file(path, len(calibration), RESOLUTION) as append:
+        for scene in scenes[calibration]:
             append(scene)
 
     run_folder.write_index(
@@ -234,7 +250,7 @@ def write_run(
             "labels": LABELS,
             "cells": [run_folder.write_cell(run, cell)],
             "held_out_labels": held_out[1].tolist(),
-            "calibration_labels": labels[chosen].tolist(),
+            "calibration_labels": labels[calibration].tolist(),
             "photos": {
                 "fingerprint": hashlib.sha256(prepared.tobytes()).hexdigest(),
                 "training": options.scenes * len(options.passes),
