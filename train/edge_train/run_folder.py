@@ -157,14 +157,14 @@ class Run:
 def open_run_folder(folder: Path) -> None:
     """Make the folder ready to be written. Raises DataError if it holds anything but an earlier run."""
     if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: a file of that name is in the way: give another folder with -o")
+        raise DataError(f"{folder}: this is a file, not a folder: give another name with -o")
     if (
         folder.is_dir()
         and any(folder.iterdir())
         and not (folder / INDEX).exists()
         and not (folder / "photo_check.json").exists()
     ):
-        raise DataError(f"{folder}: holds other files and no earlier run: give another folder with -o")
+        raise DataError(f"{folder}: contains files that are not a run: give another folder with -o")
     folder.mkdir(parents=True, exist_ok=True)
 
 
