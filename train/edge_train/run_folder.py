@@ -36,7 +36,7 @@ INDEX = "run.json"
 CALIBRATION = "calibration"
 HELD_OUT = "held_out"
 
-# Arrays of heads/*.npz that are part of the model; with an `unknown` output those of `open_set.Space` too.
+# Arrays of heads/*.npz that are part of the model; with an `unknown` output those of `open_set.FeatureSpace` too.
 CLASS_ARRAYS = ("kernel", "bias")
 OPEN_SET_ARRAYS = ("basis", "prototypes", "votes", "direction")
 # One more array of heads/*.npz: what the trainer's own model gives for the held-out photos.
@@ -87,7 +87,7 @@ class Cell:
 
     backbone: "mobilenet_v2", or "hub": then `weights` is the folder of a SavedModel.
     parameters, multiply_adds: of the whole model.
-    arrays: `kernel` [F, K] and `bias` [K], and with an `unknown` output those of `open_set.Space`; float32.
+    arrays: `kernel` [F, K] and `bias` [K], and with an `unknown` output those of `open_set.FeatureSpace`; float32.
     held_out_probabilities: the trainer's own, float32 [n, labels], for the held-out photos in order.
     """
 
