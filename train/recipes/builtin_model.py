@@ -72,7 +72,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     run: Path = options.output
-    run_folder.open_run_folder(run)
+    if not (run / "prepared").is_dir():  # else it is a stopped run of this recipe
+        run_folder.open_run_folder(run)
 
     (train_digits, train_labels), (test_digits, test_labels) = load_mnist(options.mnist)
     clutter = int(options.scenes * CLUTTER_SHARE)
