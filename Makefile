@@ -64,7 +64,7 @@ endif
 	$(BIN)/edge-train $(or $(PHOTOS),build/digits) --output $(RUN) --weights $(WEIGHTS) --alpha $(ALPHA) --resolution $(RESOLUTION)
 	$(BIN)/edge-convert $(RUN) --output $(MODELS) $(CONVERT)
 	$(BIN)/edge-convert --verify $(MODELS)
-	$(BIN)/edge-benchmark $(MODELS) --result_json $(MODELS)/benchmark.json --markdown $(MODELS)/benchmark.md
+	$(BIN)/edge-benchmark $(MODELS) --result-json $(MODELS)/benchmark.json --markdown $(MODELS)/benchmark.md
 	cd $(MODELS) && sha256sum *.tflite *.json *.md report.html > SHA256SUMS
 
 builtin-model: $(DESKTOP)
@@ -77,7 +77,6 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/budget.py
 	$(BIN)/python benchmarks/builtin.py
-	$(BIN)/python benchmarks/cascade.py
 	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/instructions.py

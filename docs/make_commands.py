@@ -93,7 +93,7 @@ def _names(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     values = ""
     if action.nargs != 0:
         values = parser._get_formatter()._format_args(action, action.metavar or action.dest.upper())
-    return " ".join([", ".join(action.option_strings), values.strip()]).strip()
+    return " ".join([", ".join(action.option_strings), values.strip()]).strip().replace("|", "\\|")
 
 
 def _text(words: str) -> str:

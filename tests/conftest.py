@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,12 +54,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line that says how to run the tests that were skipped; the remedy is what follows → in their reasons."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    """A last line that says how to run the tests that were skipped: what follows → in their reasons."""
+    yield
     reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ())]
-    if remedies := Counter(reason.partition(" → ")[2] for reason in reasons if " → " in reason):
-        words = ", ".join(f"{count} of them: {remedy}" for remedy, count in remedies.most_common())
-        terminalreporter.write_line(f"{len(reasons)} tests were skipped. To run {words}", yellow=True)
+    remedies = Counter(reason.partition(" → ")[2] for reason in reasons if " → " in reason)
+    if remedies:
+        ways = "; ".join(f"{remedy} ({count} of them)" for remedy, count in remedies.most_common())
+        terminalreporter.write_line(f"{len(reasons)} tests were skipped. To run those too: {ways}", yellow=True)
 
 
 def needs_programs(*names: str) -> None:
@@ -77,7 +80,7 @@ def data() -> Path:
     """The folder of real photos, weights and models; without it the test is skipped."""
     folder = Path(os.environ.get("EDGE_CLASSIFY_DATA", ROOT.parent / "shared"))
     if not folder.is_dir():
-        pytest.skip(f"no real photos at {folder} → set EDGE_CLASSIFY_DATA to their folder")
+        pytest.skip(f"no real photos at {folder} → set EDGE_CLASSIFY_DATA to a folder of them")
     return folder
 
 

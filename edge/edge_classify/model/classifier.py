@@ -265,7 +265,7 @@ class Classifier:
         if not worst <= card.score_tolerance:
             raise SelfTestError(
                 f"{path}: gives other probabilities than those recorded in it (self-test differs by {worst:.3f}, "
-                f"tolerance {card.score_tolerance:g}): the file is damaged or the runtime is broken; copy it again"
+                f"tolerance {card.score_tolerance:g}): the file is damaged or the runtime broken: copy the file again"
             )
 
 
