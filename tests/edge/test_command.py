@@ -256,9 +256,9 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
         ([PICTURE, "--skip-still"], 2, "--skip-still needs a camera or a video"),
         ([PICTURE, "--events", "-"], 2, "--events needs a camera or a video"),
         (["--camera", "97"], 3, "camera 97 not found"),
-        (["--model", "gone.tflite"], 4, "gone.tflite: no such model file"),
+        (["--model", "gone.tflite"], 4, "gone.tflite: there is no such model file"),
         (["gone.jpg"], 6, "gone.jpg: no such file, folder or camera"),
-        (["--camera", "demo", "--labels", "gone.txt"], 6, "gone.txt: cannot read labels"),
+        (["--camera", "demo", "--labels", "gone.txt"], 6, "gone.txt: labels cannot be read"),
     ],
 )
 def test_an_error_is_one_line_and_has_its_exit_code(command, arguments: list[str], code: int, message: str) -> None:
