@@ -1,5 +1,8 @@
-# make demo     see a drawn camera classified, with its latency (installs the device side only)
-# make test     install everything, then linters, types and tests
+# make demo     see a simulated camera classified, with its latency (installs the device side only)
+# make check    linters, types, and the tests that need no TensorFlow: a minute (installs the device side and dev tools)
+# make test     make check, then all other tests (installs everything)
+# make test-packages    as root: install the Debian packages without which some tests are skipped
+# make docs     write docs/commands.md from the commands' parsers
 # make models   the whole grid of model files, as CI builds it: of drawn digits, or of PHOTOS=folder;
 #               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" RUN=runs/grid MODELS=models/grid]
 # make builtin-model [MNIST=mnist.npz]    train the digit reader that ships in the package
@@ -15,24 +18,44 @@ MODELS ?= models/grid
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEVICE = $(VENV)/.device
+CHECK = $(VENV)/.check
 DESKTOP = $(VENV)/.desktop
 
-.PHONY: demo test lint types models builtin-model benchmarks clean
+# Tests at once; more than there are cores, for most wait for a camera or another process.
+JOBS ?= 4
+
+.PHONY: demo check test fast-tests slow-tests test-packages lint types docs models builtin-model benchmarks clean
 
 demo: $(DEVICE)
 	$(BIN)/edge-classify --camera demo --count 240
 
-test: lint types
-	$(BIN)/python -m pytest
+check: $(CHECK)
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target lint types fast-tests
 
-lint: $(DESKTOP)
+test: check slow-tests
+
+fast-tests: $(CHECK)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist worksteal --timeout 300
+
+# One at a time: TensorFlow and emulated processors use all cores by themselves.
+slow-tests: $(DESKTOP)
+	$(BIN)/python -m pytest -m slow
+
+test-packages:
+	apt-get update --quiet
+	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $$(cat tests/apt-packages.txt)
+
+lint: $(CHECK)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 
-types: $(DESKTOP)
+types: $(CHECK)
 	$(BIN)/mypy
+
+docs: $(CHECK)
+	$(BIN)/python docs/make_commands.py
 
 models: $(DESKTOP)
 ifndef PHOTOS
@@ -41,7 +64,7 @@ endif
 	$(BIN)/edge-train $(or $(PHOTOS),build/digits) --output $(RUN) --weights $(WEIGHTS) --alpha $(ALPHA) --resolution $(RESOLUTION)
 	$(BIN)/edge-convert $(RUN) --output $(MODELS) $(CONVERT)
 	$(BIN)/edge-convert --verify $(MODELS)
-	$(BIN)/edge-benchmark $(MODELS) --result_json $(MODELS)/benchmark.json --markdown $(MODELS)/benchmark.md
+	$(BIN)/edge-benchmark $(MODELS) --result-json $(MODELS)/benchmark.json --markdown $(MODELS)/benchmark.md
 	cd $(MODELS) && sha256sum *.tflite *.json *.md report.html > SHA256SUMS
 
 builtin-model: $(DESKTOP)
@@ -54,7 +77,6 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/budget.py
 	$(BIN)/python benchmarks/builtin.py
-	$(BIN)/python benchmarks/cascade.py
 	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/instructions.py
@@ -74,7 +96,11 @@ $(DEVICE): $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable .
 	touch $@
 
-$(DESKTOP): $(DEVICE)
+$(CHECK): $(DEVICE)
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+$(DESKTOP): $(CHECK)
 	$(PIP) --editable '.[train,dev]'
 	# MediaPipe reads our model files in a test. Without its dependencies: it would bring a second OpenCV.
 	$(PIP) --no-deps mediapipe

@@ -1,6 +1,6 @@
 """ARM instructions from a frame to its label, on the processors of a Pi 3, 4 and 5: the same number each time.
 
-    python benchmarks/instructions.py [--result_json FILE] [--markdown FILE] [MODELS...]
+    python benchmarks/instructions.py [--result-json FILE] [--markdown FILE] [MODELS...]
 
 MODELS are model files, folders of them or manifests; without any, all precisions of three cells of Alien vs Predator.
 They run under qemu in a Debian for ARM that `tools/mkpi.sh` of the shared data makes (once, in build/benchmarks), one
@@ -30,31 +30,34 @@ PACKAGES = ("numpy", "opencv-python-headless", "ai-edge-litert")
 MARK = re.compile(r"^insn-mark .* insns=(\d+) simd_fp=(\d+) dot=(\d+)$", re.MULTILINE)
 
 TEXT = """\
-# What an inference costs a Raspberry Pi: ARM instructions
+# ARM instruction counts
 
-Made by `benchmarks/instructions.py` from {count} model files of Alien vs Predator, under emulation, 64 bits, one
-thread: {versions}.
+How many instructions a Raspberry Pi executes per inference. Made by `benchmarks/instructions.py` from {count} model
+files of Alien vs Predator, under emulation, 64 bits, one thread: {versions}.
 
-The columns of precisions are millions of instructions that the processor executes for one inference; the rest is the
-share of SIMD and floating-point instructions and of int8 dot products in int8's, millions of instructions for
-preparing a frame of 640×480 (resize and colours), and its share of int8's way from frame to label. The counts of an
-inference repeat to the last digit when the same files are run again, and to 0.02 % among other files; they do not
-depend on what else a machine is doing.
+- **float32, float16, dynamic, int8**: million instructions per inference.
+- **int8: SIMD**, **int8: dot products**: the share of the int8 file's instructions that are SIMD or floating-point
+  instructions, and that are int8 dot products.
+- **preprocessing**: million instructions to resize a 640×480 frame and convert its colours. **of int8's total**: their
+  share of all instructions from frame to label, for the int8 file.
 
-**It tells** which of two files is more work for a processor, and how much of it that processor is spared by other
-instructions: a Pi 5 has int8 dot products, a Pi 3 and a Pi 4 have none. Changes of a percent in the software show.
+The counts are exactly the same when the same files are run again, and within 0.02 % for other files. They do not depend
+on what else the machine is doing.
 
-**It does not tell** time. An instruction takes a fraction of a cycle, or waits a hundred for memory: caches, memory
-bandwidth, how many instructions a core starts at once, its clock, heat and threads are not in it. XNNPACK takes other
-kernels on each of these processors, also in float32, so of two boards the one with fewer instructions need not be
-faster, nor of two precisions. For milliseconds run `edge-benchmark` on the device.
+**The counts show** which of two files is more work for a processor, and how much work special instructions save: a Pi 5
+has int8 dot products, a Pi 3 and a Pi 4 have none. They also show changes of one percent in the software.
+
+**They do not show** time. An instruction takes a fraction of a cycle, or waits a hundred for memory. Caches, memory
+bandwidth, how many instructions a core starts at once, its clock, heat and threads are not counted. XNNPACK uses
+different kernels on each of these processors, even in float32. So of two boards, or two precisions, the one with fewer
+instructions need not be faster. For milliseconds, run `edge-benchmark` on the device.
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODELS")
-    parser.add_argument("--result_json", type=Path, metavar="FILE", help="write every figure as JSON")
+    parser.add_argument("--result-json", type=Path, metavar="FILE", help="write every figure as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page docs/arm.md")
     options = parser.parse_args()
     models = options.models or [model_file(*cell, precision) for cell in CELLS for precision in PRECISIONS]
@@ -122,10 +125,10 @@ def count(root: Path, board: str, candidates: list[Candidate]) -> tuple[dict[str
 
 def table(results: list[dict[str, Any]]) -> str:
     """One board's: a row a cell, inference in million instructions a precision, then parts of int8's."""
-    columns = ["alpha@resolution", *PRECISIONS, "int8: SIMD", "int8: dot products", "frame prepared", "of int8's total"]
+    columns = ["alpha@resolution", *PRECISIONS, "int8: SIMD", "int8: dot products", "preprocessing", "of int8's total"]
     rows = []
-    for cell in sorted({(one["alpha"], one["resolution"]) for one in results}):
-        of_cell = {one["precision"]: one for one in results if (one["alpha"], one["resolution"]) == cell}
+    for cell in sorted({(result["alpha"], result["resolution"]) for result in results}):
+        of_cell = {result["precision"]: result for result in results if (result["alpha"], result["resolution"]) == cell}
         rows.append([f"{cell[0]}@{cell[1]}"])
         rows[-1] += [millions(of_cell[name]["inference"]) if name in of_cell else "" for name in PRECISIONS]
         prepared = next(iter(of_cell.values()))["preprocess"]
@@ -140,7 +143,10 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def ratios(results: list[dict[str, Any]]) -> str:
     """What part of float32's instructions the other precisions take, over the cells."""
-    counts = {(one["alpha"], one["resolution"], one["precision"]): one["inference"]["instructions"] for one in results}
+    counts = {
+        (result["alpha"], result["resolution"], result["precision"]): result["inference"]["instructions"]
+        for result in results
+    }
     parts = []
     for precision in PRECISIONS[1:]:
         of_float32 = [
@@ -150,7 +156,7 @@ def ratios(results: list[dict[str, Any]]) -> str:
         ]
         if of_float32:
             parts.append(f"{precision} {min(of_float32):.2f} to {max(of_float32):.2f}")
-    return f"Of float32's instructions take: {', '.join(parts)}."
+    return f"Relative to float32: {', '.join(parts)}."
 
 
 def millions(section: dict[str, int]) -> str:
@@ -164,11 +170,13 @@ def share(part: int, section: dict[str, int]) -> str:
 
 def page(environments: dict[str, dict[str, Any]], results: list[dict[str, Any]]) -> str:
     """docs/arm.md."""
-    one = next(iter(environments.values()))
-    versions = f"{one['interpreter']} {one['interpreter_version']}, OpenCV {one['opencv']}, Python {one['python']}"
+    first = next(iter(environments.values()))
+    versions = (
+        f"{first['interpreter']} {first['interpreter_version']}, OpenCV {first['opencv']}, Python {first['python']}"
+    )
     parts = [TEXT.format(count=len(results) // len(environments), versions=versions)]
     for board, environment in environments.items():
-        of_board = [one for one in results if one["board"] == board]
+        of_board = [result for result in results if result["board"] == board]
         parts.append(f"## {BOARDS[board]} ({environment['processor']})\n\n{ratios(of_board)}\n\n{table(of_board)}")
     return "\n".join(parts)
 

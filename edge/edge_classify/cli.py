@@ -1,4 +1,4 @@
-"""The command `edge-classify`."""
+"""The command `edge-classify`: its options, and what is refused before anything is opened."""
 
 from __future__ import annotations
 
@@ -8,37 +8,28 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
-import logging
+import gc
+import re
 import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Sequence
+from contextlib import suppress
 
-from .classify_options import check, make_parser, numbers
-from .command import native_output_dropped, run
-from .errors import UsageError
+from .command import run
+from .errors import BudgetError, CameraError, DataError, ModelFileError, SelfTestError
+from .options import Parser, integer, number, numbers
+from .outputs import registry
 from .system.memory import use_one_heap
-
-if TYPE_CHECKING:
-    from .outputs import Output
-    from .outputs.writer import Writer
-    from .pipeline.decision import Decision
-    from .sources.source import Source
-
-# What standard output may take to be written, and then standard error, when the program ends, in seconds.
-_PATIENCE = 0.25
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = make_parser().parse_args(arguments)
-    code = run(lambda: _list_cameras() if options.list_cameras else _classify(options))
-    live = sys.modules.get(f"{__package__}.sources.live")
-    if live is not None and live.stuck_readers():
+    code = run(lambda: _list_cameras() if options.list_cameras else _classify(options), traceback=options.traceback)
+
+    from .sources.live import stuck_readers
+
+    if stuck_readers():
         # A reader that returns from its driver while the interpreter shuts down would abort the process.
         with suppress(OSError):
             sys.stdout.flush()
@@ -46,8 +37,143 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def make_parser() -> Parser:
+    parser = Parser(
+        "edge-classify",
+        "Classify what a camera sees, live, or pictures and videos, and report latency. Ctrl-C stops it. "
+        "Without --model it reads handwritten digits. "
+        "docs/cameras.md, docs/decisions.md and docs/benchmarking.md explain the options.",
+        usage="edge-classify [SOURCE] [options]",
+        examples=[
+            ("edge-classify --model mobilenet_v2_0.5_160_int8.tflite", "classify what the first camera sees"),
+            ("edge-classify --camera demo --json | jq .state", "results of a simulated camera for another program"),
+        ],
+        errors=[CameraError, ModelFileError, SelfTestError, DataError, BudgetError],
+    )
+    _add_camera_options(parser.add_argument_group("camera"))
+    _add_model_options(parser.add_argument_group("model"))
+    _add_decision_options(parser.add_argument_group("decision"))
+    _add_output_options(parser.add_argument_group("output"))
+    parser.add_common_options()
+    return parser
+
+
+def _add_camera_options(group: argparse._ArgumentGroup) -> None:
+    source = group.add_mutually_exclusive_group()
+    source.add_argument("source", nargs="?", metavar="SOURCE", default=argparse.SUPPRESS, help="same as --camera")
+    source.add_argument(
+        "--camera",
+        dest="source",
+        metavar="SOURCE",
+        default="0",
+        help="camera index (0 also finds a Pi camera module), /dev/videoN, csi or csi:N (Pi camera modules), "
+        "rtsp:// or http:// address, video, picture, folder of pictures, or demo",
+    )
+    source.add_argument("--list-cameras", action="store_true", help="list connected cameras and exit")
+    group.add_argument("--size", type=_size, metavar="WxH", help="picture size to request (default: 640x480)")
+    group.add_argument("--fps", type=number(above=0), metavar="N", help="frames per second to request (default: 30)")
+    group.add_argument(
+        "--rotate",
+        type=int,
+        choices=(0, 90, 180, 270),
+        default=0,
+        metavar="DEGREES",
+        help="rotate clockwise by 90, 180 or 270",
+    )
+    group.add_argument("--flip", choices=("h", "v"), help="mirror left to right (h) or top to bottom (v)")
+    group.add_argument(
+        "--crop",
+        type=numbers(",", "0.25,0,0.5,1"),
+        metavar="X,Y,W,H",
+        help="classify only this part, in fractions (the middle half: 0.25,0,0.5,1); after --rotate and --flip",
+    )
+    group.add_argument(
+        "--give-up",
+        type=number(above=0),
+        metavar="S",
+        help="exit with code 3 if a lost camera stays away for S seconds (default: keep waiting)",
+    )
+    group.add_argument("--fast", action="store_true", help="read a video as fast as possible, not at its own speed")
+    group.add_argument("--max-fps", type=number(above=0), metavar="N", help="classify at most N frames per second")
+    group.add_argument("--skip-still", action="store_true", help="skip inference while the picture does not change")
+    group.add_argument("--count", type=integer(1), metavar="N", help="stop after N frames")
+
+
+def _add_model_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--model", metavar="FILE", help="a .tflite classifier (default: built-in digit reader)")
+    group.add_argument(
+        "--models",
+        metavar="MODELS",
+        help="folder of model files, or manifest.json, to choose from",
+    )
+    group.add_argument(
+        "--budget-ms",
+        type=number(above=0),
+        metavar="MS",
+        help="use the most accurate one within MS ms; benchmarked on first run, then cached",
+    )
+    group.add_argument("--metric", default="total.p90", metavar="METRIC", help="what the budget limits")
+    group.add_argument("--labels", metavar="FILE", help="one label per line (default: those in the model file)")
+    group.add_argument("--num-threads", type=integer(1), default=1, metavar="N", help="threads per inference")
+
+
+def _add_decision_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--threshold",
+        type=number(minimum=0, maximum=1),
+        default=0.0,
+        metavar="P",
+        help="label a frame unknown if its best score is below P",
+    )
+    group.add_argument(
+        "--smoothing",
+        type=number(minimum=0),
+        default=1,
+        metavar="N",
+        help="average scores over N frames; 0: use each frame's own label",
+    )
+    group.add_argument(
+        "--threshold-high",
+        type=number(minimum=0, maximum=1),
+        metavar="P",
+        help="switch to a label at or above this score (default: --threshold, or 0.4 for models with unknown)",
+    )
+    group.add_argument(
+        "--threshold-low",
+        type=number(minimum=0, maximum=1),
+        metavar="P",
+        help="drop the current label below this score (default: half of --threshold-high)",
+    )
+    group.add_argument(
+        "--dwell",
+        type=_dwell,
+        default="5",
+        metavar="N|Ts",
+        help="change state after N more consecutive frames disagree, or for T seconds (1.5s)",
+    )
+
+
+def _add_output_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--top-k", type=integer(1), default=1, metavar="N", help="number of categories to show")
+    for module in registry.modules():
+        module.add_options(group)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = numbers("x", "640x480")(text)
+    return int(width), int(height)
+
+
+def _dwell(text: str) -> tuple[int, float | None]:
+    """(frames, None), or (0, seconds)."""
+    seconds = re.fullmatch(r"(\d+(?:\.\d+)?)s", text)
+    if seconds is None and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number of frames (5) or a time in seconds (1.5s), found {text!r}")
+    return (0, float(seconds[1])) if seconds else (int(text), None)
+
+
 def _list_cameras() -> int:
-    from .sources.opening import list_cameras
+    from .sources.discovery import list_cameras
 
     cameras = list_cameras()
     for address, name in cameras:
@@ -58,188 +184,18 @@ def _list_cameras() -> int:
 
 
 def _classify(options: argparse.Namespace) -> int:
-    check(options)
-    # A service manager's stop ends the loop as Ctrl-C does, with the summary.
+    # A service manager's SIGTERM ends the loop as Ctrl-C does, with the summary.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     use_one_heap()
+    # What is imported stays for good: looking for garbage in it would be 5 % of the start.
+    gc.disable()
+    from .session import check, open_session
 
-    from .model.classifier import Classifier
-    from .outputs.writer import Writer
-    from .pipeline.latency import Latency
-    from .pipeline.loop import classify_frames
-    from .pipeline.pacing import Pace
-    from .pipeline.stillness import Stillness
-    from .system.machine import is_throttled
-
-    model = _model(options)
-    with native_output_dropped():  # LiteRT greets at every start
-        classifier = Classifier(
-            model,
-            labels=options.labels,
-            top_k=options.top_k,
-            threshold=options.threshold,
-            num_threads=options.num_threads,
-        )
-    decision = _decision(options, classifier.labels)
-    latency = Latency()
-    with ExitStack() as stack:
-        source = stack.enter_context(_open_source(options))
-        errors = stack.enter_context(Writer(_descriptor(sys.stderr), "standard error", live=True))
-        if source.live:
-            stack.enter_context(_warnings_to(errors))
-        writers, outputs = _open_outputs(stack, options, source, classifier.model_file.name)
-        if source.description:
-            errors.write(f"{source.description}\n")
-        pace = Pace(options.max_fps, is_throttled if source.live else None)
-        results = classify_frames(
-            pace.frames(source),
-            classifier,
-            decision if source.stream else None,
-            Stillness() if options.skip_still and source.stream else None,
-        )
-        try:
-            with ExitStack() as shown:
-                for output in outputs:
-                    shown.enter_context(output)
-                try:
-                    for result in islice(results, options.count):
-                        if result.still:
-                            latency.append_still(result.finished_at)
-                        else:
-                            latency.append(result.timing_ms, result.finished_at)
-                        for output in outputs:
-                            output.append(result)
-                        if all(writer.gone for writer in writers):
-                            break  # nobody is left to tell (`| head`)
-                except KeyboardInterrupt:
-                    # Who asks for the end does not wait for a reader.
-                    for writer in writers:
-                        writer.live = True
-        finally:
-            _drain(writers)
-            counts = {
-                "frames dropped for newer ones": source.dropped,
-                "lines not written": sum(writer.dropped for writer in writers),
-            }
-            lines = [latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
-            for_people = not options.json and options.events != "-"
-            _say("\n".join(lines) + "\n", writers[0] if for_people else None, errors)
+    gc.enable()
+    check(options)
+    with open_session(options) as session:
+        session.run()
     return 0
-
-
-def _model(options: argparse.Namespace) -> str | Path | None:
-    """The model file that is meant, measured and chosen where only a budget is given."""
-    model: str | None = options.model
-    if options.models is None and options.budget_ms is None:
-        return model
-    if options.models is None or options.budget_ms is None or model is not None:
-        raise UsageError(
-            "--models and --budget-ms go together, and without --model: a folder to choose from, and a time"
-        )
-    from .benchmark.choice_cache import chosen_model
-    from .benchmark.statistics import Metric
-
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    return chosen_model([options.models], Metric.parse(options.metric), options.budget_ms, options.num_threads, tell)
-
-
-def _open_source(options: argparse.Namespace) -> Source:
-    from .sources.frame import Transform
-    from .sources.opening import open_source
-
-    size = numbers("--size", options.size, "x", 2)
-    crop = numbers("--crop", options.crop, ",", 4)
-    return open_source(
-        options.source or options.camera or "0",
-        size=(int(size[0]), int(size[1])) if size else None,
-        fps=options.fps,
-        transform=Transform(options.rotate, options.flip, (crop[0], crop[1], crop[2], crop[3]) if crop else None),
-        give_up=options.give_up,
-        fast=options.fast,
-    )
-
-
-def _open_outputs(
-    stack: ExitStack, options: argparse.Namespace, source: Source, model: str
-) -> tuple[list[Writer], list[Output]]:
-    """The writers, that of standard output first, and the outputs that write to them."""
-    from .outputs.console import Console
-    from .outputs.events import Events
-    from .outputs.json_lines import JsonLines
-    from .outputs.systemd import Service
-    from .outputs.writer import Writer
-
-    if options.events and not source.stream:
-        raise UsageError("--events is about what changes before a camera or in a video: pictures have no state")
-    if options.skip_still and not source.stream:
-        raise UsageError("--skip-still is for cameras and videos: pictures are each classified")
-    service = Service.from_environment()
-    screen = stack.enter_context(Writer(_descriptor(sys.stdout), "standard output", live=source.live))
-    if options.events == "-":
-        return [screen], [Events(screen, model), service]
-    terminal = sys.stdout is not None and sys.stdout.isatty()
-    results = JsonLines(screen, model) if options.json else Console(screen, steady=source.stream, terminal=terminal)
-    if not options.events:
-        return [screen], [results, service]
-    file = os.open(options.events, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    stack.callback(os.close, file)
-    events = stack.enter_context(Writer(file, options.events, live=source.live))
-    return [screen, events], [results, Events(events, model), service]
-
-
-def _decision(options: argparse.Namespace, labels: tuple[str, ...]) -> Decision:
-    from .pipeline.decision import Decision
-
-    high = options.threshold_high
-    if high is None and options.threshold:
-        high = options.threshold
-    frames, seconds = options.dwell
-    return Decision(
-        labels,
-        smoothing=options.smoothing,
-        threshold_high=high,
-        threshold_low=options.threshold_low,
-        dwell=frames,
-        dwell_seconds=seconds,
-    )
-
-
-def _descriptor(stream: TextIO | None) -> int:
-    return os.open(os.devnull, os.O_WRONLY) if stream is None else stream.fileno()
-
-
-@contextmanager
-def _warnings_to(writer: Writer) -> Iterator[None]:
-    """A terminal that nobody reads must not hold up those who warn, either."""
-    handlers = [handler for handler in logging.root.handlers if isinstance(handler, logging.StreamHandler)]
-    before = [handler.setStream(writer) for handler in handlers]
-    try:
-        yield
-    finally:
-        for handler, stream in zip(handlers, before, strict=True):
-            if stream is not None:
-                handler.setStream(stream)
-
-
-def _drain(writers: Sequence[Writer]) -> None:
-    """Have what waits written; who is blocked is given up soon, unless nothing may be lost."""
-    until = time.perf_counter() + _PATIENCE
-    for writer in writers:
-        if not writer.drain(max(0.0, until - time.perf_counter()) if writer.live else None):
-            writer.close()
-
-
-def _say(text: str, screen: Writer | None, errors: Writer) -> None:
-    """The summary: on standard output where that is for people, on standard error where it cannot be had there."""
-    if screen is not None:
-        screen.write(text)
-        if screen.drain(_PATIENCE if screen.live else None):
-            return
-        screen.close()
-    errors.write(text)
-    _drain([errors])
 
 
 if __name__ == "__main__":

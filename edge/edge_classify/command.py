@@ -1,4 +1,4 @@
-"""What every command of this project does around its work: warnings, errors in one line, exit codes."""
+"""What every command of this project does around its work: warnings, one-line errors, exit codes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .errors import DataError, EdgeClassifyError
 
 
 def run(command: Callable[[], int], *, quiet: bool = False, traceback: bool = False) -> int:
-    """Run a command's work and return its exit code: an error that a user can cause is one line, no traceback.
+    """Run a command's work and return its exit code. An error that a user can cause is one line, without a traceback.
 
-    quiet: drop what native code writes to standard error; TensorFlow greets with a screenful.
+    quiet: drop what native code writes to standard error; TensorFlow prints a screenful when it is loaded.
     traceback: print the traceback too; so does EDGE_CLASSIFY_TRACEBACK=1 in the environment.
     """
     traceback = traceback or os.environ.get("EDGE_CLASSIFY_TRACEBACK", "0") not in ("", "0")
@@ -24,23 +24,29 @@ def run(command: Callable[[], int], *, quiet: bool = False, traceback: bool = Fa
         logging.addLevelName(logging.WARNING, "warning")
         try:
             return command()
-        except EdgeClassifyError as error:
-            if traceback:
-                _print_traceback()
-            print(f"error: {error}", file=sys.stderr)
-            return error.exit_code
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             return 130
         except BrokenPipeError:
-            # Whoever read our output has gone (`| head`); Python would complain once more at exit.
+            # Whoever read our output has gone (`| head`). Without this Python would complain about it at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        except OSError as error:  # a full disk, a folder that may not be written to
-            if traceback:
+        except Exception as error:
+            code, message, is_bug = _explain(error)
+            if traceback or is_bug:
                 _print_traceback()
-            print(f"error: {error.filename or 'writing failed'}: {error.strerror or error}", file=sys.stderr)
-            return DataError.exit_code
+            print(f"error: {message}", file=sys.stderr)
+            return code
+
+
+def _explain(error: Exception) -> tuple[int, str, bool]:
+    """The exit code, the line for the user, and whether it is a bug of ours."""
+    if isinstance(error, EdgeClassifyError):
+        return error.exit_code, str(error), False
+    if isinstance(error, OSError):  # a full disk, a folder that may not be written to
+        return DataError.exit_code, f"{error.filename or 'writing failed'}: {error.strerror or error}", False
+    message = f"{type(error).__name__}: this is a bug in edge-classify: please report it with the lines above"
+    return EdgeClassifyError.exit_code, message, True
 
 
 def _print_traceback() -> None:
@@ -51,13 +57,13 @@ def _print_traceback() -> None:
 
 @contextmanager
 def native_output_dropped() -> Iterator[None]:
-    """What native code writes to standard error meanwhile is lost; Python's own still comes through."""
+    """Drop what native code writes to standard error; what Python writes there still gets through."""
     python_stderr = sys.stderr
-    if python_stderr is None:  # started with it closed
+    if python_stderr is None:  # it was closed when the program started
         yield
         return
     python_stderr.flush()
-    warners = [
+    handlers = [
         handler
         for handler in logging.root.handlers
         if isinstance(handler, logging.StreamHandler) and handler.stream is python_stderr
@@ -66,13 +72,13 @@ def native_output_dropped() -> Iterator[None]:
     with os.fdopen(os.dup(saved), "w", buffering=1) as stream, Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
         sys.stderr = stream
-        for handler in warners:
+        for handler in handlers:
             handler.setStream(stream)
         try:
             yield
         finally:
             sys.stderr = python_stderr
-            for handler in warners:
+            for handler in handlers:
                 handler.setStream(python_stderr)
             os.dup2(saved, 2)
             os.close(saved)

@@ -1,12 +1,13 @@
-"""What a user can do wrong, or what can go wrong for them: one line each, one exit code per kind."""
+"""Errors that a user can cause or must know about: one line each, one exit code per kind."""
 
 from __future__ import annotations
 
 
 class EdgeClassifyError(Exception):
-    """A message for the user, in one line: what was wrong, with what, and what to do.
+    """A message for the user, in one line: what is wrong, with what, and what to do.
 
-    exit_code: of a command that ends with it. meaning: what that code says, for --help and the docs.
+    exit_code: the exit code of a command that ends with it.
+    meaning: what that code means, for --help and the docs.
     """
 
     exit_code = 1
@@ -21,7 +22,7 @@ class UsageError(EdgeClassifyError):
 
 
 class CameraError(EdgeClassifyError):
-    """A camera that does not open, or stops."""
+    """A camera that cannot be opened, or stops."""
 
     exit_code = 3
     meaning = "camera error"
@@ -35,33 +36,26 @@ class ModelFileError(EdgeClassifyError):
 
 
 class SelfTestError(EdgeClassifyError):
-    """A model file that does not give, on this machine, the results recorded in it."""
+    """A model file that does not reproduce, on this machine, the results recorded in it."""
 
     exit_code = 5
     meaning = "the model file fails its self-test"
 
 
 class DataError(EdgeClassifyError):
-    """Photos, videos, run folders or other files that are missing or cannot be read or written."""
+    """Photos, videos, run folders or other files that are missing, or cannot be read or written."""
 
     exit_code = 6
     meaning = "photo, video or file error"
 
 
-class ComparisonError(EdgeClassifyError):
-    """Two measurements that cannot be compared."""
-
-    exit_code = 7
-    meaning = "two results that cannot be compared"
-
-
 class BudgetError(EdgeClassifyError):
-    """A time budget that no model file fits."""
+    """A time budget that no model file meets."""
 
     exit_code = 8
     meaning = "no model file fits the time budget"
 
 
 def first_line(error: BaseException) -> str:
-    """The start of what an error of another library says, or its kind where it says nothing."""
+    """The first line of a third-party library's error, or its type if it has no message."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""How good a head is on photos that it was not trained on."""
+"""Accuracy, calibration and open-set metrics, measured on photos that the model was not trained on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ T = TypeVar("T")
 
 
 def evaluate(probabilities: np.ndarray, truth: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
-    """Figures for held-out photos, all of the classes and none unknown.
+    """Metrics of held-out photos, each of which shows one of the classes.
 
-    probabilities: shape (n, K), or (n, K + 1) with `unknown` last. truth: class indices, shape (n,).
+    probabilities: shape (n, K), or (n, K + 1) with `unknown` last.
+    truth: class indices, integers of 0 to K - 1, shape (n,).
+    labels: the names of the K classes.
 
-    accuracy: the share whose best class, `unknown` left aside, is the true one.
-    kept: the share whose best label is a class and not `unknown` (1 without that output).
-    accuracy_with_unknown: the share whose best label is the true one; `unknown` counts as wrong.
-    calibration_error: see `calibration_error`, `unknown` left aside.
+    Returns what a model file records as its evaluation, fractions from 0 to 1:
+    photos: n.
+    accuracy: of the best class, ignoring `unknown`.
+    kept: the fraction whose best label is a class and not `unknown` (1 for models without that output).
+    accuracy_with_unknown: of the best label; `unknown` counts as wrong.
+    calibration_error: see `calibration_error`; ignores `unknown`.
+    per_class: photos, precision and recall of each class; None if there is nothing to divide by.
     """
     classes = len(labels)
     best_class = probabilities[:, :classes].argmax(axis=1)
@@ -28,11 +33,13 @@ def evaluate(probabilities: np.ndarray, truth: np.ndarray, labels: tuple[str, ..
     counts = confusion(best_class, truth, classes)
     per_class = {}
     for index, label in enumerate(labels):
-        right, chosen, present = int(counts[index, index]), int(counts[:, index].sum()), int(counts[index].sum())
+        correct = int(counts[index, index])
+        predicted = int(counts[:, index].sum())
+        present = int(counts[index].sum())
         per_class[label] = {
             "photos": present,
-            "precision": right / chosen if chosen else None,
-            "recall": right / present if present else None,
+            "precision": correct / predicted if predicted else None,
+            "recall": correct / present if present else None,
         }
     return {
         "photos": len(truth),
@@ -44,35 +51,39 @@ def evaluate(probabilities: np.ndarray, truth: np.ndarray, labels: tuple[str, ..
     }
 
 
-def confusion(chosen: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
-    """How many photos of each class were taken for which: shape (K, K), a row for each true class."""
+def confusion(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """The confusion matrix: counts, int64, shape (K, K), rows are true classes, columns predicted ones."""
     counts = np.zeros((classes, classes), np.int64)
-    np.add.at(counts, (truth, chosen), 1)
+    np.add.at(counts, (truth, predicted), 1)
     return counts
 
 
 def class_confidences(probabilities: np.ndarray, truth: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each photo's largest class probability, given that it is one of the classes, and whether that class is right."""
-    among = probabilities[:, :classes] / np.maximum(probabilities[:, :classes].sum(axis=1, keepdims=True), 1e-12)
-    return among.max(axis=1), among.argmax(axis=1) == truth
+    """(confidence, correct) of each photo, both of shape (n,), given that it shows one of the classes.
+
+    confidence: the largest class probability after `unknown` is left out. correct: whether that class is the true one.
+    """
+    known = probabilities[:, :classes] / np.maximum(probabilities[:, :classes].sum(axis=1, keepdims=True), 1e-12)
+    return known.max(axis=1), known.argmax(axis=1) == truth
 
 
-def reliability(confidences: np.ndarray, right: np.ndarray) -> list[tuple[float, float, int]]:
-    """(mean confidence, share right, photos) of each tenth of the range from 0 to 1 that has any."""
+def reliability(confidences: np.ndarray, correct: np.ndarray) -> list[tuple[float, float, int]]:
+    """(mean confidence, accuracy, photos) of each of ten equal bins from 0 to 1 that has photos."""
     bins = np.minimum((confidences * _CALIBRATION_BINS).astype(int), _CALIBRATION_BINS - 1)
     return [
-        (float(confidences[bins == index].mean()), float(right[bins == index].mean()), int((bins == index).sum()))
+        (float(confidences[bins == index].mean()), float(correct[bins == index].mean()), int((bins == index).sum()))
         for index in np.unique(bins)
     ]
 
 
-def calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
-    """Expected calibration error (Naeini et al. 2015): how far confidence and share right lie apart, over ten bins."""
-    return sum(abs(said - was) * count for said, was, count in reliability(confidences, right)) / len(right)
+def calibration_error(confidences: np.ndarray, correct: np.ndarray) -> float:
+    """Expected calibration error (Naeini et al. 2015): the mean gap between confidence and accuracy, over ten bins."""
+    bins = reliability(confidences, correct)
+    return sum(abs(confidence - accuracy) * count for confidence, accuracy, count in bins) / len(correct)
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share seen in `count` photos (Wilson 1927)."""
+    """The 95 % confidence interval of a fraction observed in `count` photos (Wilson 1927)."""
     z = 1.959964
     centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5 / (1 + z**2 / count)
@@ -80,10 +91,10 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def auroc(known: np.ndarray, strange: np.ndarray) -> float:
-    """How well a score tells pictures of the classes from strangers: the area under the ROC curve (AUROC).
+    """The area under the ROC curve: how well a score separates pictures of the classes from out-of-distribution ones.
 
-    known, strange: scores of the two, higher for known. It is the share of pairs in which the known one has
-    the higher score, equal scores counting half (Hanley & McNeil 1982). Returns 0.5 for chance, 1 for perfect.
+    known, strange: scores of the two, shape (n,) and (m,), higher for known. The result is the fraction of pairs in
+    which the known one scores higher, ties counting half (Hanley & McNeil 1982): 0.5 is chance, 1 is perfect.
     """
     ordered = np.sort(strange)
     below = np.searchsorted(ordered, known, side="left")
@@ -92,12 +103,15 @@ def auroc(known: np.ndarray, strange: np.ndarray) -> float:
 
 
 def fpr_at_tpr(known: np.ndarray, strange: np.ndarray, keep: float) -> float:
-    """The share of strangers whose score is above the limit that keeps the share `keep` of known pictures."""
+    """The false positive rate at a true positive rate of `keep` (FPR95 for 0.95): strangers that are taken for known.
+
+    known, strange: scores as for `auroc`.
+    """
     return float((strange > np.quantile(known, 1 - keep)).mean())
 
 
 def pareto_front(items: Iterable[T], cost: Callable[[T], float], accuracy: Callable[[T], float]) -> list[T]:
-    """The Pareto front: those that no other beats both in cost and in accuracy, cheapest first."""
+    """The Pareto front: the items that no other beats in both cost and accuracy, cheapest first."""
     front: list[T] = []
     for item in sorted(items, key=lambda item: (cost(item), -accuracy(item))):
         if not front or accuracy(item) > accuracy(front[-1]):

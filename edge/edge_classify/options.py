@@ -1,10 +1,12 @@
-"""What the command lines of all programs share: a parser, and types that say each option's range once."""
+"""What the command lines of all programs share: a parser, and types that state each option's range once."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import NoReturn, TypeVar
 
 from . import __version__
@@ -12,12 +14,16 @@ from .errors import EdgeClassifyError, UsageError
 
 Number = TypeVar("Number", int, float)
 
+# Columns of the text after the options.
+_WIDTH = 76
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, as all of ours are.
 
     examples: command lines with what they do, shown at the end of --help.
-    errors: the kinds that this command can end with; their exit codes are shown there too.
+    errors: the kinds of error that this command can end with; --help lists their exit codes.
+    usage: the first line of --help, if the generated one would be long.
     """
 
     def __init__(
@@ -27,29 +33,44 @@ class Parser(argparse.ArgumentParser):
         *,
         examples: Sequence[tuple[str, str]] = (),
         errors: Sequence[type[EdgeClassifyError]] = (),
+        usage: str | None = None,
     ) -> None:
         super().__init__(
             prog=prog,
+            usage=usage,
             description=description,
-            epilog=_epilog(examples, errors),
             formatter_class=_Formatter,
             allow_abbrev=False,
+            add_help=False,
         )
+        self._examples = examples
+        self._errors = errors
 
     def add_common_options(self) -> None:
-        """--traceback and --version, last in --help."""
+        """--traceback, --version and --help, last in --help."""
         group = self.add_argument_group("about this program")
         group.add_argument(
-            "--traceback", action="store_true", help="on an error, print the Python traceback too, for a bug report"
+            "--traceback", action="store_true", help="print a Python traceback on errors, to report a bug"
         )
-        group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+        group.add_argument(
+            "--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit"
+        )
+        group.add_argument("-h", "--help", action="help", help="print this and exit")
+
+    def format_help(self) -> str:
+        lines = ["", "examples:"] if self._examples else []
+        for command, what in self._examples:
+            lines += [f"  {command}", f"      {what}"]
+        codes = "; ".join(f"{code} {meaning}" for code, meaning in exit_codes(self._errors))
+        lines += ["", "exit codes:", *(f"  {line}" for line in textwrap.wrap(codes, _WIDTH))]
+        return super().format_help() + "\n".join(lines) + "\n"
 
     def error(self, message: str) -> NoReturn:
         self.exit(UsageError.exit_code, f"error: {message.removeprefix('argument ')} (see {self.prog} --help)\n")
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Appends each option's default where it has one that is worth saying."""
+class _Formatter(argparse.HelpFormatter):
+    """Appends each option's default if there is one worth showing."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help
@@ -62,18 +83,14 @@ def _has_default(action: argparse.Action) -> bool:
     return action.option_strings != [] and action.default not in (None, False, "", [], argparse.SUPPRESS)
 
 
-def _epilog(examples: Sequence[tuple[str, str]], errors: Sequence[type[EdgeClassifyError]]) -> str:
-    lines = ["examples:"] if examples else []
-    for command, what in examples:
-        lines += [f"  {command}", f"      {what}"]
-    lines += ["", "exit codes:", *(f"  {code:<4} {meaning}" for code, meaning in exit_codes(errors))]
-    return "\n".join(lines).strip("\n")
-
-
 def exit_codes(errors: Sequence[type[EdgeClassifyError]]) -> list[tuple[int, str]]:
-    """(code, meaning) of a command that can end with these kinds of error, success and Ctrl-C among them."""
-    kinds: list[type[EdgeClassifyError]] = sorted({UsageError, *errors}, key=lambda kind: kind.exit_code)
-    return [(0, "success"), *((kind.exit_code, kind.meaning) for kind in kinds), (130, "stopped by Ctrl-C")]
+    """(code, meaning) for a command that can end with these kinds of error. Success and Ctrl-C are included.
+
+    If two kinds share a code, the last is the command's own word for it.
+    """
+    kinds: list[type[EdgeClassifyError]] = [EdgeClassifyError, UsageError, *errors]
+    meanings = {kind.exit_code: kind.meaning for kind in kinds}
+    return [(0, "success"), *sorted(meanings.items()), (130, "stopped by Ctrl-C")]
 
 
 def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
@@ -103,7 +120,7 @@ def duration(text: str) -> float:
 
 
 def numbers(separator: str, example: str) -> Callable[[str], tuple[float, ...]]:
-    """For `type=`: as many numbers as the example has, between separators: "640x480"."""
+    """For `type=`: as many finite numbers as the example has, such as "640x480" with the separator "x"."""
     count = example.count(separator) + 1
 
     def parse(text: str) -> tuple[float, ...]:
@@ -111,7 +128,7 @@ def numbers(separator: str, example: str) -> Callable[[str], tuple[float, ...]]:
             found = tuple(float(word) for word in text.split(separator))
         except ValueError:
             found = ()
-        if len(found) != count:
+        if len(found) != count or not all(map(isfinite, found)):
             raise argparse.ArgumentTypeError(f"expected {count} numbers such as {example}, found {text!r}")
         return found
 
@@ -128,7 +145,7 @@ def _range(
     above: float | None = None,
     below: float | None = None,
 ) -> list[_Check]:
-    """Bounds in words, each with its test. NaN passes none."""
+    """Bounds in words, each with its test. NaN meets no bound."""
     checks: list[_Check] = []
     if minimum is not None:
         checks.append((f"{minimum:g} or more", lambda value: value >= minimum))

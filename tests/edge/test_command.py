@@ -20,7 +20,10 @@ import cv2
 import pytest
 
 from conftest import stop, write_photos
+from edge_classify.cli import make_parser
+from edge_classify.command import run
 from edge_classify.model.interpreter import BUILTIN_MODEL
+from edge_classify.pipeline import decision
 from edge_classify.pipeline.latency import Latency, StageTimes
 from edge_classify.sources import demo
 
@@ -223,27 +226,35 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
     assert "unknown" not in (states[0], states[2])
     done = command("edge-classify", tmp_path, "--events", tmp_path / "events.jsonl")
     assert done.returncode == 2
-    assert "pictures have no state" in done.stderr
+    assert "--events needs a camera or a video" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--camera", "demo", "--max-fps", "0"], 2, "--max-fps is 0: it must be above 0"),
-        (["--camera", "demo", "--events", "-", "--json"], 2, "--events - and --json both want standard output"),
+        (["--camera", "demo", "--max-fps", "0"], 2, "--max-fps: expected a number, more than 0, found '0'"),
+        (["--camera", "demo", "--events", "-", "--json"], 2, "--events - and --json both need standard output"),
         (
             ["--camera", "demo", "--threshold-high", "0.2", "--threshold-low", "0.5"],
             2,
             "threshold_low (0.5) must not be above",
         ),
+        (["--camera", "demo", "--threshold-low", "0.5"], 2, "threshold_low (0.5) must not be above"),
+        (["--camera", "demo", "--threshold", "2"], 2, "--threshold: expected a number, 0 or more and at most 1, found"),
         (["--camera", "demo", "--smoothing", "0.5"], 2, "smoothing is 0.5"),
-        (["--camera", "demo", "--events", "gone/events"], 6, "gone/events: No such file or directory"),
-        (["--camera", "demo", "--count", "0"], 2, "--count is 0: it must be at least 1"),
-        (["--camera", "demo", "--top-k", "0"], 2, "top_k (--top-k) is 0"),
-        (["--camera", "demo", "--size", "640"], 2, "--size 640: 2 numbers are needed, such as 640x480"),
+        (["--camera", "demo", "--dwell", "2m"], 2, "--dwell: expected a number of frames (5) or a time in seconds"),
+        (["--camera", "demo", "--events", "gone/events"], 6, "gone/events: there is no folder gone"),
+        (["--camera", "demo", "--events", "/dev/null/events"], 6, "there is no folder /dev/null"),
+        (["--camera", "demo", "--count", "0"], 2, "--count: expected a whole number, 1 or more, found '0'"),
+        (["--camera", "demo", "--top-k", "0"], 2, "--top-k: expected a whole number, 1 or more, found '0'"),
+        (["--camera", "demo", "--size", "640"], 2, "--size: expected 2 numbers such as 640x480, found '640'"),
+        (["--size", "640x8"], 2, "size is 640x8: it must be at least 16x16"),
+        (["--camera", "demo", "--num_threads=2"], 2, "unrecognized arguments: --num_threads"),
+        (["--camera", "demo", PICTURE], 2, "SOURCE: not allowed with argument --camera"),
+        (["--models", "models"], 2, "use --models MODELS with --budget-ms MS, and without --model"),
         (["--camera", "demo", "--crop", "160,0,320,480"], 2, "crop is 160,0,320,480: x, y, width and height must be"),
-        ([PICTURE, "--skip-still"], 2, "--skip-still is for cameras and videos"),
-        ([PICTURE, "--events", "-"], 2, "--events is about what changes before a camera"),
+        ([PICTURE, "--skip-still"], 2, "--skip-still needs a camera or a video"),
+        ([PICTURE, "--events", "-"], 2, "--events needs a camera or a video"),
         (["--camera", "97"], 3, "camera 97 not found"),
         (["--model", "gone.tflite"], 4, "gone.tflite: there is no such model file"),
         (["gone.jpg"], 6, "gone.jpg: no such file, folder or camera"),
@@ -259,7 +270,91 @@ def test_an_error_is_one_line_and_has_its_exit_code(command, arguments: list[str
     assert message in errors[0]
 
 
-def test_what_had_to_be_assumed_of_a_model_of_others_is_said(command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [PICTURE, "--events", "events.jsonl"],
+        [PICTURE, "--skip-still"],
+        ["--camera", "demo", "--labels", "gone.txt"],
+        ["--camera", "demo", "--crop", "1,1,1,1"],
+        ["--camera", "demo", "--events", "gone/events"],
+        ["gone.jpg"],
+    ],
+)
+def test_what_the_command_line_shows_to_be_wrong_is_refused_before_the_model_is_read(
+    command, arguments: list[str]
+) -> None:
+    done = command("edge-classify", *arguments, "--models", "no_such_models", "--budget-ms", 10)
+    assert done.returncode in (2, 6)
+    assert "no_such_models" not in done.stderr
+
+
+def test_help_is_short_and_says_defaults_and_exit_codes(command) -> None:
+    done = command("edge-classify", "--help", env={**os.environ, "COLUMNS": "80"})
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert len(lines) <= 72
+    assert max(map(len, lines)) <= 80
+    text = " ".join(done.stdout.split())
+    for expected in (
+        "(default: total.p90)",
+        "(default: 5)",
+        "3 camera error",
+        "examples: edge-classify",
+        "model: --model",
+    ):
+        assert expected in text
+
+
+def test_the_defaults_on_the_command_line_are_those_of_the_decision() -> None:
+    options = make_parser().parse_args([])
+    assert options.smoothing == decision.SMOOTHING
+    assert options.dwell == (decision.DWELL, None)
+
+
+def test_tracebacks_are_printed_for_those_who_ask(command) -> None:
+    wrong = ("edge-classify", "gone.jpg")
+    assert "Traceback" not in command(*wrong).stderr
+    for done in (command(*wrong, "--traceback"), command(*wrong, env={**os.environ, "EDGE_CLASSIFY_TRACEBACK": "1"})):
+        assert done.returncode == 6
+        assert done.stderr.startswith("Traceback")
+        assert done.stderr.splitlines()[-1].startswith("error: gone.jpg: no such file")
+    with Path("/dev/full").open("wb") as full:
+        assert "Traceback" in command_to(full, PICTURE, "--traceback").stderr
+
+
+def test_a_bug_prints_its_traceback_and_asks_for_a_report(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> int:
+        return [][1]
+
+    assert run(broken) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert errors[0].startswith("Traceback")
+    assert errors[-1].startswith("error: IndexError: this is a bug in edge-classify")
+
+
+def test_a_picture_is_classified_without_importing_what_only_others_need() -> None:
+    """Each of these costs milliseconds of every start."""
+    code = (
+        "import sys\n"
+        "from edge_classify.cli import main\n"
+        f"main([{PICTURE!r}])\n"
+        "own = {name.removeprefix('edge_classify.') for name in sys.modules}\n"
+        "print(own & {'socket', 'subprocess', 'numpy.ma', 'importlib.metadata', 'sources.demo', 'sources.cameras',\n"
+        "             'system.machine', 'model.sandbox', 'benchmark', 'api'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_it_runs_as_a_module() -> None:
+    words = [sys.executable, "-m", "edge_classify", PICTURE, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["source"] == PICTURE
+
+
+def test_what_had_to_be_assumed_about_a_third_party_model_is_a_warning(command, tmp_path: Path) -> None:
     with zipfile.ZipFile(BUILTIN_MODEL) as parts:
         end = min(part.header_offset for part in parts.infolist())
     bare = tmp_path / "bare.tflite"
@@ -267,7 +362,7 @@ def test_what_had_to_be_assumed_of_a_model_of_others_is_said(command, tmp_path: 
     done = command("edge-classify", PICTURE, "--model", bare)
     assert done.returncode == 0, done.stderr
     (warning,) = done.stderr.splitlines()
-    assert "has no labels inside: classes are shown by number" in warning
+    assert "contains no labels: showing class numbers" in warning
 
 
 def test_it_runs_with_standard_error_closed() -> None:

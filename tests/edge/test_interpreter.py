@@ -5,6 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from edge_classify.model.interpreter import (
+    BUILTIN_MODEL,
+    convolutions_in_xnnpack,
+    load_interpreter,
+    running_operators,
+)
+
 CODE = """
 import sys
 for name in sys.argv[1:]:
@@ -21,7 +30,8 @@ except edge_classify.EdgeClassifyError as error:
 """
 
 
-def told(*missing: str) -> list[str]:
+def run_without(*missing: str) -> list[str]:
+    """The lines that CODE prints in a process in which these packages cannot be imported."""
     done = subprocess.run(
         [sys.executable, "-c", CODE, *missing], capture_output=True, text=True, timeout=120, check=False
     )
@@ -30,17 +40,43 @@ def told(*missing: str) -> list[str]:
 
 
 def test_litert_is_first() -> None:
-    module, labels = told()
+    module, labels = run_without()
     assert module.startswith("ai_edge_litert")
     assert len(set(labels.split())) == 1
 
 
-def test_tensorflow_s_serves_where_nothing_else_is_installed() -> None:
-    module, labels = told("ai_edge_litert", "tflite_runtime")
+@pytest.mark.slow
+def test_tensorflow_s_is_used_if_nothing_else_is_installed() -> None:
+    module, labels = run_without("ai_edge_litert", "tflite_runtime")
     assert module.startswith("tensorflow")
     assert len(set(labels.split())) == 1
 
 
-def test_none_at_all_is_said() -> None:
-    (line,) = told("ai_edge_litert", "tflite_runtime", "tensorflow")
+def test_no_interpreter_at_all_is_one_line() -> None:
+    (line,) = run_without("ai_edge_litert", "tflite_runtime", "tensorflow")
     assert line == "no TFLite interpreter is installed: pip install ai-edge-litert"
+
+
+def test_litert_still_lists_its_operators_as_we_read_them() -> None:
+    """A canary: the list is a private method of LiteRT, which may go or change with any release."""
+    look_at = (
+        "LiteRT has changed Interpreter._get_ops_details: look at model/interpreter.py (convolutions_in_xnnpack, "
+        "running_operators), which edge-doctor and edge-benchmark rely on"
+    )
+    interpreter = load_interpreter(BUILTIN_MODEL)
+    operators = getattr(interpreter, "_get_ops_details", lambda: pytest.fail(look_at))()
+    assert operators, look_at
+    assert all({"index", "op_name", "inputs", "outputs"} <= operator.keys() for operator in operators), look_at
+    names = {operator["op_name"] for operator in operators}
+    assert {"CONV_2D", "DEPTHWISE_CONV_2D", "DELEGATE"} <= names, look_at
+    delegated, convolutions = convolutions_in_xnnpack(interpreter) or (0, 0)
+    assert delegated == convolutions > 50, look_at
+    assert "DELEGATE" in (running_operators(interpreter) or []), look_at
+
+
+def test_an_interpreter_without_a_list_of_operators_is_used_all_the_same() -> None:
+    class Silent:
+        pass
+
+    assert convolutions_in_xnnpack(Silent()) is None  # type: ignore[arg-type]
+    assert running_operators(Silent()) is None  # type: ignore[arg-type]

@@ -1,9 +1,10 @@
-"""Damaged, foreign and tampered files: each is refused in one line, by what is wrong with it."""
+"""Damaged, foreign and tampered files: each is refused in one line that names what is wrong with it."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -13,19 +14,21 @@ import pytest
 from edge_classify import Classifier, ModelFileError, SelfTestError
 from edge_classify.images.preprocessing import preprocess
 from edge_classify.model import classifier as classifier_module
+from edge_classify.model import model_file
 from edge_classify.model.interpreter import BUILTIN_MODEL
 from edge_classify.model.model_file import read_model_file
 
 
-def parts_of(model: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """The flatbuffer, and the zip's parts behind it."""
+def split(model: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """(the flatbuffer, the parts of the zip after it)."""
     with zipfile.ZipFile(io.BytesIO(model)) as archive:
         first = min(info.header_offset for info in archive.infolist())
         return model[:first], {name: archive.read(name) for name in archive.namelist()}
 
 
 def rebuild(model: bytes, **changed: bytes) -> bytes:
-    flatbuffer, parts = parts_of(model)
+    """The model file with some parts changed, by name without suffix: `edge=b"{}"`."""
+    flatbuffer, parts = split(model)
     file = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(file, "a") as archive:
         for name, data in parts.items():
@@ -57,32 +60,93 @@ def test_a_truncated_model(tmp_path: Path, share: float) -> None:
         Classifier(path)
 
 
-def test_labels_in_another_order_are_noticed(tmp_path: Path, int8_model: Path) -> None:
+def test_labels_in_another_order_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
-    path.write_bytes(rebuild(int8_model.read_bytes(), labels=b"disc\ncross\nstripes\nunknown\n"))
+    path.write_bytes(rebuild(BUILTIN_MODEL.read_bytes(), labels=b"1\n0\n2\n3\n4\n5\n6\n7\n8\n9\nunknown\n"))
     with pytest.raises(ModelFileError, match=r"labels\.txt is not the one"):
         Classifier(path)
 
 
-def test_a_newer_format_says_so(tmp_path: Path, int8_model: Path) -> None:
+def test_a_newer_format_says_so(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
-    _, parts = parts_of(int8_model.read_bytes())
+    _, parts = split(BUILTIN_MODEL.read_bytes())
     contract = json.loads(parts["edge.json"]) | {"format": 2}
-    path.write_bytes(rebuild(int8_model.read_bytes(), edge=json.dumps(contract).encode()))
-    with pytest.raises(ModelFileError, match=r"format 2, this edge-classify reads up to 1: pip install --upgrade"):
+    path.write_bytes(rebuild(BUILTIN_MODEL.read_bytes(), edge=json.dumps(contract).encode()))
+    with pytest.raises(ModelFileError, match=r"format 2, this edge-classify reads up to 1: update edge-classify$"):
         Classifier(path)
 
 
-@pytest.mark.parametrize("edge", [b"", b"[]", b"{}", b'{"format": 1}', b"\xff\xfe", b'{"format": "1"}'])
-def test_a_damaged_contract(tmp_path: Path, int8_model: Path, edge: bytes) -> None:
+@pytest.mark.parametrize(
+    ("edge", "reason"),
+    [
+        (b"", "edge.json: Expecting value"),
+        (b"\xff{}", "edge.json: 'utf-8' codec can't decode"),
+        (b"[]", "edge.json has no format number"),
+        (b"{}", "edge.json has no format number"),
+        (b'{"format": "1"}', "edge.json has no format number"),
+        (b'{"format": true}', "edge.json has no format number"),
+        (b'{"format": 1}', "edge.json: model.family is missing or not a string"),
+    ],
+)
+def test_damaged_json(tmp_path: Path, edge: bytes, reason: str) -> None:
     path = tmp_path / "model.tflite"
-    path.write_bytes(rebuild(int8_model.read_bytes(), edge=edge))
-    with pytest.raises(ModelFileError, match="damaged"):
+    path.write_bytes(rebuild(BUILTIN_MODEL.read_bytes(), edge=edge))
+    with pytest.raises(ModelFileError, match=f"damaged or cut off \\({reason}"):
         Classifier(path)
 
 
-def test_what_the_file_says_of_itself(int8_model: Path) -> None:
-    contract = read_model_file(int8_model).contract
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("model.resolution", "96", "model.resolution is missing or not a positive count"),
+        ("model.parameters", True, "model.parameters is missing or not a positive count"),
+        ("model.alpha", float("nan"), "model.alpha is missing or not a number"),
+        ("model.crc32", None, "model.crc32 is missing or not a count"),
+        ("preprocess", [], "preprocess is missing or not an object"),
+        ("decision", {}, "decision.unknown is missing or not a boolean"),
+        ("test_card", None, "test_card.variant is missing or not a count"),
+        ("test_card.scores", [0.5] * 10 + [2], "test_card.scores is missing or not a list of fractions"),
+        ("test_card.scores", [0.5], "the self-test does not have one score per label"),
+        ("test_card.labels", list("0123456789"), "labels.txt is not the one"),
+        ("test_card.pixel_tolerance", 10**400, "test_card.pixel_tolerance is missing or not a number"),
+        ("test_card.score_tolerance", 0.9, "tolerances are so wide"),
+        ("evaluation.photos", 0, "evaluation.photos is missing or not a positive count"),
+        ("provenance.versions.convert", {}, "provenance.versions.convert.edge-classify is missing"),
+    ],
+)
+def test_a_contract_with_a_wrong_field(tmp_path: Path, field: str, value: object, reason: str) -> None:
+    path = tmp_path / "model.tflite"
+    contract = json.loads(split(BUILTIN_MODEL.read_bytes())[1]["edge.json"])
+    *parents, name = field.split(".")
+    holder = contract
+    for parent in parents:
+        holder = holder[parent]
+    holder[name] = value
+    path.write_bytes(rebuild(BUILTIN_MODEL.read_bytes(), edge=json.dumps(contract).encode()))
+    with pytest.raises(ModelFileError, match=re.escape(reason)):
+        read_model_file(path)
+
+
+def test_other_preprocessing_asks_for_an_update(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    contract = json.loads(split(BUILTIN_MODEL.read_bytes())[1]["edge.json"])
+    contract["preprocess"]["resize"] = "crop"
+    path.write_bytes(rebuild(BUILTIN_MODEL.read_bytes(), edge=json.dumps(contract).encode()))
+    with pytest.raises(ModelFileError, match="needs preprocessing that this edge-classify cannot do: update"):
+        read_model_file(path)
+
+
+def test_a_bug_in_the_reader_is_not_reported_as_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(_: str) -> tuple[str, ...]:
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr(model_file, "parse_labels", bug)
+    with pytest.raises(AttributeError, match="a bug"):
+        read_model_file(BUILTIN_MODEL)
+
+
+def test_what_the_file_says_about_itself(models: Path) -> None:
+    contract = read_model_file(models / "mobilenet_v2_0.35_96_int8.tflite").contract
     assert contract is not None
     assert contract["model"]["alpha"] == 0.35
     assert contract["model"]["resolution"] == 96
@@ -92,7 +156,7 @@ def test_what_the_file_says_of_itself(int8_model: Path) -> None:
     assert contract["preprocess"]["resize"] == "squash"
     assert contract["decision"]["unknown"] is True
     assert set(contract) >= {"format", "model", "preprocess", "decision", "test_card", "evaluation", "provenance"}
-    assert str(int8_model.parent) not in json.dumps(contract)
+    assert str(models) not in json.dumps(contract)
 
 
 def negative(image: np.ndarray, out: np.ndarray) -> np.ndarray:
@@ -114,15 +178,15 @@ def test_a_runtime_that_computes_something_else_fails_the_test_card(
     path = BUILTIN_MODEL if model == "builtin" else request.getfixturevalue(f"{model}_model")
     Classifier(path)
     monkeypatch.setattr(classifier_module, "preprocess", wrong)
-    with pytest.raises(SelfTestError, match="does not give the probabilities recorded in it"):
+    with pytest.raises(SelfTestError, match="gives other probabilities than those recorded in it"):
         Classifier(path)
 
 
 @pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
-def test_one_flipped_bit_of_a_weight_is_caught(place: float, int8_model: Path, tmp_path: Path) -> None:
+def test_one_flipped_bit_of_a_weight_is_caught(place: float, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
-    content = bytearray(int8_model.read_bytes())
-    content[int(place * len(parts_of(bytes(content))[0]))] ^= 1
+    content = bytearray(BUILTIN_MODEL.read_bytes())
+    content[int(place * len(split(bytes(content))[0]))] ^= 1
     path.write_bytes(content)
     with pytest.raises(ModelFileError, match="the model is not the one that was measured"):
         Classifier(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import stop
+from conftest import needs_programs, skip_for_packages, stop
 from edge_classify import CameraError, open_source
 from edge_classify.sources.frame import Transform
 from edge_classify.sources.live import LiveCamera
@@ -129,7 +128,7 @@ def test_rtsp_from_gstreamer_s_server_killed_and_started_again(serve, port: int,
     needed = 'import gi; gi.require_version("GstRtspServer", "1.0"); from gi.repository import GstRtspServer'
     check = [SYSTEM_PYTHON, "-c", needed]
     if not Path(SYSTEM_PYTHON).exists() or subprocess.run(check, capture_output=True, check=False).returncode:
-        pytest.skip("no RTSP server: apt-get install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good python3-gi")
+        skip_for_packages("no RTSP server")
     server = serve(SYSTEM_PYTHON, HERE / "rtsp_camera.py", port)
     with open_source(f"rtsp://127.0.0.1:{port}/stream") as source:
         image = next(iter(source)).image
@@ -142,13 +141,11 @@ def test_rtsp_from_gstreamer_s_server_killed_and_started_again(serve, port: int,
 
 
 def test_ffmpeg_as_a_server_of_h264(port: int) -> None:
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        pytest.skip("no ffmpeg: apt-get install ffmpeg")
+    needs_programs("ffmpeg")
     picture = ("-f", "lavfi", "-i", "color=blue:size=320x240:rate=25", "-t", "10", "-c:v", "libx264", "-g", "25")
     address = f"http://127.0.0.1:{port}/"
     server = subprocess.Popen(
-        [ffmpeg, "-loglevel", "error", "-re", *picture, "-f", "mpegts", "-listen", "1", address],
+        ["ffmpeg", "-loglevel", "error", "-re", *picture, "-f", "mpegts", "-listen", "1", address],
         stdin=subprocess.DEVNULL,
     )
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from edge_classify import Classifier
+from edge_classify.outputs import systemd
 from edge_classify.outputs.systemd import Service
 from edge_classify.pipeline.loop import Result, classify_frames
 from edge_classify.sources.frame import Frame
@@ -90,10 +92,14 @@ def test_what_could_not_be_sent_is_sent_with_the_next_result(tmp_path: Path, res
             assert received(listener)[0].startswith("READY=1")
 
 
-def test_without_systemd_nothing_is_done(monkeypatch: pytest.MonkeyPatch, result: Callable[[float], Result]) -> None:
+def open_service() -> Service | None:
+    """As `edge-classify` opens it; no option and no destination of results is involved."""
+    return systemd.open_output(argparse.Namespace(), None)
+
+
+def test_without_systemd_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    with Service.from_environment() as service:
-        service.append(result(100.0))
+    assert open_service() is None
 
 
 def test_another_process_s_watchdog_is_not_ours(
@@ -102,7 +108,10 @@ def test_another_process_s_watchdog_is_not_ours(
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid() + 1))
-    with listen(str(tmp_path / "notify")) as listener, Service.from_environment() as service:
-        for at in (100.0, 103.0):
-            service.append(result(at))
-        assert len(received(listener)) == 1
+    with listen(str(tmp_path / "notify")) as listener:
+        service = open_service()
+        assert service is not None
+        with service:
+            for at in (100.0, 103.0):
+                service.append(result(at))
+            assert len(received(listener)) == 1

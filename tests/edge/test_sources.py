@@ -158,8 +158,9 @@ def test_a_camera_that_is_not_there(camera: int | str) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device file that somebody else may not open")
 def test_a_camera_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.name.startswith(("pytest-", "popen-")):
+            parent.chmod(0o755)
     device = tmp_path / "video0"
     try:
         os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(81, 0))

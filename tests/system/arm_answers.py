@@ -1,4 +1,7 @@
-"""Runs in the ARM folder of test_arm.py and beside it: what each model file gives, as FOLDER/NAME.npz. FOLDER NAME"""
+"""Saves the probabilities of each model file as FOLDER/NAME.npz; runs inside test_arm.py's ARM system and outside.
+
+arm_answers.py FOLDER NAME
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,18 @@ def main(folder: Path, name: str) -> None:
     frames = np.load(folder / "frames.npy")
     answers = {}
     for side in (96, 128, 160, 192, 224):
-        answers[f"pixels {side}"] = np.stack([preprocess(one, np.empty((side, side, 3), np.uint8)) for one in frames])
-    # Whoever runs first, here, prepares the pixels that all are given.
+        shape = (side, side, 3)
+        answers[f"pixels {side}"] = np.stack([preprocess(frame, np.empty(shape, np.uint8)) for frame in frames])
+    # The first run, which is the one on this machine, makes the pixels that all machines are given.
     if not (folder / "equal.npz").exists():
         np.savez(folder / "equal.npz", **answers)
     equal = np.load(folder / "equal.npz")
     for path in (BUILTIN_MODEL, *sorted(folder.glob("*.tflite"))):
         classifier = Classifier(path)
-        answers[f"frames {path.stem}"] = np.stack([classifier.probabilities(one) for one in frames])
+        answers[f"frames {path.stem}"] = np.stack([classifier.probabilities(frame) for frame in frames])
         # A picture of the model's own size is only copied.
         pictures = equal[f"pixels {classifier.input_size[0]}"][..., ::-1]
-        answers[f"equal {path.stem}"] = np.stack([classifier.probabilities(one) for one in pictures])
+        answers[f"equal {path.stem}"] = np.stack([classifier.probabilities(picture) for picture in pictures])
     np.savez(folder / f"{name}.npz", **answers)
 
 

@@ -19,16 +19,16 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import ROOT, assert_the_demo_is_read, draw_photo
+from conftest import ROOT, assert_the_demo_is_read, draw_photo, needs_programs
 from edge_classify import read_photo
 from edge_classify.sources import demo
 
 ANSWERS = Path(__file__).with_name("arm_answers.py")
-NEEDED = {"qemu-aarch64-static": "qemu-user-static", "mmdebstrap": "mmdebstrap", "arch-test": "arch-test"}
 BOARDS = {"pi4": "Raspberry Pi 4 Model B", "pi5": "Raspberry Pi 5 Model B"}
 # Python 3.11 and 3.13; Cortex-A72, and Cortex-A76, which has int8 dot products.
 PLACES = pytest.mark.parametrize(("suite", "board"), [("bookworm", "pi4"), ("trixie", "pi5")])
 
+INT8, FLOAT32 = "mobilenet_v2_0.35_96_int8.tflite", "mobilenet_v2_0.35_96_float32.tflite"
 IMAGENET, MACAW = "tf2_mobilenet_v2_1.0_224_ptq", 89
 DEMO = (45, 150, 360)  # frames that show a digit
 
@@ -49,14 +49,12 @@ def remove_ours(environment: Path) -> None:
 def tools(data: Path) -> Path:
     folder = data / "tools"
     if not (folder / "mkpi.sh").exists():
-        pytest.skip(f"the tools that make an ARM system are not at hand: {folder / 'mkpi.sh'}")
+        pytest.skip(f"the tools that make an ARM system are missing: {folder / 'mkpi.sh'}")
     if not shutil.which("apt-get"):
-        pytest.skip("no apt-get, whose mirror the ARM system would come from")
-    missing = [package for name, package in NEEDED.items() if not shutil.which(name)]
-    if missing:
-        pytest.skip(f"apt-get install {' '.join(missing)}")
+        pytest.skip("the ARM system comes from the mirror of apt-get, which this machine does not have")
+    needs_programs("qemu-aarch64-static", "mmdebstrap", "arch-test")
     if os.geteuid() or run("unshare", "--mount", "true").returncode:
-        pytest.skip("an ARM system is entered by chroot and mounts, which only root may")
+        pytest.skip("an ARM system is entered by chroot and mounts, which only root may → run the tests as root")
     return folder
 
 
@@ -83,11 +81,11 @@ def roots(tools: Path, wheel: Path) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def share(data: Path, int8_model: Path, float32_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def share(data: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model files, frames of 640×480, and what they give on this machine; the ARM systems see it as /mnt/share."""
     folder = tmp_path_factory.mktemp("share")
     # Beside the small ones, a model of others at 224, where pixels prepared on ARM are not quite the same.
-    for path in (int8_model, float32_model, data / "models" / f"{IMAGENET}.tflite"):
+    for path in (models / INT8, models / FLOAT32, data / "models" / f"{IMAGENET}.tflite"):
         shutil.copy(path, folder)
     rng = np.random.default_rng(1)
     pictures = [draw_photo(kind, rng) for kind in ("cross", "disc", "stripes")]
@@ -119,10 +117,8 @@ def doctors_report(done: Done) -> dict[str, dict[str, Any]]:
 
 
 @PLACES
-def test_the_wheel_installs_and_edge_doctor_misses_only_a_camera(
-    on_pi, int8_model: Path, suite: str, board: str
-) -> None:
-    found = doctors_report(on_pi(suite, board, "edge-doctor", "--json", f"/mnt/share/{int8_model.name}"))
+def test_the_wheel_installs_and_edge_doctor_misses_only_a_camera(on_pi, suite: str, board: str) -> None:
+    found = doctors_report(on_pi(suite, board, "edge-doctor", "--json", f"/mnt/share/{INT8}"))
     assert found["machine"]["text"].startswith(BOARDS[board])
     assert found["machine"]["text"].endswith(", aarch64, 4 cores, 64 bits")
     assert found["interpreter"]["text"].endswith(" with XNNPACK")
@@ -138,7 +134,7 @@ def test_the_built_in_model_reads_the_demo(on_pi, suite: str, board: str) -> Non
 
 
 @PLACES
-def test_results_equal_this_machines(on_pi, share: Path, float32_model: Path, suite: str, board: str) -> None:
+def test_results_equal_this_machines(on_pi, share: Path, suite: str, board: str) -> None:
     done = on_pi(suite, board, "/venv/bin/python", "/mnt/share/arm_answers.py", "/mnt/share", board)
     assert done.returncode == 0, done.stderr
     here, there = np.load(share / "here.npz"), np.load(share / f"{board}.npz")
@@ -149,7 +145,7 @@ def test_results_equal_this_machines(on_pi, share: Path, float32_model: Path, su
             # Where the picture becomes less than three times smaller, OpenCV's resize rounds otherwise on ARM.
             assert difference.max() <= (name == "pixels 224"), name
             assert difference.mean() <= 0.25, name
-        elif name == f"equal {float32_model.stem}":
+        elif name == f"equal {Path(FLOAT32).stem}":
             # Sums are added up in another order, and the votes of `unknown` cancel each other out.
             assert difference.max() <= 5e-5
         elif name.startswith("equal"):

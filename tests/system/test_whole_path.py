@@ -62,13 +62,6 @@ def test_a_camera_feed_of_real_pictures(alien_vs_predator: Path, data: Path, com
     assert np.mean([state == label for state, label in told]) >= 0.75
 
 
-def test_auroc_is_the_area_under_the_roc_curve() -> None:
-    assert auroc(np.array([0.9, 0.8]), np.array([0.1, 0.2])) == 1
-    assert auroc(np.array([0.1]), np.array([0.9])) == 0
-    assert auroc(np.array([0.5, 0.5]), np.array([0.5])) == 0.5
-    assert auroc(np.array([0.3, 0.7]), np.array([0.5, 0.5])) == 0.5
-
-
 def test_photos_in_the_wrong_folder_are_suspected(data: Path, tmp_path: Path, command) -> None:
     flowers = data / "data" / "flowers" / "train"
     wrong = []

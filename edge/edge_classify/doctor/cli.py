@@ -1,4 +1,4 @@
-"""The command `edge-doctor`: what is wrong with this machine, its cameras, a model file, and what mends it."""
+"""The command `edge-doctor`: check this machine, its cameras and a model file, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -13,50 +13,67 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from .. import __version__
 from ..command import run
-from ..errors import UsageError
+from ..errors import CameraError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
+from ..options import Parser
 from ..system.machine import System
-from .machine_checks import Finding, check_machine, check_software
+from .finding import Finding
+from .machine_checks import check_machine, check_software
 
 SERVICE = Path(__file__).with_name("edge-classify.service")
 _SERVICE_PREFIX = "/opt/edge-classify"
+
+# ANSI codes.
 _COLORS = {"green": "32", "yellow": "33", "red": "31"}
+# Columns of the longest level and check.
+_LEVEL_WIDTH = 7
+_CHECK_WIDTH = 13
+
+
+class _MachineError(EdgeClassifyError):
+    """The exit code of a red finding about the machine, for --help; never raised."""
+
+    meaning = "a problem with this machine"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = _parser().parse_args(arguments)
     if options.print_service:
-        return run(lambda: _print_service(Path(sys.prefix)))
-    return run(lambda: _report(options), quiet=True)
+        return run(lambda: _print_service(Path(sys.prefix)), traceback=options.traceback)
+    return run(lambda: _diagnose(options), quiet=True, traceback=options.traceback)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edge-doctor",
-        description="Say what keeps edge-classify from working here, or from working well, and what mends it.",
-        epilog="Exit code: 0 without a red line, else that of the first one, as edge-classify's: "
-        "1 machine, 3 camera, 4 model file, 5 self-test.",
+def _parser() -> Parser:
+    parser = Parser(
+        "edge-doctor",
+        "Diagnose this machine, its cameras and optionally a model file, and suggest fixes.\n"
+        "Each line is green (fine), yellow (could be better) or red (does not work). The exit\n"
+        "code is 0 if no line is red, otherwise that of the first red line.",
+        examples=[
+            ("edge-doctor", "check this machine and its cameras"),
+            ("edge-doctor models/mobilenet_v2_0.5_160_int8.tflite", "also test a model file and time it here"),
+        ],
+        errors=[_MachineError, CameraError, ModelFileError, SelfTestError],
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a .tflite file to look into, test and time")
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a .tflite file to inspect, test and time")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument(
-        "--print-service", action="store_true", help="print a systemd unit that runs edge-classify at boot"
+        "--print-service", action="store_true", help="print a systemd unit that runs edge-classify at boot, and exit"
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_common_options()
     return parser
 
 
 def diagnose(model: str | None = None, system: System | None = None) -> Iterator[Finding]:
-    """Look at the machine, and at the model file if one is given; the findings come as they are made."""
+    """Check the machine, and the model file if one is given; findings come as they are made."""
     system = system or System()
     broken = False
     for finding in check_software(system):
         broken = broken or finding.level == "red"
         yield finding
     if model is not None and broken:
-        yield Finding("yellow", "model", f"{model} was not looked at", "mend the red lines above first")
+        yield Finding("yellow", "model", f"{model} was not checked", "fix the red lines above first")
     elif model is not None:
         from .model_checks import check_model
 
@@ -64,51 +81,47 @@ def diagnose(model: str | None = None, system: System | None = None) -> Iterator
     yield from check_machine(system)
 
 
-def _report(options: argparse.Namespace) -> int:
+def _diagnose(options: argparse.Namespace) -> int:
     findings = []
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     for finding in diagnose(options.model):
         findings.append(finding)
         if not options.json:
-            _show(finding, color)
+            _print_finding(finding, color)
     exit_code = next((finding.exit_code for finding in findings if finding.level == "red"), 0)
     counts = {level: sum(finding.level == level for finding in findings) for level in _COLORS}
     if options.json:
-        lines = [
+        entries = [
             {key: value for key, value in asdict(finding).items() if value and key != "exit_code"}
             for finding in findings
         ]
-        print(json.dumps({**counts, "exit_code": exit_code, "findings": lines}, ensure_ascii=False))
+        print(json.dumps({**counts, "exit_code": exit_code, "findings": entries}, ensure_ascii=False))
     else:
         print(", ".join(f"{count} {level}" for level, count in counts.items()))
     return exit_code
 
 
-def _show(finding: Finding, color: bool) -> None:
-    level = f"{finding.level:<7}"
+def _print_finding(finding: Finding, color: bool) -> None:
+    level = f"{finding.level:<{_LEVEL_WIDTH}}"
     if color:
         level = f"\x1b[{_COLORS[finding.level]}m{level}\x1b[0m"
-    print(f"{level} {finding.check:<12} {finding.text}", flush=True)
+    print(f"{level} {finding.check:<{_CHECK_WIDTH}} {finding.text}", flush=True)
     if finding.remedy:
-        print(f"{'':20} → {finding.remedy}", flush=True)
+        print(f"{'':{_LEVEL_WIDTH + _CHECK_WIDTH + 1}} → {finding.remedy}", flush=True)
 
 
 def _print_service(prefix: Path) -> int:
-    """The unit, with the paths of this installation."""
+    """Print the unit with the paths of this installation."""
     if prefix.is_relative_to("/home") or prefix.is_relative_to("/root"):
         raise UsageError(
-            f"{prefix} is in a home folder, where a service cannot read: install into {_SERVICE_PREFIX} "
-            "(sudo python3 -m venv, then sudo bin/pip install) and ask its edge-doctor, as docs/service.md says"
+            f"{prefix} is in a home folder, which a service cannot read: install edge-classify into "
+            f"{_SERVICE_PREFIX} and run the edge-doctor there, see docs/service.md"
         )
     if prefix.is_relative_to("/tmp") or prefix.is_relative_to("/var/tmp"):
         print(
-            f"warning: a service has a /tmp of its own, so it does not start from {prefix}: install into "
-            f"{_SERVICE_PREFIX}, as docs/service.md says",
+            f"warning: a service has its own /tmp, so it cannot start from {prefix}: install edge-classify into "
+            f"{_SERVICE_PREFIX}, see docs/service.md",
             file=sys.stderr,
         )
     print(SERVICE.read_text("utf-8").replace(_SERVICE_PREFIX, str(prefix)), end="")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

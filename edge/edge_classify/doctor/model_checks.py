@@ -1,4 +1,4 @@
-"""What edge-doctor looks at in a model file: its card, its self-test, its speed here."""
+"""Checks of a model file: what it says about itself, its self-test, its speed here."""
 
 from __future__ import annotations
 
@@ -9,124 +9,134 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import EdgeClassifyError, ModelFileError
+from ..errors import EdgeClassifyError
+from ..images.preprocessing import Image
 from ..metrics import wilson_interval
 from ..model.classifier import Classifier
 from ..model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, load_interpreter
 from ..model.model_file import ModelFile, read_model_file
 from ..model.self_test import draw_card
 from ..system.machine import System
-from .machine_checks import Finding
+from .finding import Finding
 
+# Thread counts that are timed, as far as there are cores.
 _THREADS = (1, 2, 4)
-_RUN_SECONDS = 1.0
-_RUN_FRAMES = 300
+# Each is timed over this many frames, or this long.
+_TIMED_FRAMES = 300
+_TIMED_S = 1.0
+_WARMUP_FRAMES = 3
+_SLOW_MS = 100.0
+# Characters of the labels that are shown.
+_LABELS_WIDTH = 100
 
 
 def check_model(path: str, system: System) -> Iterator[Finding]:
-    """The file's own words, its test card run here, and how long it takes here."""
+    """Check what the file says about itself, run its self-test, and time it."""
     try:
         model_file = read_model_file(path)
     except EdgeClassifyError as error:
         yield Finding("red", "model", str(error), exit_code=error.exit_code)
         return
+    yield from model_card(model_file)
     try:
-        yield from _card(model_file)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        text = f"{path}: its edge.json is not complete ({error!r}): convert it again"
-        yield Finding("red", "model", text, exit_code=ModelFileError.exit_code)
-        return
-    try:
-        size = Classifier(model_file).input_size
+        height, width = Classifier(model_file).input_size
     except EdgeClassifyError as error:
         yield Finding("red", "test card", str(error), exit_code=error.exit_code)
         return
     if model_file.test_card is None:
-        yield Finding("yellow", "test card", f"none in this file; it runs, with pictures of {size[1]}×{size[0]}")
+        yield Finding("yellow", "test card", f"none in this file, but it runs, on {width}×{height} images")
     else:
-        yield Finding("green", "test card", "prepared and classified as recorded in the file")
-    yield from _speed(model_file, system)
+        yield Finding("green", "test card", "preprocessed and classified as recorded in the file")
+    yield from _check_speed(model_file, system)
 
 
-def _card(model_file: ModelFile) -> Iterator[Finding]:
+def model_card(model_file: ModelFile) -> Iterator[Finding]:
+    """What the file says about itself; nothing is run."""
     size = f"{model_file.path.stat().st_size / 1000:.0f} kB"
     contract = model_file.contract
     if contract is None:
-        remedy = "its labels and preparation are taken from TFLite Metadata, or assumed"
-        yield Finding("yellow", "model", f"{model_file.path.name}: {size}, not made by edge-convert", remedy)
+        text = f"{model_file.path.name}: {size}, a third-party file"
+        remedy = "labels and preprocessing come from TFLite Metadata or are assumed: check its results"
+        yield Finding("yellow", "model", text, remedy)
     else:
-        model, prepare = contract["model"], contract["preprocess"]
+        model, preprocess = contract["model"], contract["preprocess"]
         resolution = model["resolution"]
         kind = f"{model['family']}, alpha {model['alpha']}, resolution {resolution}, {model['precision']}"
         yield Finding("green", "model", f"{model_file.path.name}: {kind}, {model['parameters']} parameters, {size}")
-        text = f"{prepare['resize']} to {resolution}×{resolution}, {prepare['interpolation']}, {prepare['color_order']}"
-        yield Finding("green", "preparation", text)
+        yield Finding(
+            "green",
+            "preprocessing",
+            f"{preprocess['resize']} to {resolution}×{resolution}, {preprocess['interpolation']}, "
+            f"{preprocess['color_order']}",
+        )
     if model_file.labels is None:
-        yield Finding("yellow", "labels", "none: classes are shown by number", "edge-classify --labels FILE")
+        yield Finding("yellow", "labels", "none: showing class numbers", "name them: edge-classify --labels FILE")
     else:
-        shown = shorten(", ".join(model_file.labels), 100, placeholder=" …")
+        shown = shorten(", ".join(model_file.labels), _LABELS_WIDTH, placeholder=" …")
         yield Finding("green", "labels", f"{len(model_file.labels)}: {shown}")
-    if contract is None:
-        return
-    yield _accuracy(contract)
-    provenance = contract["provenance"]
-    made = provenance["versions"]
-    yield Finding(
-        "green",
-        "provenance",
-        f"photos {provenance['data_fingerprint'][:12]}, seed {provenance['seed']}, "
-        f"weights {provenance['weights']['name']}, edge-classify {made['convert']['edge-classify']}, "
-        f"TensorFlow {made['convert']['tensorflow']}",
-    )
+    if contract is not None:
+        yield _accuracy(contract)
+        yield _provenance(contract["provenance"])
 
 
 def _accuracy(contract: Mapping[str, Any]) -> Finding:
     evaluation = contract["evaluation"]
     if "accuracy" not in evaluation:
-        return Finding("yellow", "accuracy", "not measured where the file was made: try it on pictures of your own")
-    low, high = wilson_interval(evaluation["accuracy"], evaluation["photos"])
-    percent = {name: 100 * evaluation[name] for name in ("accuracy", "float32_accuracy", "kept")}
-    photos = evaluation["photos"]
+        return Finding("yellow", "accuracy", "not measured when the file was made", "try it on your own pictures")
+    accuracy, photos = evaluation["accuracy"], evaluation["photos"]
+    low, high = wilson_interval(accuracy, photos)
     text = (
-        f"{percent['accuracy']:.1f} % of {photos} held-out photos (95 % sure: {100 * low:.0f} to {100 * high:.0f} %), "
+        f"{accuracy:.1%} on {photos} held-out photos (95% confidence interval: {low:.0%} to {high:.0%}), "
+        f"float32 {evaluation['float32_accuracy']:.1%}"
     )
-    text += f"float32 {percent['float32_accuracy']:.1f} %"
     if contract["decision"]["unknown"]:
-        text += f"; {percent['kept']:.1f} % of them not called unknown"
+        text += f"; {evaluation['kept']:.1%} of them not called unknown"
     return Finding("green", "accuracy", text)
 
 
-def _speed(model_file: ModelFile, system: System) -> Iterator[Finding]:
-    taken, convolutions = convolutions_in_xnnpack(load_interpreter(model_file.path)) or (0, 0)
-    if taken < convolutions and _xnnpack_runs():
-        text = f"XNNPACK computes {taken} of {convolutions} convolutions: the model is slower than it could be"
-        yield Finding("yellow", "xnnpack", text, "convert it with edge-convert")
+def _provenance(provenance: Mapping[str, Any]) -> Finding:
+    converter = provenance["versions"]["convert"]
+    return Finding(
+        "green",
+        "provenance",
+        f"photos {provenance['data_fingerprint'][:12]}, seed {provenance.get('seed')}, "
+        f"weights {provenance['weights']['name']}, edge-classify {converter['edge-classify']}, "
+        f"TensorFlow {converter['tensorflow']}",
+    )
+
+
+def _check_speed(model_file: ModelFile, system: System) -> Iterator[Finding]:
+    delegated, convolutions = convolutions_in_xnnpack(load_interpreter(model_file.path)) or (0, 0)
+    if delegated < convolutions and _xnnpack_runs():
+        text = f"XNNPACK runs only {delegated} of {convolutions} convolutions: inference is slower than it could be"
+        yield Finding("yellow", "xnnpack", text, "convert the model with edge-convert")
     frame = draw_card(0)
     figures, shown = {}, []
-    for threads in (number for number in _THREADS if number <= system.cores):
+    for threads in (count for count in _THREADS if count <= system.cores):
         p50, p90 = np.percentile(_times(Classifier(model_file, num_threads=threads), frame), (50, 90)).tolist()
         figures[str(threads)] = {"p50": round(p50, 3), "p90": round(p90, 3)}
-        shown.append(f"{p50:.1f} ms with {threads} thread{'s'[: threads > 1]} (p90 {p90:.1f})")
-    text = f"640×480 frame to label {', '.join(shown)}"
-    if min(figure["p50"] for figure in figures.values()) > 100:
-        remedy = "train with a smaller --alpha or --resolution, or convert to int8"
-        yield Finding("yellow", "latency", f"{text}: under 10 frames a second", remedy, figures={"threads": figures})
+        shown.append(f"{p50:.1f} ms with {threads} {'thread' if threads == 1 else 'threads'} (p90 {p90:.1f} ms)")
+    text = f"640×480 frame to label: {', '.join(shown)}"
+    if min(figure["p50"] for figure in figures.values()) > _SLOW_MS:
+        text += ": under 10 frames per second"
+        remedy = "train with a smaller --alpha or --resolution, or use the int8 file"
+        yield Finding("yellow", "latency", text, remedy, figures={"threads": figures})
     else:
         yield Finding("green", "latency", text, figures={"threads": figures})
 
 
 def _xnnpack_runs() -> bool:
-    """Where not even the built-in model is taken whole, it is not the file: the line of the interpreter tells."""
-    taken, convolutions = convolutions_in_xnnpack(load_interpreter(BUILTIN_MODEL)) or (0, 0)
-    return taken == convolutions
+    """Whether XNNPACK runs the built-in model; if not, it is not the file, and the interpreter's finding says so."""
+    delegated, convolutions = convolutions_in_xnnpack(load_interpreter(BUILTIN_MODEL)) or (0, 0)
+    return delegated == convolutions
 
 
-def _times(classifier: Classifier, frame: np.ndarray) -> list[float]:
-    """Milliseconds from frame to label, over a second or 300 frames, after a few that do not count."""
-    for _ in range(3):
+def _times(classifier: Classifier, frame: Image) -> list[float]:
+    """Milliseconds from frame to label for each frame, after a warm-up."""
+    for _ in range(_WARMUP_FRAMES):
         classifier.classify(frame)
     times: list[float] = []
     began = perf_counter()
-    while len(times) < _RUN_FRAMES and (not times or perf_counter() - began < _RUN_SECONDS):
+    while len(times) < _TIMED_FRAMES and (not times or perf_counter() - began < _TIMED_S):
         times.append(sum(classifier.classify(frame).timing))
     return times

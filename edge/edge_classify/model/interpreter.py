@@ -20,7 +20,7 @@ _HOMES = (
 
 
 class Interpreter(Protocol):
-    """What this project uses of any TFLite interpreter."""
+    """The methods of a TFLite interpreter that this project uses."""
 
     def allocate_tensors(self) -> None: ...
     def get_input_details(self) -> list[dict[str, Any]]: ...
@@ -35,7 +35,7 @@ def interpreter_class() -> Any:
         try:
             return attrgetter(path)(import_module(module))
         except ModuleNotFoundError as error:
-            # Only the package's own absence means "try the next"; a broken one must be heard of.
+            # Only the package's own absence means "try the next"; a broken one must be reported.
             if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
                 raise
     raise EdgeClassifyError("no TFLite interpreter is installed: pip install ai-edge-litert")
@@ -44,18 +44,20 @@ def interpreter_class() -> Any:
 def load_interpreter(path: Path, num_threads: int = 1) -> Interpreter:
     """An interpreter for the model file, its tensors allocated.
 
-    Raises ModelFileError if the file is no TFLite model, or uses what the runtime does not have.
+    Raises ModelFileError if the file is not a TFLite model, or needs what the runtime lacks.
     """
     try:
         interpreter: Interpreter = interpreter_class()(model_path=str(path), num_threads=num_threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: the interpreter refuses this model ({first_line(error)})") from error
+        raise ModelFileError(
+            f"{path}: the interpreter cannot load it ({first_line(error)}): it is damaged, or needs a newer runtime"
+        ) from error
     return interpreter
 
 
 def interpreter_package() -> tuple[str, str | None]:
-    """The name of the package that `interpreter_class` is from, and its version, or None where that is not known."""
+    """The name of the package that `interpreter_class` is from, and its version, None if unknown."""
     from importlib.metadata import PackageNotFoundError, version  # no start of edge-classify needs it
 
     package = interpreter_class().__module__.split(".")[0].replace("_", "-")
@@ -66,22 +68,22 @@ def interpreter_package() -> tuple[str, str | None]:
 
 
 def convolutions_in_xnnpack(interpreter: Interpreter) -> tuple[int, int] | None:
-    """How many of the model's convolutions XNNPACK's fast kernels compute, and how many there are.
+    """(convolutions that XNNPACK's fast kernels compute, all convolutions of the model).
 
-    None where the interpreter does not list its operators.
+    None if the interpreter does not list its operators.
     """
     if (operators := _operators(interpreter)) is None:
         return None
-    # What a delegate took over stays in the list; a node DELEGATE has its weights among the inputs.
-    taken = {int(tensor) for node in operators if node["op_name"] == "DELEGATE" for tensor in node["inputs"]}
+    # What a delegate took over stays in the list; a DELEGATE node has its weights among the inputs.
+    delegated = {int(tensor) for node in operators if node["op_name"] == "DELEGATE" for tensor in node["inputs"]}
     weights = [int(node["inputs"][1]) for node in operators if node["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D")]
-    return sum(tensor in taken for tensor in weights), len(weights)
+    return sum(tensor in delegated for tensor in weights), len(weights)
 
 
 def running_operators(interpreter: Interpreter) -> list[str] | None:
-    """The operators that an inference runs, in no order; DELEGATE is a partition of the graph that XNNPACK computes.
+    """The operators that an inference runs, in no particular order; DELEGATE is a subgraph that XNNPACK computes.
 
-    None where the interpreter does not list its operators.
+    None if the interpreter does not list its operators.
     """
     if (operators := _operators(interpreter)) is None:
         return None
@@ -92,7 +94,7 @@ def running_operators(interpreter: Interpreter) -> list[str] | None:
     running: dict[int, str] = {}
     while needed:
         node = writers.get(needed.pop())
-        # float16 weights are unpacked once, by a partition that reads nothing else.
+        # float16 weights are unpacked once, by a subgraph that reads nothing else.
         if node is not None and node["index"] not in running and changing.intersection(map(int, node["inputs"])):
             running[node["index"]] = node["op_name"]
             needed += [int(tensor) for tensor in node["inputs"]]
@@ -100,5 +102,5 @@ def running_operators(interpreter: Interpreter) -> list[str] | None:
 
 
 def _operators(interpreter: Interpreter) -> list[dict[str, Any]] | None:
-    list_operators = getattr(interpreter, "_get_ops_details", None)  # no public way tells them
+    list_operators = getattr(interpreter, "_get_ops_details", None)  # private: LiteRT has no public way
     return None if list_operators is None else list_operators()

@@ -1,70 +1,107 @@
-"""What a model file says of itself: labels, how to prepare a frame, its test card.
+"""What a model file says about itself: labels, how to preprocess a frame, its self-test.
 
-A model file of this project is a TFLite flatbuffer with a zip appended: `labels.txt`, `edge.json` and
-`test_card.png`. Files of others may carry TFLite Metadata with labels and normalization, or nothing.
+A model file of this project is a TFLite flatbuffer with a zip appended, of `labels.txt`, `edge.json`, `test_card.png`
+and `test_picture.png`. Third-party files may carry TFLite Metadata with labels and normalization, or nothing.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, ModelFileError
+from ..errors import DataError, ModelFileError, first_line
 from ..images.photo import decode_photo
 from ..images.preprocessing import PREPARATION, Image
 from ..labels import parse_labels
-from .flatbuffer import Table
+from .tflite_metadata import read_metadata
 
 FORMAT = 1
 
-# A FlatBuffer has no more; a part that is read is small, and so is a prepared picture, in pixels a side.
-_FILE_LIMIT, _PART_LIMIT, _PICTURE_LIMIT = 2 * 2**30, 16 * 2**20, 2048
-# The test card is checked with the tolerances that the file tells: they may not be so wide that nothing fails.
-_PIXEL_TOLERANCE_LIMIT, _SCORE_TOLERANCE_LIMIT = 2.0, 0.2
-_CONTRACT = ("model", "preprocess", "decision", "test_card", "evaluation", "provenance")
+# The names of the zip's parts.
+LABELS_PART = "labels.txt"
+CONTRACT_PART = "edge.json"
+CARD_PART = "test_card.png"
+PICTURE_PART = "test_picture.png"
 
-# Slots of the TFLite schema (schema.fbs) and of TFLite Metadata (metadata_schema.fbs).
-_MODEL_BUFFERS, _MODEL_METADATA = 4, 6
-_METADATA_NAME, _METADATA_BUFFER = 0, 1
-_BUFFER_DATA = 0
-_MODEL_METADATA_SUBGRAPHS = 3
-_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS = 2, 3
-_TENSOR_PROCESS_UNITS, _TENSOR_ASSOCIATED_FILES = 4, 6
-_UNIT_OPTIONS_TYPE, _UNIT_OPTIONS = 0, 1
-_FILE_NAME, _FILE_TYPE = 0, 2
-_NORMALIZATION_OPTIONS, _AXIS_LABELS = 1, 2
+# The flatbuffer format allows no more.
+_MAX_FILE_BYTES = 2 * 2**30
+# More than any part that is read, unpacked.
+_MAX_PART_BYTES = 16 * 2**20
+# Pixels a side of a preprocessed picture.
+_MAX_PICTURE_SIDE = 2048
+# The self-test uses the tolerances in the file: they may not be so wide that nothing fails.
+_MAX_PIXEL_TOLERANCE = 2.0
+_MAX_SCORE_TOLERANCE = 0.2
 
-# What the libraries raise on parts that are not what they should be.
-_UNREADABLE = (
-    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, DataError),
-    *(KeyError, TypeError, ValueError, AttributeError, OverflowError, RuntimeError, NotImplementedError),
-)
+# What zipfile raises on an archive that is damaged, encrypted, or packed in a way that it does not know.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, OverflowError, RuntimeError, ValueError)
+
+# A field's kind, and the test for it. JSON knows no other types, and bool is no int here.
+_KINDS: Mapping[str, Callable[[Any], bool]] = {
+    "an object": lambda value: isinstance(value, dict),
+    "a string": lambda value: isinstance(value, str),
+    "a boolean": lambda value: isinstance(value, bool),
+    "a count": lambda value: type(value) is int and 0 <= value < 2**63,
+    "a positive count": lambda value: type(value) is int and 0 < value < 2**63,
+    "a number": lambda value: type(value) in (int, float) and 0 <= value < 2**63,
+    "a fraction": lambda value: type(value) in (int, float) and 0 <= value <= 1,
+    "a list of strings": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    "a list of fractions": lambda value: isinstance(value, list) and all(map(_KINDS["a fraction"], value)),
+}
+# The fields of edge.json that programs rely on.
+_FIELDS = {
+    "model.family": "a string",
+    "model.alpha": "a number",
+    "model.resolution": "a positive count",
+    "model.precision": "a string",
+    "model.parameters": "a positive count",
+    "preprocess": "an object",
+    "decision.unknown": "a boolean",
+    "test_card.variant": "a count",
+    "test_card.labels": "a list of strings",
+    "test_card.scores": "a list of fractions",
+    "test_card.pixel_tolerance": "a number",
+    "test_card.score_tolerance": "a number",
+    "evaluation": "an object",
+    "provenance.data_fingerprint": "a string",
+    "provenance.weights.name": "a string",
+    "provenance.versions.convert.edge-classify": "a string",
+    "provenance.versions.convert.tensorflow": "a string",
+}
+# Those of files whose accuracy was measured.
+_EVALUATION_FIELDS = {
+    "evaluation.photos": "a positive count",
+    "evaluation.accuracy": "a fraction",
+    "evaluation.float32_accuracy": "a fraction",
+    "evaluation.kept": "a fraction",
+}
 
 
 @dataclass(frozen=True)
 class TestCard:
-    """A recorded self-test: the drawn card, prepared and classified where the file was made.
+    """A recorded self-test: the drawn card, preprocessed and classified where the file was made.
 
-    variant: which drawing (`test_card.draw_card`).
-    prepared: uint8 RGB, shape (R, R, 3).
-    picture: uint8 RGB, shape (R, R, 3), what was classified: the card itself, unless the file has a picture for it.
-    scores: float32, shape (K,), the probabilities that the file gave for `picture`.
-    pixel_tolerance: the largest mean absolute difference of the prepared tensor, in grey levels.
+    variant: which drawing (`self_test.draw_card`).
+    preprocessed: the card, uint8 RGB, shape (R, R, 3).
+    picture: what was classified, uint8 RGB, shape (R, R, 3): `test_picture.png`, or the card in files without it.
+    scores: the probabilities that the file gave for `picture`, float32, shape (K,).
+    pixel_tolerance: the largest mean absolute difference of the preprocessed card, in grey levels.
     score_tolerance: the largest absolute difference of a probability.
     """
 
-    __test__ = False  # no test case, whatever pytest thinks of the name
+    __test__ = False  # for pytest, which takes the name for a test's
 
     variant: int
-    prepared: Image
+    preprocessed: Image
     picture: Image
     scores: np.ndarray
     pixel_tolerance: float
@@ -73,11 +110,11 @@ class TestCard:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model file's own words.
+    """What a model file says about itself.
 
-    labels: in output order, or None where the file has none.
-    normalization: (mean, deviation) of the float input from TFLite Metadata, or None.
-    contract: `edge.json`, or None for files of others.
+    labels: in output order, or None if the file has none.
+    normalization: (mean, standard deviation) of a float input from TFLite Metadata, or None.
+    contract: `edge.json`, its fields checked, or None for third-party files.
     intact: the model is, byte for byte, the one that `contract` was written for.
     """
 
@@ -90,128 +127,162 @@ class ModelFile:
 
     @property
     def name(self) -> str:
+        """The file's name without `.tflite`."""
         return self.path.stem
 
 
-def read_model_file(path: str | Path) -> ModelFile:
-    """Read what the model file says of itself; nothing is run.
+class _DamagedError(Exception):
+    """What is wrong with a file's content. Nothing but this is reported as damage: a bug of ours has its traceback."""
 
-    Raises ModelFileError if it is missing, no TFLite model, damaged, or newer than this program.
+
+def read_model_file(path: str | Path) -> ModelFile:
+    """Read what the model file says about itself; nothing is run.
+
+    Raises ModelFileError if it is missing, not a TFLite model, damaged, or newer than this program.
     """
     path = Path(path)
+    data = _read_bytes(path)
     try:
-        if path.stat().st_size > _FILE_LIMIT:
-            raise ModelFileError(f"{path}: larger than any TFLite model (2 GiB)")
+        label_files, normalization = _read_metadata(data)
+        parts, model_bytes = _read_parts(data, {*label_files, LABELS_PART, CONTRACT_PART, CARD_PART, PICTURE_PART})
+        labels = _labels(parts, label_files)
+        if CONTRACT_PART not in parts:
+            return ModelFile(path, labels, normalization, None, None)
+        contract = _contract(path, parts[CONTRACT_PART])
+        intact = _check_model(contract, memoryview(data)[:model_bytes])
+        card = _test_card(contract["test_card"], parts, labels or ())
+    except _DamagedError as error:
+        raise ModelFileError(f"{path}: damaged or cut off ({error}): copy it again") from error
+    return ModelFile(path, labels, normalization, contract, card, intact)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ModelFileError(f"{path}: larger than any TFLite model (2 GiB): expected a .tflite file")
         data = path.read_bytes()
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such model file") from None
     except OSError as error:
         raise ModelFileError(f"{path}: {error.strerror}") from error
     if data[4:8] != b"TFL3":
-        raise ModelFileError(f"{path}: not a TFLite model (a .tflite file as edge-convert writes it is needed)")
-    try:
-        files, normalization = _read_metadata(data)
-    except ValueError as error:
-        raise ModelFileError(f"{path}: damaged or cut off ({error}): copy it again") from error
-    if not zipfile.is_zipfile(path):
-        if files:
-            raise ModelFileError(f"{path}: cut off or damaged, its {files[0]} is missing: copy it again")
-        return ModelFile(path, None, normalization, None, None)
-    try:
-        with zipfile.ZipFile(path) as parts:
-            names = set(parts.namelist())
-            labels_name = next((name for name in [*files, "labels.txt"] if name in names), None)
-            labels = parse_labels(_part(parts, labels_name).decode("utf-8")) if labels_name else None
-            if "edge.json" not in names:
-                return ModelFile(path, labels, normalization, None, None)
-            contract = json.loads(_part(parts, "edge.json"))
-            _check_contract(path, contract)
-            # A flipped bit of a weight would be within any tolerance of the test card.
-            model_bytes = min(part.header_offset for part in parts.infolist())
-            if contract["model"].get("crc32", crc := zlib.crc32(data[:model_bytes])) != crc:
-                raise ValueError("the model is not the one that was measured")
-            intact = "crc32" in contract["model"]
-            png = _part(parts, "test_card.png")
-            picture = _part(parts, "test_picture.png") if "test_picture.png" in names else png
-            card = _test_card(contract, png, picture, labels or ())
-    except _UNREADABLE as error:
-        raise ModelFileError(f"{path}: damaged, its attached parts cannot be read ({error}): copy it again") from error
-    return ModelFile(path, labels, normalization, contract, card, intact)
-
-
-def _part(parts: zipfile.ZipFile, name: str) -> bytes:
-    if parts.getinfo(name).file_size > _PART_LIMIT:
-        raise ValueError(f"{name} is larger than any part may be")
-    return parts.read(name)
+        raise ModelFileError(f"{path}: not a TFLite model: expected a .tflite file such as edge-convert writes")
+    return data
 
 
 def _read_metadata(data: bytes) -> tuple[list[str], tuple[float, float] | None]:
-    """From TFLite Metadata: the names of the output's label files, and the input's normalization."""
-    model = Table.root(data)
-    for entry in model.tables(_MODEL_METADATA):
-        if entry.string(_METADATA_NAME) != "TFLITE_METADATA":
-            continue
-        buffer = model.table_at(_MODEL_BUFFERS, entry.integer(_METADATA_BUFFER))
-        subgraphs = Table.root(buffer.raw(_BUFFER_DATA)).tables(_MODEL_METADATA_SUBGRAPHS)
-        if not subgraphs:
-            break
-        files = [
-            file.string(_FILE_NAME)
-            for output in subgraphs[0].tables(_SUBGRAPH_OUTPUTS)
-            for file in output.tables(_TENSOR_ASSOCIATED_FILES)
-            if file.integer(_FILE_TYPE, "<b") == _AXIS_LABELS
-        ]
-        return files, _read_normalization(subgraphs[0].tables(_SUBGRAPH_INPUTS))
-    return [], None
+    try:
+        return read_metadata(data)
+    except ValueError as error:
+        raise _DamagedError(error) from error
 
 
-def _read_normalization(inputs: list[Table]) -> tuple[float, float] | None:
-    for unit in inputs[0].tables(_TENSOR_PROCESS_UNITS) if inputs else []:
-        options = unit.table(_UNIT_OPTIONS)
-        if options is not None and unit.integer(_UNIT_OPTIONS_TYPE, "<B") == _NORMALIZATION_OPTIONS:
-            mean, deviation = options.floats(0), options.floats(1)
-            # One number for all channels, in every published classifier; others are left to the reader's warning.
-            if len(set(mean)) == 1 and len(set(deviation)) == 1 and deviation[0] > 0:
-                return mean[0], deviation[0]
-    return None
+def _read_parts(data: bytes, wanted: set[str]) -> tuple[dict[str, bytes], int]:
+    """({name: content} of the `wanted` parts that are there, the number of bytes before the zip)."""
+    file = io.BytesIO(data)
+    if not zipfile.is_zipfile(file):
+        return {}, len(data)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            present = wanted.intersection(archive.namelist())
+            parts = {name: _read_part(archive, name) for name in present}
+            return parts, min((part.header_offset for part in archive.infolist()), default=len(data))
+    except _ZIP_ERRORS as error:
+        raise _DamagedError(f"its attached parts: {first_line(error)}") from error
 
 
-def _check_contract(path: Path, contract: Any) -> None:
-    if not isinstance(contract, dict) or not isinstance(contract.get("format"), int):
-        raise ValueError("edge.json has no format number")
+def _read_part(archive: zipfile.ZipFile, name: str) -> bytes:
+    part = archive.getinfo(name)
+    if part.file_size > _MAX_PART_BYTES:
+        raise _DamagedError(f"{name!r} is larger than any part may be")
+    if part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _DamagedError(f"{name!r} is compressed in an unknown way")
+    return archive.read(part)
+
+
+def _labels(parts: Mapping[str, bytes], label_files: list[str]) -> tuple[str, ...] | None:
+    """From the part that TFLite Metadata names, else from labels.txt; None if the file has neither."""
+    if label_files and not parts:
+        raise _DamagedError(f"{label_files[0]!r} is missing")
+    name = next((name for name in (*label_files, LABELS_PART) if name in parts), None)
+    if name is None:
+        return None
+    try:
+        return parse_labels(parts[name].decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _DamagedError(f"{name!r}: {error}") from error
+
+
+def _contract(path: Path, text: bytes) -> dict[str, Any]:
+    """The content of edge.json, checked: it has all fields that programs rely on, and suits this version."""
+    try:
+        contract = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _DamagedError(f"{CONTRACT_PART}: {first_line(error)}") from error
+    if not isinstance(contract, dict) or type(contract.get("format")) is not int:
+        raise _DamagedError(f"{CONTRACT_PART} has no format number")
     if contract["format"] > FORMAT:
         raise ModelFileError(
             f"{path}: made in model file format {contract['format']}, this edge-classify reads up to {FORMAT}: "
-            "pip install --upgrade edge-classify"
+            "update edge-classify"
         )
-    if wrong := [name for name in _CONTRACT if not isinstance(contract[name], dict)]:
-        raise ValueError(f"edge.json's {wrong[0]} is no object")
+    _check_fields(contract, _FIELDS)
+    if "crc32" in contract["model"]:
+        _check_fields(contract, {"model.crc32": "a count"})
+    if "accuracy" in contract["evaluation"]:
+        _check_fields(contract, _EVALUATION_FIELDS)
     if contract["preprocess"] != PREPARATION:
-        raise ModelFileError(
-            f"{path}: wants its pictures prepared as {contract['preprocess']}, which this edge-classify does not do: "
-            "pip install --upgrade edge-classify"
-        )
+        raise ModelFileError(f"{path}: needs preprocessing that this edge-classify cannot do: update edge-classify")
+    return contract
 
 
-def _test_card(contract: Mapping[str, Any], png: bytes, picture: bytes, labels: tuple[str, ...]) -> TestCard:
-    card = contract["test_card"]
+def _check_fields(contract: Mapping[str, Any], fields: Mapping[str, str]) -> None:
+    """fields: the kind of each by its dotted path."""
+    for path, kind in fields.items():
+        value: Any = contract
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        if not _KINDS[kind](value):
+            raise _DamagedError(f"{CONTRACT_PART}: {path} is missing or not {kind}")
+
+
+def _check_model(contract: Mapping[str, Any], model: memoryview) -> bool:
+    """Whether the model's checksum is recorded; if so, it must be right.
+
+    A flipped bit of a weight can be within the self-test's tolerances.
+    """
+    if "crc32" not in contract["model"]:
+        return False
+    if contract["model"]["crc32"] != zlib.crc32(model):
+        raise _DamagedError("the model is not the one that was measured")
+    return True
+
+
+def _test_card(card: Mapping[str, Any], parts: Mapping[str, bytes], labels: tuple[str, ...]) -> TestCard:
     if tuple(card["labels"]) != labels:
-        raise ValueError("labels.txt is not the one that the test card was recorded with")
-    pixel_tolerance, score_tolerance = float(card["pixel_tolerance"]), float(card["score_tolerance"])
-    if not (0 <= pixel_tolerance <= _PIXEL_TOLERANCE_LIMIT and 0 <= score_tolerance <= _SCORE_TOLERANCE_LIMIT):
-        raise ValueError("the test card's tolerances are no tolerances")
+        raise _DamagedError(f"{LABELS_PART} is not the one that the self-test was recorded with")
+    if len(card["scores"]) != len(labels):
+        raise _DamagedError("the self-test does not have one score per label")
+    if card["pixel_tolerance"] > _MAX_PIXEL_TOLERANCE or card["score_tolerance"] > _MAX_SCORE_TOLERANCE:
+        raise _DamagedError("the self-test's tolerances are so wide that it would always pass")
+    if CARD_PART not in parts:
+        raise _DamagedError(f"{CARD_PART} is missing")
     return TestCard(
-        variant=int(card["variant"]),
-        prepared=_picture(png, "test_card.png"),
-        picture=_picture(picture, "test_picture.png"),
-        scores=np.array(card["scores"], np.float32).reshape(len(labels)),
-        pixel_tolerance=pixel_tolerance,
-        score_tolerance=score_tolerance,
+        variant=card["variant"],
+        preprocessed=_picture(parts, CARD_PART),
+        picture=_picture(parts, PICTURE_PART if PICTURE_PART in parts else CARD_PART),
+        scores=np.array(card["scores"], np.float32),
+        pixel_tolerance=card["pixel_tolerance"],
+        score_tolerance=card["score_tolerance"],
     )
 
 
-def _picture(png: bytes, name: str) -> Image:
+def _picture(parts: Mapping[str, bytes], name: str) -> Image:
     """uint8 RGB. A few bytes of PNG can hold a picture of gigabytes: its size is looked at first."""
-    if png[:8] != b"\x89PNG\r\n\x1a\n" or max(struct.unpack_from(">II", png, 16)) > _PICTURE_LIMIT:
-        raise ValueError(f"{name} is no PNG, or larger than any input")
-    return np.ascontiguousarray(decode_photo(png, name)[..., ::-1])
+    png = parts[name]
+    if png[:8] != b"\x89PNG\r\n\x1a\n" or len(png) < 24 or max(struct.unpack_from(">II", png, 16)) > _MAX_PICTURE_SIDE:
+        raise _DamagedError(f"{name} is not a PNG, or larger than any input")
+    try:
+        return np.ascontiguousarray(decode_photo(png, name)[..., ::-1])
+    except DataError as error:
+        raise _DamagedError(error) from error

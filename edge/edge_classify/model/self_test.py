@@ -1,4 +1,4 @@
-"""The self-test in a model file: a drawn card that must be prepared and classified as recorded."""
+"""The self-test in a model file: a drawn card that must be preprocessed and classified as recorded."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import numpy as np
 
 from ..images.preprocessing import Image, preprocess
 
-WIDTH, HEIGHT = 640, 480
+# Pixels of the drawn card.
+WIDTH = 640
+HEIGHT = 480
 
 
 def draw_card(variant: int) -> Image:
-    """The test card, uint8 BGR of shape (480, 640, 3), drawn with integers only: equal on every machine.
+    """The test card, uint8 BGR of shape (480, 640, 3), drawn with integers only: the same on every machine.
 
-    Strong colours and shapes that differ left from right and top from bottom show swapped colours,
-    flips and crops; fine stripes show another way to resize. `variant` moves and recolours the shapes.
+    Strong colours, and shapes that differ left from right and top from bottom, reveal swapped colours, flips
+    and crops; fine stripes reveal another kind of resize. `variant` moves and recolours the shapes.
     """
     numbers = _numbers(variant)
 
@@ -26,11 +28,13 @@ def draw_card(variant: int) -> Image:
     card = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     card[..., 0] = x * 255 // WIDTH
     card[..., 1] = y * 255 // HEIGHT
-    card[..., 2] = 255 - (x + y) * 255 // (WIDTH + HEIGHT)
+    # Equal along x + y: each row is the row above, one pixel further on.
+    ramp = (255 - np.arange(WIDTH + HEIGHT - 1, dtype=np.int32) * 255 // (WIDTH + HEIGHT)).astype(np.uint8)
+    card[..., 2] = np.lib.stride_tricks.sliding_window_view(ramp, WIDTH)
     for _ in range(6):
         left, top = below(WIDTH - 160), below(HEIGHT - 120)
-        wide, high = 60 + below(220), 60 + below(160)
-        patch = card[top : top + high, left : left + wide]
+        w, h = 60 + below(220), 60 + below(160)
+        patch = card[top : top + h, left : left + w]
         color = (below(256), below(256), below(256))
         kind = below(3)
         if kind == 0:
@@ -38,7 +42,7 @@ def draw_card(variant: int) -> Image:
         else:
             u, v = np.arange(patch.shape[1], dtype=np.int64), np.arange(patch.shape[0], dtype=np.int64)[:, None]
             if kind == 1:
-                inside = (2 * u - wide) ** 2 * high**2 + (2 * v - high) ** 2 * wide**2 < wide**2 * high**2
+                inside = (2 * u - w) ** 2 * h**2 + (2 * v - h) ** 2 * w**2 < w**2 * h**2
             else:
                 inside = (u + v) // (3 + below(9)) % 2 == 0
             patch[inside] = color
@@ -50,7 +54,7 @@ def draw_card(variant: int) -> Image:
 
 
 def _numbers(seed: int) -> Iterator[int]:
-    """Numbers that look random: a linear congruential generator (Numerical Recipes), its lowest bits dropped.
+    """Pseudo-random numbers: a linear congruential generator (Numerical Recipes), its lowest bits dropped.
 
     numpy's generators may change from release to release, and cost 15 ms to import.
     """
@@ -60,10 +64,10 @@ def _numbers(seed: int) -> Iterator[int]:
 
 
 def prepare_card(variant: int, height: int, width: int) -> Image:
-    """The card as a model of that input size sees it: uint8 RGB, shape (height, width, 3)."""
+    """The card as a model with this input size sees it: uint8 RGB, shape (height, width, 3)."""
     return preprocess(draw_card(variant), np.empty((height, width, 3), np.uint8))
 
 
-def pixel_difference(prepared: Image, recorded: Image) -> float:
-    """Mean absolute difference of two prepared tensors, in grey levels of 0 to 255."""
-    return float(np.abs(prepared.astype(np.int16) - recorded).mean())
+def pixel_difference(image: Image, recorded: Image) -> float:
+    """Mean absolute difference of two uint8 images of one shape, in grey levels of 0 to 255."""
+    return float(np.abs(image.astype(np.int16) - recorded).mean())

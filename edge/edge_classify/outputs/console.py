@@ -1,56 +1,65 @@
-"""Results for a person: one steady line while a stream runs, one line for each picture."""
+"""Results for people: a line that is rewritten while a stream runs, or a line per picture."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
-from shutil import get_terminal_size
+from typing import TYPE_CHECKING
 
-from ..pipeline.loop import Result
-from . import Output
-from .writer import Writer
+from .lines import LineOutput
+from .queue import BoundedQueue
 
-_REDRAWS_PER_SECOND = 10
-_LINES_PER_SECOND = 1
+if TYPE_CHECKING:
+    import argparse
+
+    from ..pipeline.loop import Result
+    from .destinations import Destinations
+
+_TERMINAL_LINES_PER_S = 10
+_FILE_LINES_PER_S = 1
+# Frames that the displayed rate is averaged over.
 _RATE_FRAMES = 30
+_DEFAULT_COLUMNS = 80
 
 
-class Console(Output):
+class Console(LineOutput):
     """Shows state, score and latency.
 
-    steady: rewrite one line (a stream of frames); otherwise a line for each result (pictures). Where
-        `writer` leads to no terminal a steady line becomes a new line when the state changes, and once a second.
+    stream: rewrite one line on a terminal; elsewhere, write a line when the state changes and once a second.
+        Otherwise write a line per result.
+    terminal: whether the queue leads to a terminal.
     """
 
-    def __init__(self, writer: Writer, *, steady: bool, terminal: bool) -> None:
-        self._writer = writer
-        self._steady = steady
+    def __init__(self, queue: BoundedQueue[str], *, stream: bool, terminal: bool) -> None:
+        super().__init__(queue)
+        self._stream = stream
         self._terminal = terminal
         self._finished: deque[float] = deque(maxlen=_RATE_FRAMES)
         self._shown_at = float("-inf")
         self._shown_state = ""
         self._line_open = False
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._line_open:
-            self._writer.write("\n")
+            self._queue.put("\n")
 
     def append(self, result: Result) -> None:
         self._finished.append(result.finished_at)
-        if not self._steady:
-            self._writer.write(f"{result.frame.name}: {_categories(result)}  {result.timing_ms.total:.1f} ms\n")
+        if not self._stream:
+            self._queue.put(f"{result.frame.name}: {_categories(result)}  {result.timing_ms.total:.1f} ms\n")
             return
-        rate = _REDRAWS_PER_SECOND if self._terminal else _LINES_PER_SECOND
+        rate = _TERMINAL_LINES_PER_S if self._terminal else _FILE_LINES_PER_S
         if result.state == self._shown_state and result.finished_at - self._shown_at < 1 / rate:
             return
         self._shown_at, self._shown_state = result.finished_at, result.state
         line = f"{_categories(result)}  {result.timing_ms.total:6.1f} ms  {self._frames_per_second():5.1f} fps"
         if self._terminal:
-            # Rewritten in place, so it must not wrap; what a longer line left is cleared.
-            shown = line[: get_terminal_size().columns - 1]
-            self._writer.write(f"\r{shown}\x1b[K")
+            # Rewritten in place, so it must not wrap; \x1b[K clears what a longer line has left.
+            self._queue.put(f"\r{line[: _columns() - 1]}\x1b[K")
             self._line_open = True
         else:
-            self._writer.write(f"{line}\n")
+            self._queue.put(f"{line}\n")
 
     def _frames_per_second(self) -> float:
         elapsed = self._finished[-1] - self._finished[0]
@@ -58,7 +67,28 @@ class Console(Output):
 
 
 def _categories(result: Result) -> str:
-    first, *others = result.classification.categories
-    own = f"{first.score:.2f}" if result.state == first.category_name else f"({first.category_name} {first.score:.2f})"
-    shown = f"{result.state:<16} {own:<14}"
-    return shown + "".join(f"  {category.category_name} {category.score:.2f}" for category in others)
+    best, *others = result.classification.categories
+    own = f"{best.score:.2f}" if result.state == best.category_name else f"({best.category_name} {best.score:.2f})"
+    return f"{result.state:<16} {own:<14}" + "".join(f"  {other.category_name} {other.score:.2f}" for other in others)
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _DEFAULT_COLUMNS
+    except (OSError, ValueError):  # it is no longer a terminal
+        return _DEFAULT_COLUMNS
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """None: it shows results if no other output takes standard output."""
+
+
+def check(options: argparse.Namespace, *, stream: bool) -> None:
+    """Nothing can be wrong."""
+
+
+def open_output(_options: argparse.Namespace, destinations: Destinations) -> Console | None:
+    if destinations.claimed:
+        return None
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    return Console(destinations.standard_output, stream=destinations.stream, terminal=terminal)

@@ -1,33 +1,60 @@
-"""Changes of state as JSON, one object a line."""
+"""Changes of state as JSON, one object per line."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..pipeline.loop import Result
-from . import Output
-from .writer import Writer
+from ..errors import DataError, UsageError
+from .lines import LineOutput
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..pipeline.loop import Result
+    from .destinations import Destinations
 
 
-class Events(Output):
-    """Writes a line for each result whose state is another than the one before, and for the first."""
+class Events(LineOutput):
+    """Writes a line for each result that changes the state, the first one included.
 
-    def __init__(self, writer: Writer, model: str) -> None:
-        self._writer = writer
-        self._model = model
+    Results need a state that can change: give `classify_frames` a `Decision`.
+    """
 
     def append(self, result: Result) -> None:
         change = result.change
         if change is None:
             return
         event = {
-            "time": result.time,
-            "frame": result.frame.number,
-            "source": result.frame.name,
-            "model": self._model,
+            **result.origin(),
             "state": change.state,
             "score": round(change.score, 4),
             "previous": change.previous,
             "previous_seconds": None if change.lasted is None else round(change.lasted, 3),
         }
-        self._writer.write(json.dumps(event, ensure_ascii=False) + "\n")
+        self._queue.put(json.dumps(event, ensure_ascii=False) + "\n")
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--events",
+        metavar="FILE",
+        help="append each change of state to FILE as one JSON object per line; - prints these instead of results",
+    )
+
+
+def check(options: argparse.Namespace, *, stream: bool) -> None:
+    path = options.events
+    if path is None:
+        return
+    if not stream:
+        raise UsageError("--events needs a camera or a video; still pictures have no state that could change")
+    if path == "-" and options.json:
+        raise UsageError("--events - and --json both need standard output: give --events a file")
+    if path != "-" and not Path(path).parent.is_dir():
+        raise DataError(f"--events {path}: there is no folder {Path(path).parent}: create it first")
+
+
+def open_output(options: argparse.Namespace, destinations: Destinations) -> Events | None:
+    return Events(destinations.file(options.events)) if options.events else None

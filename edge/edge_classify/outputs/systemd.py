@@ -1,42 +1,44 @@
-"""Tells systemd that results come: readiness, watchdog and status, by sd_notify's protocol."""
+"""Tells systemd that results keep coming: readiness, watchdog and status, by sd_notify's protocol."""
 
 from __future__ import annotations
 
 import os
-import socket
+from typing import TYPE_CHECKING, Self
 
-from ..pipeline.loop import Result
-from . import Output
+if TYPE_CHECKING:
+    import argparse
 
-_STATUS_SECONDS = 10.0
+    from ..pipeline.loop import Result
+    from .destinations import Destinations
+
+_STATUS_INTERVAL_S = 10.0
 
 
-class Service(Output):
-    """Sends to the socket `address` (`@name` is an abstract one) what sd_notify(3) describes; does nothing without one.
+class Service:
+    """Sends to the socket `address` (`@name` is an abstract one) what sd_notify(3) describes.
 
     READY=1 goes with the first result. WATCHDOG=1 and STATUS= go with a result too, at most twice in
-    `watchdog_seconds`, and never without one: a program whose results have stopped is to be restarted,
-    whatever it may still be doing. STOPPING=1 goes at the end.
+    `watchdog_seconds`, and never without one: a program whose results have stopped should be restarted,
+    whatever else it may still be doing. STOPPING=1 goes at the end.
     """
 
-    def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
-        self._address = "\0" + address[1:] if address and address.startswith("@") else address
-        self._interval = watchdog_seconds / 2 if watchdog_seconds else _STATUS_SECONDS
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if address else None
+    # It reports on results, and is no reason to go on making them.
+    gone = True
+
+    def __init__(self, address: str, watchdog_seconds: float | None = None) -> None:
+        import socket  # only services need it
+
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._interval = watchdog_seconds / 2 if watchdog_seconds else _STATUS_INTERVAL_S
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         self._sent_at: float | None = None
 
-    @classmethod
-    def from_environment(cls) -> Service:
-        """After NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, which systemd sets."""
-        watchdog = os.environ.get("WATCHDOG_USEC", "")
-        ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        seconds = int(watchdog) / 1e6 if watchdog.isdecimal() and ours else None
-        return cls(os.environ.get("NOTIFY_SOCKET"), seconds)
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._send("STOPPING=1")
-        if self._socket is not None:
-            self._socket.close()
+        self._socket.close()
 
     def append(self, result: Result) -> None:
         first = self._sent_at is None
@@ -46,11 +48,30 @@ class Service(Output):
         if self._send(("READY=1\n" if first else "") + f"WATCHDOG=1\n{status}"):
             self._sent_at = result.finished_at
 
+    def counts(self) -> dict[str, int]:
+        return {}
+
     def _send(self, message: str) -> bool:
-        if self._socket is None or self._address is None:
-            return True
         try:
-            self._socket.sendto(message.encode(), socket.MSG_DONTWAIT, self._address)
-        except OSError:  # a full queue, or systemd restarting itself: with the next result
+            self._socket.sendto(message.encode(), self._address)
+        except OSError:  # a full queue, or systemd restarting itself: the next result tries again
             return False
         return True
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    """None: systemd sets the environment."""
+
+
+def check(options: argparse.Namespace, *, stream: bool) -> None:
+    """Nothing can be wrong."""
+
+
+def open_output(_options: argparse.Namespace, _destinations: Destinations) -> Service | None:
+    """Follows NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return None
+    watchdog = os.environ.get("WATCHDOG_USEC", "")
+    ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    return Service(address, int(watchdog) / 1e6 if watchdog.isdecimal() and ours else None)

@@ -1,27 +1,33 @@
-"""The runtime loop: source → newest frame → prepare → invoke → decide → result."""
+"""The loop at run time: source → newest frame → preprocess → invoke → decide → result."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..model.classifier import Classification, Classifier, Timing
-from ..sources.frame import Frame
-from .decision import Change, Decision
+from ..model.classifier import Timing
 from .latency import StageTimes
-from .stillness import Stillness
+
+if TYPE_CHECKING:
+    from ..model.classifier import Classification, Classifier
+    from ..sources.frame import Frame
+    from .decision import Change, Decision
+    from .stillness import Stillness
 
 
 class Result(NamedTuple):
     """One frame's answer, and how long after its capture it came.
 
-    classification: the frame's own; where `still`, that of the last frame that was classified.
-    state: what is so now; `change` is there where this frame has changed it.
-    finished_at: in seconds of `time.perf_counter`.
-    still: nothing in the picture had changed, and inference was left out.
+    classification: the frame's own; if `still`, that of the last frame that was classified.
+    state: the current state; `change` is set if this frame has changed it.
+    timing_ms: where the time went, in milliseconds.
+    captured_time: when the frame was captured, in Unix seconds.
+    finished_at: when the result was ready, in seconds of `time.perf_counter`.
+    still: nothing in the picture had changed, so inference was skipped.
+    model: the model file's name, without its suffix.
     """
 
     frame: Frame
@@ -29,26 +35,29 @@ class Result(NamedTuple):
     state: str
     change: Change | None
     timing_ms: StageTimes
+    captured_time: float
     finished_at: float
     still: bool
+    model: str
 
     @property
     def time(self) -> str:
-        """The wall clock at the capture: UTC, ISO 8601, milliseconds."""
-        # Now, less what has passed since.
-        captured = datetime.now(UTC).timestamp() - (perf_counter() - self.frame.captured_at)
-        return datetime.fromtimestamp(captured, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        """When the frame was captured: UTC, ISO 8601, milliseconds."""
+        captured = datetime.fromtimestamp(self.captured_time, UTC)
+        return captured.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def as_dict(self, model: str) -> dict[str, Any]:
-        """The result as every output shows it, ready for JSON; `model` is the model file's name."""
+    def origin(self) -> dict[str, Any]:
+        """What every record of this result starts with, ready for JSON: time, frame, source and model."""
+        return {"time": self.time, "frame": self.frame.number, "source": self.frame.name, "model": self.model}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The result as every output shows it, ready for JSON."""
         return {
-            "time": self.time,
-            "frame": self.frame.number,
-            "source": self.frame.name,
-            "model": model,
+            **self.origin(),
             "state": self.state,
             "categories": [
-                {**asdict(category), "score": round(category.score, 4)} for category in self.classification.categories
+                {"index": category.index, "category_name": category.category_name, "score": round(category.score, 4)}
+                for category in self.classification.categories
             ],
             "timing_ms": {stage: round(value, 3) for stage, value in self.timing_ms._asdict().items()},
         }
@@ -60,18 +69,23 @@ def classify_frames(
     decision: Decision | None = None,
     stillness: Stillness | None = None,
 ) -> Iterator[Result]:
-    """Classify each frame as it comes.
+    """Classify each frame as it arrives.
 
     decision: makes the states; None takes each frame's own label.
-    stillness: leaves out inference where a picture shows nothing new. The answer before stands for it, also for the
-        decision: a picture that stopped changing goes on speaking for what it shows.
+    stillness: skips inference for a picture that shows nothing new. The answer before it stands, for the decision too:
+        a picture that has stopped changing goes on speaking for what it shows.
     """
+    model = classifier.model_file.name
     classification: Classification | None = None
     for frame in frames:
         began = perf_counter()
-        still = stillness is not None and stillness.shows_nothing_new(frame.image, frame.captured_at)
+        compared_ms = 0.0
+        still = False
+        if stillness is not None:
+            still = stillness.shows_nothing_new(frame.image, frame.captured_at)
+            compared_ms = (perf_counter() - began) * 1e3
         if still and classification is not None:
-            classification = classification._replace(timing=Timing((perf_counter() - began) * 1e3, 0.0, 0.0))
+            classification = classification._replace(timing=Timing(0.0, 0.0, 0.0))
         else:
             classification = classifier.classify(frame.image)
         captured = frame.captured_at
@@ -79,16 +93,20 @@ def classify_frames(
         if decision is not None:
             change = decision.update(classification.scores, captured)
         finished = perf_counter()
+        captured_time = time.time() - (finished - captured)
         age, timing = (began - captured) * 1e3, classification.timing
         total = (finished - captured) * 1e3
-        # Whatever is neither preparing nor inference is postprocessing, the decision with it.
-        postprocess = total - age - timing.preprocess - timing.inference
+        preprocess = compared_ms + timing.preprocess
+        # All else is postprocessing, the decision included.
+        postprocess = total - age - preprocess - timing.inference
         yield Result(
             frame,
             classification,
             classification.label if decision is None else decision.state,
             change,
-            StageTimes(age, timing.preprocess, timing.inference, postprocess, total),
+            StageTimes(age, preprocess, timing.inference, postprocess, total),
+            captured_time,
             finished,
             still,
+            model,
         )

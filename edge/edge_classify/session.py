@@ -1,0 +1,198 @@
+"""One run of `edge-classify`: a source, a classifier, the outputs, and the summary at the end."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .command import native_output_dropped
+from .errors import UsageError
+from .labels import UNKNOWN, read_labels
+from .model.classifier import Classifier
+from .outputs import registry
+from .outputs.destinations import Destinations
+from .outputs.queue import BoundedQueue
+from .outputs.registry import Output
+from .pipeline.decision import Decision
+from .pipeline.latency import Latency
+from .pipeline.loop import Result, classify_frames
+from .pipeline.pacing import Pace
+from .pipeline.stillness import Stillness
+from .sources.frame import Transform
+from .sources.opening import check_source, is_stream, open_source
+from .sources.source import Source
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raise an error for whatever cannot work, judged from the command line alone: nothing is opened or measured."""
+    if (options.models is None) != (options.budget_ms is None) or (options.models and options.model):
+        raise UsageError("use --models MODELS with --budget-ms MS, and without --model")
+    if options.models is not None:
+        from .benchmark.metric import Metric
+
+        Metric.parse(options.metric)
+    _transform(options)
+    # The model's labels are not known yet. With `unknown` among them the default thresholds are highest, so that
+    # nothing is refused here that could work.
+    Decision((UNKNOWN,), **_decision_settings(options))
+    if options.labels is not None:
+        read_labels(options.labels)
+    check_source(options.source, **_source_settings(options))
+    _check_with_source(options, stream=is_stream(options.source))
+
+
+def _check_with_source(options: argparse.Namespace, *, stream: bool) -> None:
+    if options.skip_still and not stream:
+        raise UsageError("--skip-still needs a camera or a video; pictures are classified one by one")
+    for module in registry.modules():
+        module.check(options, stream=stream)
+
+
+@contextmanager
+def open_session(options: argparse.Namespace) -> Iterator[Session]:
+    """Load the model, open the source, and then the outputs; close them all at the end."""
+    classifier = _load_classifier(options)
+    decision = Decision(classifier.labels, **_decision_settings(options))
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            open_source(options.source, transform=_transform(options), **_source_settings(options))
+        )
+        _check_with_source(options, stream=source.stream)  # a picture may have any name
+        destinations = Destinations(stack, live=source.live, stream=source.stream)
+        if source.live:
+            stack.enter_context(_warnings_to(destinations.standard_error))
+        outputs = registry.open_outputs(options, destinations)
+        if source.description:
+            destinations.standard_error.put(f"{source.description}\n")
+        results = classify_frames(
+            _pace(options, source).frames(source),
+            classifier,
+            decision if source.stream else None,
+            Stillness() if options.skip_still else None,
+        )
+        yield Session(source, islice(results, options.count), outputs, destinations)
+
+
+class Session:
+    """What is open during a run."""
+
+    def __init__(
+        self, source: Source, results: Iterator[Result], outputs: Sequence[Output], destinations: Destinations
+    ) -> None:
+        self._source = source
+        self._results = results
+        self._outputs = outputs
+        self._destinations = destinations
+        self._latency = Latency()
+
+    def run(self) -> None:
+        """Hand all results to all outputs, until the source ends, nobody is left to read them, or Ctrl-C."""
+        try:
+            with ExitStack() as stack:
+                for output in self._outputs:
+                    stack.enter_context(output)
+                try:
+                    self._hand_out()
+                except KeyboardInterrupt:
+                    self._destinations.stop_waiting()
+        finally:
+            self._destinations.drain()
+            self._destinations.print_summary(self._summary())
+
+    def _hand_out(self) -> None:
+        outputs = self._outputs
+        for result in self._results:
+            if result.still:
+                self._latency.append_still(result.finished_at)
+            else:
+                self._latency.append(result.timing_ms, result.finished_at)
+            for output in outputs:
+                output.append(result)
+            if all(output.gone for output in outputs):
+                return
+
+    def _summary(self) -> str:
+        counts = Counter({"stale frames dropped": self._source.dropped})
+        for output in self._outputs:
+            counts.update(output.counts())
+        lines = [self._latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
+        return "\n".join(lines) + "\n"
+
+
+def _load_classifier(options: argparse.Namespace) -> Classifier:
+    model = options.model if options.models is None else _choose_model(options)
+    with native_output_dropped():  # LiteRT prints a greeting at each start
+        return Classifier(
+            model,
+            labels=options.labels,
+            top_k=options.top_k,
+            threshold=options.threshold,
+            num_threads=options.num_threads,
+        )
+
+
+def _choose_model(options: argparse.Namespace) -> Path:
+    from .benchmark.choice_cache import chosen_model
+    from .benchmark.metric import Metric
+
+    def report(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    return chosen_model([options.models], Metric.parse(options.metric), options.budget_ms, options.num_threads, report)
+
+
+def _decision_settings(options: argparse.Namespace) -> dict[str, Any]:
+    frames, seconds = options.dwell
+    return {
+        "smoothing": options.smoothing,
+        "threshold_high": options.threshold_high if options.threshold_high is not None else options.threshold or None,
+        "threshold_low": options.threshold_low,
+        "dwell": frames,
+        "dwell_seconds": seconds,
+    }
+
+
+def _transform(options: argparse.Namespace) -> Transform:
+    return Transform(options.rotate, options.flip, options.crop)
+
+
+def _source_settings(options: argparse.Namespace) -> dict[str, Any]:
+    return {"size": options.size, "fps": options.fps, "give_up": options.give_up, "fast": options.fast}
+
+
+def _pace(options: argparse.Namespace, source: Source) -> Pace:
+    if not source.live:
+        return Pace(options.max_fps)
+    from .system.machine import is_throttled  # a picture does not need it
+
+    return Pace(options.max_fps, is_throttled)
+
+
+@contextmanager
+def _warnings_to(queue: BoundedQueue[str]) -> Iterator[None]:
+    """Have warnings written from another thread: a terminal that nobody reads must not hold up frames."""
+    handlers = [handler for handler in logging.root.handlers if isinstance(handler, logging.StreamHandler)]
+    before = [handler.setStream(_Stream(queue)) for handler in handlers]
+    try:
+        yield
+    finally:
+        for handler, stream in zip(handlers, before, strict=True):
+            if stream is not None:
+                handler.setStream(stream)
+
+
+class _Stream:
+    """A queue as the stream of a logging handler."""
+
+    def __init__(self, queue: BoundedQueue[str]) -> None:
+        self.write = queue.put
+
+    def flush(self) -> None:
+        """Nothing to do: each line is written as soon as possible."""

@@ -1,0 +1,95 @@
+"""What pages promise: their Python runs, their links lead somewhere, and the package is on no index."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import edge_classify
+from conftest import ROOT, draw_photo
+from edge_classify import open_source
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "benchmarks").glob("*.md")])
+PYTHON = [
+    pytest.param(block, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL), 1)
+]
+
+
+class ThreeFrames:
+    """The demo's first frames in place of a camera, which no page would ever leave."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.source = open_source("demo")
+
+    def __enter__(self) -> ThreeFrames:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.source.close()
+
+    def __iter__(self) -> Iterator[edge_classify.Frame]:
+        return islice(self.source, 3)
+
+
+@pytest.mark.parametrize("block", PYTHON)
+def test_python_of_a_page_runs(
+    block: str,
+    int8_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in re.findall(r'"([\w./-]+\.(?:tflite|jpg|png))"', block):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".tflite"):
+            shutil.copy(int8_model, tmp_path / name)
+        else:
+            assert cv2.imwrite(str(tmp_path / name), draw_photo("disc", np.random.default_rng(0)))
+    monkeypatch.setattr(edge_classify, "open_source", ThreeFrames, raising=False)
+    exec(compile(block, "<page>", "exec"), {"__name__": "__main__"})
+    assert "array(" not in capsys.readouterr().out
+
+
+def test_the_readme_shows_python() -> None:
+    assert any(str(case.id).startswith("README") for case in PYTHON)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        if anchor and linked.suffix == ".md":
+            assert anchor in anchors(linked), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nobody_is_sent_to_an_index_for_this_package(page: Path) -> None:
+    """The name edge-classify belongs to nobody on PyPI: whoever registers it could run code on users' machines."""
+    assert not re.search(r"pip3? install [^\n`]*(?<![\w./-])'?edge-classify\b", page.read_text())
+
+
+def test_no_message_sends_anybody_there_either() -> None:
+    for folder in ("edge", "train", "convert"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not re.search(r"pip3? install [^\n`]*(?<![\w./-])'?edge-classify\b", path.read_text()), path
