@@ -168,7 +168,7 @@ def test_a_camera_without_permission(tmp_path: Path) -> None:
         pytest.skip(f"this machine allows no device files: {error}")
     # The libraries are loaded as root, which may read them wherever they are installed.
     code = f"""
-import getpass, os, cv2, edge_classify.sources.opening
+import getpass, os, cv2, edge_classify.api, edge_classify.sources.cameras
 os.setuid(65534)
 try:
     edge_classify.open_source({str(device)!r})
