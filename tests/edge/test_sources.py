@@ -168,11 +168,12 @@ def test_a_camera_without_permission(tmp_path: Path) -> None:
         pytest.skip(f"this machine allows no device files: {error}")
     # The libraries are loaded as root, which may read them wherever they are installed.
     code = f"""
-import getpass, os, cv2, edge_classify.sources.opening
+import getpass, os, cv2
+from edge_classify import CameraError, open_source
 os.setuid(65534)
 try:
-    edge_classify.open_source({str(device)!r})
-except edge_classify.CameraError as error:
+    open_source({str(device)!r})
+except CameraError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
