@@ -181,12 +181,12 @@ def test_the_edge_tpu_s_file_is_integer_throughout_and_can_say_unknown(
     assert given[:, 3].max() > wanted[:, 3].max() / 2
 
 
-def test_what_the_edge_tpu_does_not_have_is_named(models: Path) -> None:
+def test_what_the_edge_tpu_does_not_have_is_named(float32_model: Path) -> None:
     from edge_classify.errors import DataError
     from edge_convert.edge_tpu import check_integer
 
     with pytest.raises(DataError, match=r"the Edge TPU has no .*CAST.*CONV_2D in float32"):
-        check_integer(file_of(models, "float32").read_bytes())
+        check_integer(float32_model.read_bytes())
 
 
 def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(run_folder: Path, tmp_path: Path, command) -> None:
@@ -280,7 +280,6 @@ def test_the_report_is_one_page_that_needs_nothing_else(models: Path) -> None:
     assert page.count("data:image/png;base64,") == 1  # the second picture compares cells, and there is one
 
 
-@pytest.mark.slow  # the report needs matplotlib
 def test_the_front_is_what_nothing_beats_in_both_ways() -> None:
     from edge_convert.report import cost_front
 
