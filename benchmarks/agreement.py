@@ -1,11 +1,11 @@
-"""Our inference figure against litert-benchmark's, of the same files, in turns.
+"""Our inference times against those of litert-benchmark, on the same files, in turns.
 
     python benchmarks/agreement.py [MODEL.tflite …]
 
-Each turn is a new process, one thread, 20 frames that do not count and 200 that do; the ratio is of the medians.
+Each turn is a new process: one thread, 20 warm-up frames, 200 measured ones; the ratio is of the medians.
 litert-benchmark (it comes with ai-edge-litert) runs LiteRT's CompiledModel on random numbers and rounds to 0.01 ms;
-edge-benchmark runs its interpreter on the test card, and prepares it anew before each inference. Prints the median of
-the rounds' ratios and their quartiles, and for the noise the same of litert-benchmark to itself, one round later.
+edge-benchmark runs its interpreter on the test card, and preprocesses it again before each inference. Prints the median
+of the rounds' ratios and their quartiles, and to show the noise the same of litert-benchmark to itself, a round later.
 """
 
 from __future__ import annotations
@@ -19,14 +19,23 @@ from pathlib import Path
 from common import CELLS, command, machine, model_file, ratio
 
 ROUNDS = 15
-RUNS = ("--num_threads", 1, "--warmup_runs", 20, "--num_runs", 200)
 
 
-def median_ms(program: str, *arguments: object) -> float:
+def our_median_ms(model: Path) -> float:
+    settings = ("--rounds", 1, "--num-threads", 1, "--warmup-runs", 20, "--num-runs", 200)
     with tempfile.TemporaryDirectory() as folder:
-        result = Path(folder) / "result.json"
-        command(program, *arguments, *RUNS, "--result_json", result)
-        return float(json.loads(result.read_text())["latency"]["median_ms"])
+        path = Path(folder) / "result.json"
+        command("edge-benchmark", model, *settings, "--result-json", path)
+        (result,) = json.loads(path.read_text())["results"]
+        return float(result["stages"]["inference"]["p50"])
+
+
+def their_median_ms(model: Path) -> float:
+    settings = ("--num_threads", 1, "--warmup_runs", 20, "--num_runs", 200)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "result.json"
+        command("litert-benchmark", "--model", model, *settings, "--result_json", path)
+        return float(json.loads(path.read_text())["latency"]["median_ms"])
 
 
 def main() -> None:
@@ -35,8 +44,8 @@ def main() -> None:
     for model in models:
         times: dict[str, list[float]] = {"ours": [], "theirs": []}
         for _ in range(ROUNDS):
-            times["theirs"].append(median_ms("litert-benchmark", "--model", model))
-            times["ours"].append(median_ms("edge-benchmark", "--model", model, "--rounds", 1))
+            times["theirs"].append(their_median_ms(model))
+            times["ours"].append(our_median_ms(model))
         times["later"], times["earlier"] = times["theirs"][1:], times["theirs"][:-1]
         middle, low, high = ratio(times, "ours", "theirs")
         _, noise_low, noise_high = ratio(times, "later", "earlier")

@@ -3,7 +3,7 @@
     python benchmarks/budget.py [--metric total.p50] [MODELS]
 
 Without model files it makes those of 2 widths × 3 resolutions, float32 and int8, of Alien vs Predator. Everything is
-measured once, then the choice is made anew for ten budgets: the middles of ten parts, of equal ratio, of the range
+measured once, then a file is chosen for each of ten budgets: the middles of ten parts, of equal ratio, of the range
 from the fastest file's metric (total.p90) to the slowest's. Prints each, and how many are right: the same file as after
 measuring everything, or one whose accuracy is within 0.5 points of it. A p90 is of the machine as it is: stop other
 programs; how much of it they took is printed.
@@ -20,9 +20,10 @@ from common import PHOTOS, WORK, benchmark, command, machine
 
 from edge_classify.benchmark.choice_cache import find_choice
 from edge_classify.benchmark.environment import Watch
-from edge_classify.benchmark.statistics import Metric
+from edge_classify.benchmark.metric import metric
 from edge_classify.benchmark.turns import Length
 from edge_classify.errors import BudgetError
+from edge_classify.model.manifest import MANIFEST
 from edge_classify.system.machine import System
 
 BUDGETS = 10
@@ -33,7 +34,7 @@ def grid() -> Path:
     """The model files, made when first asked for."""
     run = WORK / "runs" / "budget"
     folder = WORK / "budget"
-    if not (folder / "manifest.json").exists():
+    if not (folder / MANIFEST).exists():
         weights = PHOTOS.parent.parent / "weights"
         command("edge-train", PHOTOS, "-o", run, "--weights", weights, *GRID)
         command("edge-convert", run, "-o", folder, "--precision", "float32", "int8", "--max-drop", 100)
@@ -43,25 +44,24 @@ def grid() -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("models", nargs="*")
-    parser.add_argument("--metric", type=Metric.parse, default="total.p90")
+    parser.add_argument("--metric", type=metric, default="total.p90")
     options = parser.parse_args()
-    metric: Metric = options.metric
     print(machine())
     models = options.models or [str(grid())]
     watch = Watch(System())
     measured, whole = benchmark(models)
     entries = measured["results"]
-    times = [metric.of(entry["stages"]) for entry in entries]
-    print(f"all {len(entries)} files: {whole:.1f} s, {metric} {min(times):.2f} to {max(times):.2f} ms")
+    times = [options.metric.of(entry["stages"]) for entry in entries]
+    print(f"all {len(entries)} files: {whole:.1f} s, {options.metric} {min(times):.2f} to {max(times):.2f} ms")
     right, parts = 0, []
     # Not on the ends: whether a file fits a budget that is its own time is a matter of chance.
     edges = np.geomspace(min(times), max(times), BUDGETS + 1)
     for budget in np.sqrt(edges[1:] * edges[:-1]).tolist():
-        fitting = [entry for entry in entries if metric.of(entry["stages"]) <= budget]
+        fitting = [entry for entry in entries if options.metric.of(entry["stages"]) <= budget]
         best = max(fitting, key=lambda entry: entry["accuracy"])
         began = time.perf_counter()
         try:
-            record, _ = find_choice(models, metric, budget, 1, Length())
+            record, _ = find_choice(models, options.metric, budget, 1, Length())
             chosen, accuracy = Path(record["model"]).stem, record["accuracy"]
             count = len(record["measured"])
         except BudgetError:
@@ -78,7 +78,7 @@ def main() -> None:
             flush=True,
         )
     print(f"right: {right} of {BUDGETS}; of the time: {np.mean(parts):.2f} on average, {max(parts):.2f} at most")
-    print(f"other programs took {watch.finish()['others']} cores meanwhile")
+    print(f"other programs used {watch.finish()['others']} cores meanwhile")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/builtin.py [--mnist mnist.npz]
 
-Digits and clutter are drawn anew, 640×480 and wider, from a seed that training did not use.
+Digits and clutter are drawn afresh, 640×480 and wider, from a seed that training did not use.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def main() -> None:
         print(f"{len(photos)} photos of {name}: {np.mean(photos != UNKNOWN):.2%} taken for a digit")
     frames = [demo.draw(number) for number in range(0, 105 * 200, 7)]
     frames = [frame for frame in frames if frame.truth is not None]
-    told = labels(frame.image for frame in frames)
-    print(f"{len(frames)} frames of the demo: {np.mean(told == [frame.truth for frame in frames]):.2%} right")
+    seen = labels(frame.image for frame in frames)
+    print(f"{len(frames)} frames of the demo: {np.mean(seen == [frame.truth for frame in frames]):.2%} right")
 
 
 if __name__ == "__main__":

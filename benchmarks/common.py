@@ -77,7 +77,7 @@ def benchmark(models: Sequence[object]) -> tuple[dict[str, Any], float]:
     """edge-benchmark over model files or folders, one thread: its JSON, and its seconds."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        seconds = command("edge-benchmark", *models, "--num_threads", 1, "--result_json", result)
+        seconds = command("edge-benchmark", *models, "--num-threads", 1, "--result-json", result)
         return json.loads(result.read_text()), seconds
 
 

@@ -10,7 +10,6 @@ files themselves; times are bare inference, one thread, the precisions of a cell
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +24,7 @@ from mediapipe.tasks.python import vision
 
 from edge_classify import Classifier
 from edge_classify.model.interpreter import load_interpreter
+from edge_classify.model.manifest import read_manifest
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 ROUNDS, INVOCATIONS = 20, 10
@@ -44,14 +44,14 @@ def main() -> None:
         again = command(*convert, "--precision", "float32", "int8")
         print(f"{title}: float32 and int8 files in {first:.0f} s, and in {again:.1f} s where nothing has changed")
         command(*convert)
-        entries = json.loads((models / "manifest.json").read_text())["files"]
+        entries = read_manifest(models)["files"]
         print(f"{len(entries)} files in all")
         for precision in PRECISIONS:
             report([entry for entry in entries if entry["precision"] == precision], precision)
         cells = {(entry["alpha"], entry["resolution"]) for entry in entries}
         times = [compare_times(models, *cell) for cell in sorted(cells)]
         for precision in PRECISIONS[1:]:
-            ratios = [one[precision] for one in times]
+            ratios = [cell_times[precision] for cell_times in times]
             print(f"  {precision} takes {min(ratios):.2f} to {max(ratios):.2f} of float32's time")
         worst = min((agreement_with_mediapipe(models / entry["file"], run), entry["file"]) for entry in entries)
         print(f"  MediaPipe's label is ours on {worst[0]:.1%} of held-out photos at least ({worst[1]})")

@@ -1,13 +1,13 @@
-"""What decisions do to the answers of frames: wrong changes of state, how late true ones are told, what it costs.
+"""What decisions do to the answers of frames: wrong changes of state, how late true ones are reported, what it costs.
 
     python benchmarks/decisions.py [choose] [report] [still] [cost]
 
 Two feeds with known truth: the shared one (24 pictures, ten frames each), and one that is made here from photos of
-Alien vs Predator, with flowers as strangers: a hand-held camera at 30 frames a second, with noise, blur, and light that
-changes. `choose` tries settings on one half of the photos, those of the shared feed left out; `report` measures the
+Alien vs Predator, with flowers as strangers: a hand-held camera at 30 frames per second, with noise, blur, and changing
+light. `choose` tries settings on one half of the photos, those of the shared feed left out; `report` measures the
 defaults on the other half. `still` measures --skip-still, `cost` what a frame costs. Without words: all but `choose`.
 
-A change of state is wrong if it is to another label than the true one at that frame. How late a true change is told
+A change of state is wrong if it is to another label than the true one at that frame. How late a true change is reported
 is counted from the first frame of the new thing, for photos that the model knows when they are not disturbed.
 """
 
@@ -202,7 +202,9 @@ def choose() -> None:
         never = sum(np.isinf(delays(feed, seen, clear=False)).sum() for feed, seen in both)
         rows.append((latest > LATE, wrong, smoothing, dwell, high, low, latest, right, never))
     rows.sort()
-    print("  smoothing  dwell  high   low    wrong changes  clear changes at most later by  frames right  never told")
+    print(
+        "  smoothing  dwell  high   low    wrong changes  clear changes at most later by  frames right  never reported"
+    )
     for _, wrong, smoothing, dwell, high, low, latest, right, never in rows[:12]:
         print(f"  {smoothing:9g}{dwell:7d}{high:6g}{low:6g}{wrong:17d}{latest:24g} frames{right:21.1%}{never:12d}")
 
@@ -226,11 +228,12 @@ def tell(title: str, feed: Feed, fps: float = FPS) -> None:
     print(f"  those away from what the model says of the undisturbed picture: {before}, {after}")
     for clear in (False, True):
         late = np.array(delays(feed, decided, clear))
-        told = late[np.isfinite(late)]
+        reported = late[np.isfinite(late)]
         which = "clear changes" if clear else "changes to what the model knows"
         print(
-            f"  {which}: {len(late)}, told {np.median(told):.0f} frames later (median), "
-            f"{np.max(told):.0f} at most, {np.mean(late <= LATE):.0%} within {LATE}; {np.isinf(late).sum()} not told"
+            f"  {which}: {len(late)}, reported {np.median(reported):.0f} frames later (median), "
+            f"{np.max(reported):.0f} at most, {np.mean(late <= LATE):.0%} within {LATE}; "
+            f"{np.isinf(late).sum()} not reported"
         )
 
 

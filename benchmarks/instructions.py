@@ -1,6 +1,6 @@
 """ARM instructions from a frame to its label, on the processors of a Pi 3, 4 and 5: the same number each time.
 
-    python benchmarks/instructions.py [--result_json FILE] [--markdown FILE] [MODELS...]
+    python benchmarks/instructions.py [--result-json FILE] [--markdown FILE] [MODELS...]
 
 MODELS are model files, folders of them or manifests; without any, all precisions of three cells of Alien vs Predator.
 They run under qemu in a Debian for ARM that `tools/mkpi.sh` of the shared data makes (once, in build/benchmarks), one
@@ -57,7 +57,7 @@ instructions need not be faster. For milliseconds, run `edge-benchmark` on the d
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODELS")
-    parser.add_argument("--result_json", type=Path, metavar="FILE", help="write every figure as JSON")
+    parser.add_argument("--result-json", type=Path, metavar="FILE", help="write every figure as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page docs/arm.md")
     options = parser.parse_args()
     models = options.models or [model_file(*cell, precision) for cell in CELLS for precision in PRECISIONS]
@@ -127,8 +127,8 @@ def table(results: list[dict[str, Any]]) -> str:
     """One board's: a row a cell, inference in million instructions a precision, then parts of int8's."""
     columns = ["alpha@resolution", *PRECISIONS, "int8: SIMD", "int8: dot products", "preprocessing", "of int8's total"]
     rows = []
-    for cell in sorted({(one["alpha"], one["resolution"]) for one in results}):
-        of_cell = {one["precision"]: one for one in results if (one["alpha"], one["resolution"]) == cell}
+    for cell in sorted({(result["alpha"], result["resolution"]) for result in results}):
+        of_cell = {result["precision"]: result for result in results if (result["alpha"], result["resolution"]) == cell}
         rows.append([f"{cell[0]}@{cell[1]}"])
         rows[-1] += [millions(of_cell[name]["inference"]) if name in of_cell else "" for name in PRECISIONS]
         prepared = next(iter(of_cell.values()))["preprocess"]
@@ -143,7 +143,10 @@ def table(results: list[dict[str, Any]]) -> str:
 
 def ratios(results: list[dict[str, Any]]) -> str:
     """What part of float32's instructions the other precisions take, over the cells."""
-    counts = {(one["alpha"], one["resolution"], one["precision"]): one["inference"]["instructions"] for one in results}
+    counts = {
+        (result["alpha"], result["resolution"], result["precision"]): result["inference"]["instructions"]
+        for result in results
+    }
     parts = []
     for precision in PRECISIONS[1:]:
         of_float32 = [
@@ -167,11 +170,13 @@ def share(part: int, section: dict[str, int]) -> str:
 
 def page(environments: dict[str, dict[str, Any]], results: list[dict[str, Any]]) -> str:
     """docs/arm.md."""
-    one = next(iter(environments.values()))
-    versions = f"{one['interpreter']} {one['interpreter_version']}, OpenCV {one['opencv']}, Python {one['python']}"
+    first = next(iter(environments.values()))
+    versions = (
+        f"{first['interpreter']} {first['interpreter_version']}, OpenCV {first['opencv']}, Python {first['python']}"
+    )
     parts = [TEXT.format(count=len(results) // len(environments), versions=versions)]
     for board, environment in environments.items():
-        of_board = [one for one in results if one["board"] == board]
+        of_board = [result for result in results if result["board"] == board]
         parts.append(f"## {BOARDS[board]} ({environment['processor']})\n\n{ratios(of_board)}\n\n{table(of_board)}")
     return "\n".join(parts)
 

@@ -2,7 +2,7 @@
 
     python benchmarks/multipliers.py
 
-The files are those of benchmarks/converting.py (made where they are not there: an hour), 4 widths × 5 resolutions × 4
+The files are those of benchmarks/converting.py (made if they are missing: an hour), 4 widths × 5 resolutions × 4
 precisions, of Alien vs Predator and of flowers. Accuracies are those of the manifests, on held-out photos; latency is
 edge-benchmark's, here; ARM instructions are those of benchmarks/instructions.py, which needs root and qemu-user.
 """
@@ -21,6 +21,7 @@ from instructions import count_on_boards
 from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.tables import as_markdown, machine
 from edge_classify.metrics import pareto_front
+from edge_classify.model.manifest import read_manifest
 
 BOARDS = {"pi4": "Pi 4", "pi5": "Pi 5"}
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, default=ROOT / "docs" / "multipliers.md", metavar="FILE")
     options = parser.parse_args()
     folders = {title: convert_grid(name) for title, name in GRID_SETS.items()}
-    files = {title: json.loads((folder / "manifest.json").read_text())["files"] for title, folder in folders.items()}
+    files = {title: read_manifest(folder)["files"] for title, folder in folders.items()}
     timed = folders["Alien vs Predator"]
     rows = {entry["file"]: gather(entry["file"], files) for entry in files["Alien vs Predator"]}
     measured, _ = benchmark([timed])
@@ -64,9 +65,9 @@ def main() -> None:
     if options.instructions:
         counted = json.loads(options.instructions.read_text())["results"]
     else:
-        counted = [one for _, of_board in count_on_boards(read_candidates([timed])).values() for one in of_board]
-    for one in counted:
-        rows[f"{one['model']}.tflite"][one["board"]] = one["inference"]["instructions"] / 1e6
+        counted = [count for _, counts in count_on_boards(read_candidates([timed])).values() for count in counts]
+    for count in counted:
+        rows[f"{count['model']}.tflite"][count["board"]] = count["inference"]["instructions"] / 1e6
     photos = " and ".join(f"{entries[0]['figures']['photos']} ({title})" for title, entries in files.items())
     options.markdown.write_text(page(list(rows.values()), photos, measured["environment"]))
     print(f"wrote {options.markdown}")
@@ -106,7 +107,9 @@ def page(rows: list[Row], photos: str, environment: dict[str, Any]) -> str:
         date=date.today().isoformat(),
         photos=photos,
         machine=machine(environment),
-        dot_products="" if any("vnni" in one or one == "asimddp" for one in features) else ", no int8 dot products",
+        dot_products=""
+        if any("vnni" in feature or feature == "asimddp" for feature in features)
+        else ", no int8 dot products",
     )
     return f"{text}\n{as_markdown(columns, lines)}"
 

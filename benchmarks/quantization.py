@@ -19,8 +19,9 @@ import tensorflow as tf
 from common import DATA, WORK, command, machine
 
 from edge_convert.bias_correction import _batch_norm_after, _round_channels, round_weights
-from edge_convert.graph import SCALINGS, Classifier, build_backbone
-from edge_convert.run_folder import Cell, Run, read_run
+from edge_convert.graph import ModelGraph, build_backbone
+from edge_train.backbone import SCALINGS
+from edge_train.run_folder import Cell, Run, read_run
 
 SETS = ("alien_vs_predator", "flowers")
 ALPHAS, RESOLUTIONS = (0.35, 0.5), (96, 128, 160)
@@ -140,7 +141,7 @@ def batches(photos: np.ndarray) -> list[np.ndarray]:
 
 
 def head(cell: Cell, outputs: list[np.ndarray]) -> np.ndarray:
-    graph = Classifier(lambda _: [tf.constant(part) for part in outputs], SCALING, cell.head, cell.resolution)
+    graph = ModelGraph(lambda _: [tf.constant(part) for part in outputs], SCALING, cell.head, cell.resolution)
     return np.asarray(graph._probabilities(tf.zeros(0)))
 
 

@@ -1,8 +1,8 @@
-"""edge-benchmark over 20 cells × 2 precisions, twice: how long it takes, and how far its figures agree.
+"""edge-benchmark over 20 cells × 2 precisions, twice: how long it takes, and how well its results agree.
 
     python benchmarks/repeatability.py
 
-The float32 and int8 files of Alien vs Predator of benchmarks/converting.py, one thread. Stop other programs before.
+The float32 and int8 files of Alien vs Predator of benchmarks/converting.py, one thread. Stop other programs first.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def main() -> None:
     first, second = measure(models), measure(models)
     for stage in ("inference", "total"):
         changes = [
-            abs(one["stages"][stage]["p50"] / other["stages"][stage]["p50"] - 1)
-            for one, other in zip(first, second, strict=True)
+            abs(before["stages"][stage]["p50"] / after["stages"][stage]["p50"] - 1)
+            for before, after in zip(first, second, strict=True)
         ]
         print(
             f"{stage}.p50, twice: {statistics.median(changes):.1%} apart (median of files), {max(changes):.1%} at most"
@@ -31,7 +31,7 @@ def main() -> None:
 
 def measure(models: list[Path]) -> list[dict[str, Any]]:
     measured, seconds = benchmark(models)
-    print(f"{len(models)} files: {seconds:.0f} s; other programs took {measured['watch']['others']} cores meanwhile")
+    print(f"{len(models)} files: {seconds:.0f} s; other programs used {measured['watch']['others']} cores meanwhile")
     entries: list[dict[str, Any]] = measured["results"]
     return entries
 

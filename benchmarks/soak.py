@@ -30,6 +30,7 @@ from edge_classify import CameraError, Classifier, Frame
 from edge_classify.outputs.console import Console
 from edge_classify.outputs.events import Events
 from edge_classify.outputs.json_lines import JsonLines
+from edge_classify.outputs.queue import BoundedQueue
 from edge_classify.outputs.writer import Writer
 from edge_classify.pipeline.decision import Decision
 from edge_classify.pipeline.latency import Latency
@@ -125,6 +126,11 @@ def resident_mb() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def queue_for(descriptor: int, name: str) -> BoundedQueue[str]:
+    writer = Writer(descriptor)
+    return BoundedQueue(writer.write, name, live=True, is_ready=writer.is_ready)
+
+
 def held() -> tuple[int, int]:
     """(threads, file descriptors) of this process."""
     return len(list(Path("/proc/self/task").iterdir())), len(list(Path("/proc/self/fd").iterdir()))
@@ -138,26 +144,26 @@ def soak(count: int, folder: Path) -> tuple[np.ndarray, float, tuple[int, int], 
     still = 0
     with ExitStack() as stack:
 
-        def piped(name: str, seed: int, most: float = float("inf")) -> Writer:
+        def piped(name: str, seed: int, most: float = float("inf")) -> BoundedQueue[str]:
             reading, writing = os.pipe()
             StallingReader(reading, seed, most).start()
             stack.callback(os.close, writing)
-            return stack.enter_context(Writer(writing, name, live=True))
+            return stack.enter_context(queue_for(writing, name))
 
         full = stack.enter_context(Path("/dev/full").open("wb", buffering=0))
         file = stack.enter_context((folder / "events").open("wb", buffering=0))
-        writers = {
+        queues = {
             "a stalling reader": piped("a stalling reader", 2),
-            "a full disk": stack.enter_context(Writer(full.fileno(), "a full disk", live=True)),
+            "a full disk": stack.enter_context(queue_for(full.fileno(), "a full disk")),
             "a reader that goes": piped("a reader that goes", 3, most=100_000),
-            "a file of events": stack.enter_context(Writer(file.fileno(), "a file of events", live=True)),
+            "a file of events": stack.enter_context(queue_for(file.fileno(), "a file of events")),
         }
-        stalling, on_full_disk, leaving, events = writers.values()
+        stalling, on_full_disk, leaving, events = queues.values()
         outputs = [
-            JsonLines(stalling, "soak"),
-            JsonLines(on_full_disk, "soak"),
-            Console(leaving, steady=False, terminal=False),
-            Events(events, "soak"),
+            JsonLines(stalling),
+            JsonLines(on_full_disk),
+            Console(leaving, stream=False, terminal=False),
+            Events(events),
         ]
         frames = Pace(None, lambda: False, poll=0.2).frames(faulty_frames(camera, count))
         results = classify_frames(frames, classifier, Decision(classifier.labels), Stillness())
@@ -177,7 +183,7 @@ def soak(count: int, folder: Path) -> tuple[np.ndarray, float, tuple[int, int], 
         # Threads of a camera that was just left take a moment to end.
         time.sleep(1.5)
         ended = held()
-    print("lines dropped: " + ", ".join(f"{name} {writer.dropped}" for name, writer in writers.items()))
+    print("lines dropped: " + ", ".join(f"{name} {queue.dropped}" for name, queue in queues.items()))
     return totals, growth, settled, ended
 
 

@@ -82,11 +82,11 @@ def accuracy() -> None:
                 figures = [result for job, result in zip(jobs, results, strict=True) if job[0] == title]
                 print(f"  {title}: ", end="")
                 for name, key in (("accuracy", "accuracy"), ("float32", "float32"), ("kept", "kept")):
-                    values = [100 * one[key] for one in figures]
+                    values = [100 * result[key] for result in figures]
                     print(f"{name} {np.mean(values):.1f} % ({', '.join(f'{v:.1f}' for v in values)}); ", end="")
                 print(f"of {figures[0]['photos']} photos; calibration error {np.mean([f['ece'] for f in figures]):.3f}")
                 for name in figures[0]["strangers"]:
-                    aurocs, accepts = zip(*(one["strangers"][name] for one in figures), strict=True)
+                    aurocs, accepts = zip(*(result["strangers"][name] for result in figures), strict=True)
                     strangers.append((np.mean(aurocs), np.mean(accepts)))
                     print(f"    strangers {name}: AUROC {np.mean(aurocs):.4f}, accepted {100 * np.mean(accepts):.1f} %")
             mean = np.mean(strangers, axis=0)

@@ -2,9 +2,9 @@
 
 Rounding a kernel moves the mean of each output channel, by the rounding error times the mean of the inputs.
 MobileNetV2's depthwise channels have nine weights each, over which that does not average out, and the shift
-grows from layer to layer. Taking it back in the batch norm that follows restores most of what int8 loses
+grows from layer to layer. Subtracting it in the batch norm that follows restores most of what int8 loses
 (bias correction: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction",
-here with the inputs' means measured on calibration photos).
+https://arxiv.org/abs/1906.04721; here with the inputs' means measured on calibration photos).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_classify.images.preprocessing import Image
+from edge_train.backbone import MOBILENET, SCALINGS
 
 if TYPE_CHECKING:
     import keras
 
+# Photos to measure the inputs' means on.
 _PHOTOS = 100
 
 
@@ -49,14 +51,13 @@ def round_weights(backbone: keras.Model, calibration: Image) -> None:
 
 
 def _round_channels(kernel: np.ndarray, scale: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Round on the grid that the converter will choose.
+    """Round to the steps that the converter will use.
 
-    It folds the batch norm in, and has 127 steps to each channel's largest weight.
+    It folds the batch norm in, and divides each channel's largest weight into 127 steps.
     """
     folded = kernel * np.maximum(scale, 1e-12)
     step = np.maximum(np.abs(folded).max(axis=axes, keepdims=True) / 127, 1e-12)
-    rounded: np.ndarray = np.round(folded / step) * step / np.maximum(scale, 1e-12)
-    return rounded
+    return np.round(folded / step) * step / np.maximum(scale, 1e-12)
 
 
 def _input_means(backbone: keras.Model, layers: list[keras.layers.Layer], calibration: Image) -> list[np.ndarray]:
@@ -64,15 +65,14 @@ def _input_means(backbone: keras.Model, layers: list[keras.layers.Layer], calibr
     import tensorflow as tf
 
     inputs = keras.Model(backbone.input, [layer.input for layer in layers])
-    # Traced: from Python, operation by operation, it takes four times as long.
+    # Traced, since running it operation by operation from Python takes four times as long.
     traced = tf.function(lambda image: inputs(image, training=False), autograph=False)
     chosen = np.linspace(0, len(calibration) - 1, min(_PHOTOS, len(calibration))).astype(int)
     means = [np.zeros(layer.input.shape[-1]) for layer in layers]
     for index in chosen:
-        for mean, value in zip(
-            means, traced(tf.constant(calibration[index][None] / np.float32(127.5) - 1)), strict=True
-        ):
-            np.add(mean, np.asarray(value).mean(axis=(0, 1, 2)) / len(chosen), out=mean)
+        scaled = SCALINGS[MOBILENET].divide(calibration[index][None].astype(np.float32))
+        for mean, values in zip(means, traced(tf.constant(scaled)), strict=True):
+            np.add(mean, np.asarray(values).mean(axis=(0, 1, 2)) / len(chosen), out=mean)
     return means
 
 

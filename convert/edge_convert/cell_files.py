@@ -1,97 +1,93 @@
-"""The model files of one cell: converted, measured, given their contract, and loaded as a device will load them."""
+"""The model files of one cell: converted, measured, completed with their contract, and loaded as a device will."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from edge_classify.errors import DataError, EdgeClassifyError
+from edge_classify.errors import DataError, EdgeClassifyError, first_line
 from edge_classify.model.classifier import Classifier
+from edge_classify.model.manifest import Evaluation, ManifestEntry
 from edge_classify.model.model_file import read_model_file
+from edge_classify.system.checksum import file_sha256
+from edge_train.backbone import SCALINGS
+from edge_train.run_folder import Cell, Run, read_run
 
-from . import contract
-from .conversion import INTEGER, Converter
-from .diagnosis import find_losses
-from .edge_tpu import check_integer
-from .graph import SCALINGS
-from .metadata import add_metadata
-from .run_folder import Cell, Run, read_run
+from .conversion import Converter
+from .edge_json import CONTRACT_PART, LABELS_PART, attach, encode_contract, encode_labels, record_self_test
+from .metadata import Description, add_metadata
+from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8, Settings
 from .verification import loses_too_much, measure, points_lost
 
-# 1.0 at 224 was seen to need 1.1 GB; and a half more.
-MEMORY = 1_600_000_000
-_LAYERS_NAMED = 3
-# A cell's folder until all its files are there; the process that writes it follows.
+# A cell's files are in a folder of this name, and the number of its process, until all of them are done.
 _UNFINISHED = ".edge-convert-"
-# Of those measured, what the manifest repeats.
+# The measured figures that the manifest repeats.
 _FIGURES = (
-    *("photos", "accuracy", "float32_accuracy", "kept", "float32_kept"),
-    *("agreement", "confidence_change", "calibration_error"),
+    "photos",
+    "accuracy",
+    "float32_accuracy",
+    "kept",
+    "float32_kept",
+    "agreement",
+    "confidence_change",
+    "calibration_error",
 )
+# What to use instead of a precision that loses too much.
+_REMEDIES = {
+    FLOAT32: "train this cell again",
+    FLOAT16: f"use --precision {FLOAT32}",
+    DYNAMIC: f"use --precision {FLOAT16}",
+    INT8: f"use --precision {FLOAT16} or {DYNAMIC}",
+}
 
 
 @dataclass(frozen=True)
 class CellJob:
-    """One cell to convert, told so that another process can do it.
-
-    cell: its place in the run. calibration_photos: how many to take ranges from. max_drop: the accuracy that a file
-    may lose, in points.
-    """
+    """One cell to convert, in a process of its own. cell: its place in the run. precisions: those to make."""
 
     run: Path
     cell: int
     precisions: tuple[str, ...]
     output: Path
-    calibration_photos: int
-    max_drop: float
-    author: str
-    license: str
+    settings: Settings
 
 
 @dataclass(frozen=True)
 class CellFiles:
-    """What came of it: lines to print, and the manifest's entries, or why there are none."""
+    """What became of a cell.
+
+    lines: to print, one per file. entries: for the manifest; none if there is a failure, in one line.
+    details: the failure's traceback.
+    """
 
     lines: tuple[str, ...]
-    entries: tuple[Mapping[str, Any], ...]
+    entries: tuple[ManifestEntry, ...]
     failure: str = ""
+    details: str = ""
+
+
+def model_file_name(cell: Cell, precision: str) -> str:
+    return f"mobilenet_v2_{cell.name}_{precision}.tflite"
 
 
 def make_cell_files(job: CellJob) -> CellFiles:
-    """Write all files of a cell, or none of them where one fails; whatever goes wrong is told, not raised."""
-    trained = read_run(job.run)
-    cell = trained.cells[job.cell]
+    """Write all files of a cell, or none of them if one fails; a failure is returned, not raised."""
+    run = read_run(job.run)
+    cell = run.cells[job.cell]
     lines: list[str] = []
     try:
-        # Hidden and on the same disk, so that finished files can be moved into place at once.
-        with tempfile.TemporaryDirectory(prefix=f"{_UNFINISHED}{os.getpid()}-", dir=job.output) as folder:
-            entries = []
-            converter = Converter(cell, trained.calibration(cell.resolution, job.calibration_photos))
-            for precision in job.precisions:
-                began = time.perf_counter()
-                path, figures = _make_file(job, trained, converter, precision, Path(folder))
-                lines.append(_line(path, figures, time.perf_counter() - began))
-                if loses_too_much(figures, job.max_drop):
-                    where = f" ({_where_lost(converter, path)})" if precision != "float32" else ""
-                    raise DataError(
-                        f"{precision} loses {points_lost(figures):.1f} points, {job.max_drop:g} allowed{where}"
-                    )
-                entries.append(_entry(path, cell, precision, figures))
-            for entry in entries:
-                (Path(folder) / entry["file"]).replace(job.output / entry["file"])
-        return CellFiles(tuple(lines), tuple(entries))
-    except EdgeClassifyError as error:
-        reason = str(error)
-    except Exception as error:  # TensorFlow's converter fails in any way it likes; the other cells are still wanted
-        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
-    return CellFiles(tuple(lines), (), f"cell {cell.alpha} @ {cell.resolution}: {reason}")
+        return CellFiles(entries=_make_files(job, run, cell, lines), lines=tuple(lines))
+    except Exception as error:  # TensorFlow's converter raises errors of any kind; the other cells are still wanted
+        reason = str(error) if isinstance(error, EdgeClassifyError) else _unexpected(error)
+        failure = f"cell {cell.alpha} @ {cell.resolution}: {reason}"
+        return CellFiles(tuple(lines), (), failure, traceback.format_exc())
 
 
 def remove_leftovers(output: Path) -> None:
@@ -99,17 +95,17 @@ def remove_leftovers(output: Path) -> None:
     for folder in output.glob(f"{_UNFINISHED}*"):
         process = folder.name.removeprefix(_UNFINISHED).partition("-")[0]
         try:
-            os.kill(int(process), 0)  # asks whether it is running
+            os.kill(int(process), 0)  # only asks whether it is running
         except (ProcessLookupError, ValueError):
             shutil.rmtree(folder, ignore_errors=True)
-        except PermissionError:  # it is, as another user's
+        except PermissionError:  # it is running, as another user
             continue
 
 
 def prepare_process() -> None:
-    """One thread for each process, and graphs computed as they stand.
+    """Use one thread per process, and compute graphs as they are.
 
-    So sums are in the same order, and files equal, whatever the number of cores.
+    So sums are taken in the same order, and files are equal, whatever the number of cores.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
@@ -119,70 +115,87 @@ def prepare_process() -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
+def _unexpected(error: Exception) -> str:
+    return f"unexpected {type(error).__name__} ({first_line(error)[:200]}): use --traceback for a bug report"
+
+
+def _make_files(job: CellJob, run: Run, cell: Cell, lines: list[str]) -> tuple[ManifestEntry, ...]:
+    """Make a cell's files and move them into place; a line for each is added to `lines`, whatever comes after."""
+    converter = Converter(cell, run.calibration(cell.resolution, job.settings.calibration_photos))
+    # Hidden and on the same disk, so that finished files can be moved into place at once.
+    with tempfile.TemporaryDirectory(prefix=f"{_UNFINISHED}{os.getpid()}-", dir=job.output) as folder:
+        entries = []
+        for precision in job.precisions:
+            began = time.perf_counter()
+            path, figures = _make_file(run, converter, precision, Path(folder), job.settings)
+            lines.append(_line(path, figures, time.perf_counter() - began))
+            _check_loss(precision, figures, job.settings.max_drop)
+            entries.append(_entry(path, cell, precision, figures))
+        for entry in entries:
+            (Path(folder) / entry["file"]).replace(job.output / entry["file"])
+    return tuple(entries)
+
+
 def _make_file(
-    job: CellJob, trained: Run, converter: Converter, precision: str, folder: Path
+    run: Run, converter: Converter, precision: str, folder: Path, settings: Settings
 ) -> tuple[Path, dict[str, Any]]:
+    """Write one model file; returns its path and its figures, as `measure` has them."""
     cell = converter.cell
-    path = folder / contract.file_name(cell, precision)
+    path = folder / model_file_name(cell, precision)
     scaling = SCALINGS[cell.backbone]
-    converted = converter.convert(precision)
-    if precision == INTEGER:
-        check_integer(converted)
-    model = add_metadata(
-        converted,
+    description = Description(
         name=path.stem,
-        description=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(trained.labels)} labels",
-        labels_file=contract.LABELS,
+        text=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(run.labels)} labels",
+        labels_file=LABELS_PART,
         mean=scaling.mean,
         deviation=scaling.deviation,
-        author=job.author,
-        license=job.license,
+        author=settings.author,
+        license=settings.license,
     )
-    labels = contract.labels_part(trained.labels)
-    path.write_bytes(contract.attach(model, {contract.LABELS: labels}))
-    # The file was just made here: no need to try in another process whether it does harm.
+    model = add_metadata(converter.convert(precision), description)
+    labels = {LABELS_PART: encode_labels(run.labels)}
+    path.write_bytes(attach(model, labels))
+    # The file was made just now: no need to try in another process first whether the interpreter survives it.
     classifier = Classifier(replace(read_model_file(path), intact=True))
-    figures = measure(classifier, trained, cell)
-    card, pictures = contract.test_card(classifier, precision, converter.calibration)
-    parts = {
-        contract.LABELS: labels,
-        contract.CONTRACT: contract.contract(trained, cell, precision, model, card, figures),
-        **pictures,
-    }
-    path.write_bytes(contract.attach(model, parts))
-    Classifier(path)  # its contract is read, its test card run
+    figures = measure(classifier, run, cell)
+    self_test, pictures = record_self_test(classifier, precision, converter.calibration)
+    contract = encode_contract(run, cell, precision, model, self_test, figures)
+    path.write_bytes(attach(model, {**labels, CONTRACT_PART: contract, **pictures}))
+    Classifier(path)  # reads the contract and runs the self-test
     return path, figures
 
 
-def _where_lost(converter: Converter, path: Path) -> str:
-    losses = find_losses(converter.convert("float32"), path.read_bytes(), converter.calibration)
-    worst = ", ".join(f"{one.layer} to {one.signal_to_noise:.0f} dB" for one in losses[:_LAYERS_NAMED])
-    return f"signal to noise falls most in {worst}"
+def _check_loss(precision: str, figures: Mapping[str, Any], max_drop: float) -> None:
+    if loses_too_much(figures, max_drop):
+        raise DataError(
+            f"{precision} loses {points_lost(figures):.1f} points, {max_drop:g} allowed: "
+            f"{_REMEDIES[precision]}, or raise --max-drop"
+        )
 
 
-def _entry(path: Path, cell: Cell, precision: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    content = path.read_bytes()
+def _entry(path: Path, cell: Cell, precision: str, figures: Mapping[str, Any]) -> ManifestEntry:
     return {
         "file": path.name,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "bytes": len(content),
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
         "alpha": cell.alpha,
         "resolution": cell.resolution,
         "precision": precision,
         "parameters": cell.parameters,
         "multiply_adds": cell.multiply_adds,
-        "figures": {name: figures[name] for name in _FIGURES if name in figures},
+        "figures": cast(Evaluation, {name: figures[name] for name in _FIGURES if name in figures}),
     }
 
 
 def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:
-    size = f"{path.name}: {path.stat().st_size / 1e3:.0f} kB"
-    if "accuracy" not in figures:
-        compared = f", agreement {figures['agreement']:.1%} on {figures['photos']} photos" if figures["photos"] else ""
-        return f"{size}{compared}, {seconds:.0f} s"
-    return (
-        f"{size}, "
-        f"accuracy {figures['accuracy']:.1%} of {figures['photos']} held-out photos "
-        f"(trained {figures['float32_accuracy']:.1%}), {figures['kept']:.1%} kept, "
-        f"agreement {figures['agreement']:.1%}, {seconds:.0f} s"
-    )
+    parts = [f"{path.name}: {path.stat().st_size / 1e3:.0f} kB"]
+    if "accuracy" in figures:
+        parts += [
+            f"accuracy {figures['accuracy']:.1%} on {figures['photos']} held-out photos "
+            f"(float model {figures['float32_accuracy']:.1%})",
+            f"{figures['kept']:.1%} kept",
+            f"agreement {figures['agreement']:.1%}",
+        ]
+    elif figures["photos"]:
+        parts.append(f"agreement {figures['agreement']:.1%} on {figures['photos']} photos")
+    return ", ".join([*parts, f"{seconds:.0f} s"])

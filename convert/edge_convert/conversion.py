@@ -1,4 +1,4 @@
-"""From the graph to TFLite's flatbuffer, by TensorFlow's converter."""
+"""From the graph to TFLite's flatbuffer, by TensorFlow's converter and the AI Edge Quantizer."""
 
 from __future__ import annotations
 
@@ -14,28 +14,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_classify.images.preprocessing import Image
+from edge_train.backbone import SCALINGS
+from edge_train.run_folder import Cell
 
 from .bias_correction import round_weights
-from .graph import SCALINGS, Classifier, build_backbone, load_hub
-from .operators import open_without_delegates
-from .run_folder import Cell
+from .graph import ModelGraph, build_backbone, load_hub
+from .settings import DYNAMIC, FLOAT16, FLOAT32
 
 if TYPE_CHECKING:
     import tensorflow as tf
     from ai_edge_quantizer import quantizer
 
-PRECISIONS = ("float32", "float16", "dynamic", "int8")
-# int8 whose head is in integers too: what the Edge TPU's compiler takes.
-INTEGER = "integer"
-
-# Multiply-adds for each number that a convolution takes in or gives out, from which on int8 pays in `dynamic`: the
-# least instructions on Cortex-A72 and A76 (benchmarks/README.md).
-_LEAST_WORK = 24
+# `dynamic` has int8 weights in convolutions with at least this many multiply-adds for each number that they take in or
+# give out: fewest instructions on Cortex-A72 and A76 (benchmarks/README.md).
+_MIN_WORK = 24
 
 # The operators of the head with an `unknown` output; the backbone has none of them.
 HEAD_OPERATORS = [
-    *("FULLY_CONNECTED", "SOFTMAX", "L2_NORMALIZATION", "REDUCE_MAX", "SUB", "MUL", "MINIMUM", "LOGISTIC"),
-    *("SQUARE", "SUM", "SQRT", "STRIDED_SLICE", "SLICE"),
+    "FULLY_CONNECTED",
+    "SOFTMAX",
+    "L2_NORMALIZATION",
+    "REDUCE_MAX",
+    "SUB",
+    "MUL",
+    "MINIMUM",
+    "LOGISTIC",
+    "SQUARE",
+    "SUM",
+    "SQRT",
+    "STRIDED_SLICE",
+    "SLICE",
 ]
 
 
@@ -51,21 +59,23 @@ class Converter:
         self.cell = cell
         self.calibration = calibration
         self._scaling = SCALINGS[cell.backbone]
-        # The path that freezes variables is called deprecated; the other leaves them in the model, unfolded.
+        # TensorFlow calls freezing variables deprecated; its other way leaves them in the model, unfolded.
         logging.getLogger("absl").setLevel(logging.ERROR)
 
     def convert(self, precision: str) -> bytes:
-        """The cell's model in one precision.
+        """The cell's model in one of PRECISIONS.
 
         "float32", "float16" (most weights stored as such, computed in float32) and "dynamic" (weights of the larger
-        convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out; "int8" and
-        "integer" have the scaling in the quantization parameters and uint8 out.
+        convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out; "int8" has the
+        scaling in its quantization parameters and uint8 out.
         """
-        if precision == "float32":
+        if precision == FLOAT32:
             return self._float32
-        if precision == "float16":
+        if precision == FLOAT16:
             return _halve_weights(self._float32)
-        return _quantize_convolutions(self._float32) if precision == "dynamic" else self._quantized(precision)
+        if precision == DYNAMIC:
+            return _quantize_large_convolutions(self._float32)
+        return self._int8()
 
     @cached_property
     def _float32(self) -> bytes:
@@ -75,36 +85,32 @@ class Converter:
         model: bytes = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_pixels()]).convert()
         return model
 
-    def _quantized(self, precision: str) -> bytes:
+    def _int8(self) -> bytes:
         import tensorflow as tf
 
         def scaled_photos() -> Iterator[list[np.ndarray]]:
             for photo in self.calibration:
                 yield [self._scaling.apply(photo[None])]
-                if precision == INTEGER:
-                    # What `unknown` computes of strangers needs room in the ranges too: upside down and in false
-                    # colours a photo is strange enough.
-                    yield [self._scaling.apply(photo[None, ::-1, :, ::-1])]
 
-        graph = self._graph(self._rounded_backbone, square_root=precision != INTEGER)
+        graph = self._graph(self._rounded_backbone)
         converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_scaled()])
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = scaled_photos
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about input statistics that only the old converter used
-            if precision == "int8" and "prototypes" in self.cell.head:
+            if self.cell.has_unknown:
                 return _convert_with_float_head(converter, scaled_photos)
             converter.inference_input_type = converter.inference_output_type = tf.uint8
             model: bytes = converter.convert()
             return model
 
-    def _graph(self, backbone: Any, *, square_root: bool = True) -> Classifier:
-        return Classifier(backbone, self._scaling, self.cell.head, self.cell.resolution, square_root=square_root)
+    def _graph(self, backbone: Any) -> ModelGraph:
+        return ModelGraph(backbone, self._scaling, self.cell.head, self.cell.resolution)
 
     @cached_property
     def _backbone(self) -> Any:
-        """What `graph.Classifier` wants: a Keras model, or a hub's function."""
+        """As `ModelGraph` takes it: a Keras model, or a TF Hub module's function."""
         cell = self.cell
         if cell.backbone == "hub":
             return load_hub(cell.weights)
@@ -125,7 +131,7 @@ class Converter:
 def _halve_weights(model: bytes) -> bytes:
     """The float32 model with float16 weights, but for biases and the depthwise convolutions.
 
-    Those are a twentieth of the numbers, or fewer, and their rounding makes most of float16's error: over nine weights,
+    Those are a twentieth of the numbers at most, and rounding them makes most of float16's error: over nine weights,
     or one, it does not average out.
     """
     from ai_edge_quantizer import qtyping, quantizer
@@ -136,11 +142,11 @@ def _halve_weights(model: bytes) -> bytes:
     return _apply(recipe)
 
 
-def _quantize_convolutions(model: bytes) -> bytes:
-    """The float32 model with int8 weights in its larger convolutions, whose inputs are quantized as they come.
+def _quantize_large_convolutions(model: bytes) -> bytes:
+    """The float32 model with int8 weights in its larger convolutions, whose inputs are quantized at run time.
 
-    Not in the depthwise ones: XNNPACK has no such kernels for them, and the graph would fall apart into a partition
-    for each; nor in the head, for what `_convert_with_float_head` says.
+    Not in the depthwise ones: XNNPACK has no such kernels for them, and each would split the graph into one more
+    partition; nor in the head, for the reason in `_convert_with_float_head`.
     """
     from ai_edge_quantizer import qtyping, quantizer
 
@@ -154,22 +160,33 @@ def _quantize_convolutions(model: bytes) -> bytes:
 
 
 def _apply(recipe: quantizer.Quantizer) -> bytes:
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it reports sizes, and draws progress bars
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it prints sizes and progress bars
         quantized = recipe.quantize().quantized_model
     return bytes(quantized)
 
 
 def _large_convolutions(model: bytes) -> list[str]:
-    """The outputs' names of the convolutions that multiply enough for each number converted to int8 and back."""
-    interpreter = open_without_delegates(model)
+    """The names of the output tensors of convolutions that do at least `_MIN_WORK`."""
+    interpreter = _open_without_delegates(model)
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
     outputs = []
     for operation in interpreter._get_ops_details():
         if operation["op_name"] == "CONV_2D":
             channels_out, _, _, channels_in = map(int, details[operation["inputs"][1]]["shape"])
-            if channels_in * channels_out >= _LEAST_WORK * (channels_in + channels_out):
+            if channels_in * channels_out >= _MIN_WORK * (channels_in + channels_out):
                 outputs.append(details[operation["outputs"][0]]["name"])
     return outputs
+
+
+def _open_without_delegates(model: bytes) -> Any:
+    """An interpreter that shows every operator: delegates would hide those that they take."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
+    interpreter.allocate_tensors()
+    return interpreter
 
 
 def _convert_with_float_head(
@@ -177,8 +194,8 @@ def _convert_with_float_head(
 ) -> bytes:
     """int8 with the head in float32, between uint8 ends.
 
-    Telling strangers needs more than int8's steps: a unit vector of 1280 values has components of a few
-    hundredths, TFLite's int8 normalization steps of 1/128. The head's time does not show.
+    `unknown` needs finer steps than int8's: a unit vector of 1280 values has components of a few hundredths, and
+    TFLite's int8 normalization has steps of 1/128. The head's time does not show.
     """
     import tensorflow as tf
     from tensorflow.lite.python.util import modify_model_io_type

@@ -1,4 +1,4 @@
-"""Files beside the model files, for the programs of others that run them."""
+"""Files beside the model files, for third-party programs that run them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from edge_classify.errors import UsageError
+from edge_train.run_folder import Run
+
+from .settings import INT8
 
 # rpicam-apps' object_classify_tf stage takes this size, and reads the output as uint8.
 _RPICAM_RESOLUTION = 224
 
 
+def check_exports(names: Sequence[str], run: Run) -> None:
+    """Raises UsageError for an export that no cell of the run fits."""
+    if "rpicam" in names and not any(cell.resolution == _RPICAM_RESOLUTION for cell in run.cells):
+        raise _no_file_for_rpicam()
+
+
 def export_rpicam(folder: Path, labels: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> list[Path]:
     """For each int8 file at 224 pixels the post-processing file of rpicam-apps (`--post-process-file`), and labels.txt.
 
-    Paths in it are file names: rpicam-apps is to be started in the folder. Raises UsageError where no file fits.
+    Paths in it are file names: rpicam-apps must be started in the folder. Raises UsageError if no file fits.
     """
-    fitting = [entry for entry in entries if entry["resolution"] == _RPICAM_RESOLUTION and entry["precision"] == "int8"]
+    fitting = [entry for entry in entries if entry["resolution"] == _RPICAM_RESOLUTION and entry["precision"] == INT8]
     if not fitting:
-        raise UsageError(
-            "--export rpicam: rpicam-apps takes int8 files at 224 pixels only, and there is none: train one"
-        )
+        raise _no_file_for_rpicam()
     names = folder / "labels.txt"
     names.write_text("".join(f"{label}\n" for label in labels), "utf-8")
     written = [names]
@@ -47,8 +54,12 @@ def export_rpicam(folder: Path, labels: Sequence[str], entries: Sequence[Mapping
     return written
 
 
+def _no_file_for_rpicam() -> UsageError:
+    return UsageError("--export rpicam: rpicam-apps takes only int8 files at 224 pixels: train with --resolution 224")
+
+
 def export_frigate(folder: Path, labels: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> list[Path]:  # noqa: ARG001 - called as all exports are
-    """Frigate's labelmap.txt: an index and a label a line."""
+    """Frigate's labelmap.txt: an index and a label per line."""
     path = folder / "labelmap.txt"
     path.write_text("".join(f"{index} {label}\n" for index, label in enumerate(labels)), "utf-8")
     return [path]

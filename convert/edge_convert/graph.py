@@ -1,57 +1,19 @@
-"""The graph that becomes a model file: MobileNetV2, the head, and the `unknown` output, made for the device."""
+"""The graph that becomes a model file: MobileNetV2, the head and the `unknown` output, arranged for the device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_classify.errors import DataError
+from edge_train.backbone import Scaling, add_middle, load_backbone
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
-
-# Where the trainer takes the features of the middle.
-_MIDDLE = "block_12_add"
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """How a backbone wants its pixels: (pixel − mean) / deviation."""
-
-    mean: float
-    deviation: float
-
-    def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 → float32."""
-        scaled: np.ndarray = (pixels.astype(np.float32) - np.float32(self.mean)) / np.float32(self.deviation)
-        return scaled
-
-
-# By a cell's backbone.
-SCALINGS = {"mobilenet_v2": Scaling(127.5, 127.5), "hub": Scaling(0.0, 255.0)}
-
-
-def load_mobilenet(weights: Path | None, alpha: float, resolution: int) -> keras.Model:
-    """MobileNetV2 without its top, as Keras has it: float32 [1, R, R, 3] in [-1, 1] → [1, F].
-
-    weights: a `.weights.h5` file; None leaves them random. Raises DataError where they do not fit.
-    """
-    import keras
-
-    model = keras.applications.MobileNetV2(
-        input_shape=(resolution, resolution, 3), alpha=alpha, include_top=False, weights=None, pooling="avg"
-    )
-    if weights is not None:
-        try:
-            model.load_weights(weights)
-        except (ValueError, OSError, KeyError) as error:
-            raise DataError(f"{weights}: not the weights of a MobileNetV2 of alpha {alpha} without its top") from error
-    return model
 
 
 def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
@@ -59,15 +21,15 @@ def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
 
     The second output is the mean of the middle layer.
 
-    Keras pads before each stride-2 convolution and convolves without padding. For the even sizes of the
-    grid `same` computes exactly that, and spares the device five operations. Raises DataError where the
-    weights do not fit.
+    Keras pads before each stride-2 convolution and convolves without padding. For the even resolutions of the grid,
+    `same` padding computes exactly that, and spares the device five operations. Raises DataError if the weights do
+    not fit.
     """
     import keras
 
-    # Keras numbers its names by process, and they get into the file: equal cells, equal files.
+    # Keras numbers its layers per process, and the numbers get into the file: equal cells must give equal files.
     keras.backend.clear_session()
-    padded = load_mobilenet(weights, alpha, resolution)
+    padded = load_backbone(weights, alpha, resolution)
 
     def without_padding(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.layers.ZeroPadding2D):
@@ -81,8 +43,7 @@ def build_backbone(weights: Path, alpha: float, resolution: int) -> keras.Model:
         padded, input_tensors=keras.Input((resolution, resolution, 3), batch_size=1), clone_function=without_padding
     )
     backbone.set_weights(padded.get_weights())
-    middle = keras.layers.GlobalAveragePooling2D(name="middle")(backbone.get_layer(_MIDDLE).output)
-    return keras.Model(backbone.input, [backbone.output, middle])
+    return add_middle(backbone)
 
 
 def load_hub(folder: Path) -> Callable[[tf.Tensor], list[tf.Tensor]]:
@@ -92,18 +53,17 @@ def load_hub(folder: Path) -> Callable[[tf.Tensor], list[tf.Tensor]]:
     try:
         module = tensorflow_hub.load(str(folder))
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: this run's backbone cannot be loaded ({error}): train again") from error
+        raise DataError(f"{folder}: cannot load this run's backbone ({error}): train again") from error
     return lambda image: [module(image)]
 
 
-class Classifier:
+class ModelGraph:
     """The whole graph, as TensorFlow functions.
 
-    backbone: scaled image → features, and those of the middle if it has one.
+    backbone: scaled image → features, and those of the middle layer if it has one.
     head: `kernel` [F, K] and `bias` [K]; with `unknown` also `basis` [d, F + M], `prototypes` [P, d],
         `votes` [K, P], `sharpness` [2], `threshold` [2], `steepness`, `leak`, `tail` and, if fitted, `direction`
         [F + M].
-    square_root: the Edge TPU has none, and XNNPACK has not what stands in for it.
     """
 
     def __init__(
@@ -112,24 +72,21 @@ class Classifier:
         scaling: Scaling,
         head: Mapping[str, np.ndarray],
         resolution: int,
-        *,
-        square_root: bool = True,
     ) -> None:
         self._backbone = backbone
         self._scaling = scaling
         self._head = head
         self._resolution = resolution
-        self._square_root = square_root
 
     def from_scaled(self) -> tf.types.experimental.ConcreteFunction:
-        """float32 [1, R, R, 3], scaled → probabilities; quantization folds the scaling into its input."""
+        """float32 [1, R, R, 3], scaled → probabilities; quantization folds the scaling into the input."""
         import tensorflow as tf
 
         specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.float32, name="image")
         return tf.function(self._probabilities, [specification], autograph=False).get_concrete_function()
 
     def from_pixels(self) -> tf.types.experimental.ConcreteFunction:
-        """uint8 [1, R, R, 3] → probabilities: the scaling is part of the graph."""
+        """uint8 [1, R, R, 3] → probabilities; the scaling is part of the graph."""
         import tensorflow as tf
 
         def classify(image: tf.Tensor) -> tf.Tensor:
@@ -153,9 +110,9 @@ class Classifier:
         return tf.concat([classes * (1.0 - unknown), unknown], axis=1, name="probabilities")
 
     def _unknown(self, outputs: list[tf.Tensor]) -> tf.Tensor:
-        """The probability that a picture is of none of the classes, [1, 1], as `edge_train.unknown` defines it.
+        """The probability that a picture shows none of the classes, [1, 1]; `edge_classify.learn.open_set` defines it.
 
-        Written without additions, which the int8 file keeps in integers everywhere: see `HEAD_OPERATORS`.
+        Written without additions: those would stay in int8, since the backbone has some too (see `HEAD_OPERATORS`).
         """
         import tensorflow as tf
 
@@ -170,18 +127,15 @@ class Classifier:
             products -= tf.matmul(part, -column.T)
         dimensions = len(self._head["basis"])
         inside = products[:, :dimensions]
-        if self._square_root:
-            length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
-        else:
-            length = tf.reduce_sum(inside * tf.math.l2_normalize(inside, axis=1), axis=1, keepdims=True)
+        length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
         nearness = tf.matmul(inside, self._head["prototypes"].T)
         nearest = tf.reduce_max(nearness, axis=1, keepdims=True)
         familiarity = nearest - length * np.float32(-1.0)
         if "direction" in self._head:
             familiarity -= products[:, dimensions:] * np.float32(-1.0)
-        said = tf.sigmoid((nearness - np.float32(1.0)) * self._head["steepness"])
-        answers = tf.matmul(said, self._head["votes"].T)
-        membership = tf.reduce_sum(answers * answers, axis=1, keepdims=True)
+        kernel = tf.sigmoid((nearness - np.float32(1.0)) * self._head["steepness"])
+        votes = tf.matmul(kernel, self._head["votes"].T)
+        membership = tf.reduce_sum(votes * votes, axis=1, keepdims=True)
         sharpness, threshold = self._head["sharpness"], self._head["threshold"]
         familiar = (familiarity - threshold[0]) * sharpness[0]
         foreign = (membership - threshold[1]) * -sharpness[1]

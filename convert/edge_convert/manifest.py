@@ -1,27 +1,26 @@
-"""The manifest: what lies in a folder of model files, so that anybody can check it, anywhere, without the photos."""
+"""The manifest of a folder of model files: anybody can check the files by it, anywhere, without the photos."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edge_classify.errors import EdgeClassifyError, ModelFileError
+from edge_classify.errors import EdgeClassifyError
 from edge_classify.model.classifier import Classifier
+from edge_classify.model.manifest import FORMAT, MANIFEST, ManifestEntry, read_manifest
 from edge_classify.model.model_file import read_model_file
 from edge_classify.system.atomic_write import write_atomic
+from edge_classify.system.checksum import file_sha256
+from edge_train.run_folder import CALIBRATION, HELD_OUT, Cell, Run, prepared_path
 
-from .run_folder import Cell, Run
 from .versions import converter_versions
 
-FORMAT = 1
-NAME = "manifest.json"
 
-
-def write_manifest(folder: Path, run: Run, entries: Sequence[Mapping[str, Any]]) -> None:
+def write_manifest(folder: Path, run: Run, entries: Sequence[ManifestEntry]) -> None:
     """Write it whole or not at all; entries are sorted by file."""
     index = run.index
     content = {
@@ -33,81 +32,78 @@ def write_manifest(folder: Path, run: Run, entries: Sequence[Mapping[str, Any]])
         "versions": {"train": index["versions"], "convert": converter_versions()},
         "files": sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["file"])),
     }
-    write_atomic(folder / NAME, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Raises ModelFileError where there is none, or one that cannot be read."""
-    path = folder / NAME
-    try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if content["format"] > FORMAT:
-            raise ModelFileError(
-                f"{path}: made by a newer edge-convert (format {content['format']}): "
-                "pip install --upgrade edge-classify"
-            )
-        for entry in content["files"]:
-            if Path(entry["file"]).name != entry["file"]:
-                raise ValueError(f"{entry['file']} is no file name")
-            entry["sha256"], entry["bytes"], entry["figures"]["photos"]
-    except FileNotFoundError:
-        raise ModelFileError(f"{folder}: no {NAME} in it: give a folder that edge-convert wrote") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{path}: damaged ({error!r}): convert again") from error
-    return content
+    write_atomic(folder / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def cell_key(run: Run, cell: Cell, *settings: object) -> str:
-    """What a cell's files depend on: where this is equal they need not be made again. settings: of the conversion."""
+    """A digest of all that a cell's files depend on: while it is equal, they need not be made again.
+
+    settings: those of the conversion that change the files.
+    """
     index = run.index
-    told = [
-        *(run.labels, cell.name, cell.backbone, cell.parameters, cell.multiply_adds, cell.weights_sha256),
-        *(dict(cell.decision), dict(cell.evaluation), index["photos"]["fingerprint"], index["seed"]),
-        *(index["arguments"], index["versions"], index["held_out_labels"], converter_versions(), *settings),
+    inputs = [
+        run.labels,
+        cell.name,
+        cell.backbone,
+        cell.parameters,
+        cell.multiply_adds,
+        cell.weights_sha256,
+        dict(cell.decision),
+        dict(cell.evaluation),
+        index["photos"]["fingerprint"],
+        index["seed"],
+        index["arguments"],
+        index["versions"],
+        index["held_out_labels"],
+        converter_versions(),
+        *settings,
     ]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    for name in sorted(cell.head):
-        digest.update(cell.head[name].tobytes())
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
+    for _, array in sorted(cell.head.items()):
+        digest.update(array.tobytes())
     digest.update(cell.held_out_probabilities.tobytes())
-    for part in ("calibration", "held_out"):
-        digest.update(_digest(run.folder / "prepared" / f"{cell.resolution}_{part}.npy"))
+    for part in (CALIBRATION, HELD_OUT):
+        digest.update(_digest(prepared_path(run.folder, cell.resolution, part)))
     weights = [cell.weights] if cell.weights.is_file() else sorted(p for p in cell.weights.rglob("*") if p.is_file())
     for path in weights:
         digest.update(_digest(path))
     return digest.hexdigest()
 
 
-@cache  # cells share them, and they are large
+@cache  # cells share these files, and they are large
 def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    return bytes.fromhex(file_sha256(path))
 
 
-def is_whole(folder: Path, entry: Mapping[str, Any]) -> bool:
-    """Is the file there, byte for byte as the manifest says?"""
+def is_unchanged(folder: Path, entry: ManifestEntry) -> bool:
+    """Whether the file is there, byte for byte as the manifest says."""
     path = folder / entry["file"]
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == str(entry["sha256"])
+    return path.is_file() and file_sha256(path) == entry["sha256"]
 
 
 def verify(folder: Path) -> tuple[int, list[str]]:
-    """Check each file of the manifest: its bytes, what it says of itself, and its self-test on this machine.
+    """Check each file of the manifest: its bytes, the figures recorded in it, and its self-test on this machine.
 
-    Returns the number of files, and a line for each that is wrong. Raises ModelFileError where there is no manifest.
+    Returns the number of files, and one line for each fault. Raises ModelFileError if there is no manifest.
     """
     entries = read_manifest(folder)["files"]
-    wrong = []
-    for entry in entries:
-        path = folder / entry["file"]
-        if not path.is_file():
-            wrong.append(f"{path}: missing")
-        elif not is_whole(folder, entry):
-            wrong.append(f"{path}: its bytes are not those that were measured: copy it again")
-        else:
-            try:
-                Classifier(path)
-                told = (read_model_file(path).contract or {}).get("evaluation", {})
-                if any(told.get(name) != figure for name, figure in entry["figures"].items()):
-                    wrong.append(f"{path}: its own figures are not the manifest's: convert again")
-            except EdgeClassifyError as error:
-                wrong.append(str(error))
-    return len(entries), wrong
+    return len(entries), [fault for entry in entries for fault in _find_faults(folder, entry)]
+
+
+def _find_faults(folder: Path, entry: ManifestEntry) -> Iterator[str]:
+    path = folder / entry["file"]
+    if not path.is_file():
+        yield f"{path}: missing"
+        return
+    if not is_unchanged(folder, entry):
+        yield f"{path}: not the file in the manifest (its SHA-256 differs): copy it again"
+        return
+    try:
+        Classifier(path)
+        contract = read_model_file(path).contract or {}
+    except EdgeClassifyError as error:
+        yield str(error)
+        return
+    recorded: Mapping[str, Any] = contract.get("evaluation", {})
+    if any(recorded.get(name) != figure for name, figure in entry["figures"].items()):
+        yield f"{path}: its recorded figures differ from the manifest's: convert again"

@@ -1,4 +1,4 @@
-"""`report.html` beside the model files: which there are, what each costs and gives, and which to pick for what."""
+"""`report.html` beside the model files: what each costs, how accurate it is, and which to choose."""
 
 from __future__ import annotations
 
@@ -11,53 +11,43 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from edge_classify.metrics import pareto_front, wilson_interval
 from edge_classify.system.atomic_write import write_atomic
-from edge_train.page import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    RED,
-    error_bars,
-    escape,
-    figure_png,
-    image,
-    page,
-    style_axes,
-    table,
-)
+from edge_train.page import escape, image, page, table
+from edge_train.plots import BLUE, GREEN, GREY, INK, ORANGE, RED, error_bars, figure_png, style_axes
 
 _COLORS = {"float32": GREY, "float16": GREEN, "dynamic": ORANGE, "int8": BLUE}
 _Entry = Mapping[str, Any]
 
 
-def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> None:
-    """Write `report.html`. name: of the run. entries: of the manifest."""
+def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> Path:
+    """Write `report.html`; returns its path. name: of the run. entries: of the manifest."""
     entries = sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["bytes"]))
     front = cost_front(entries, "bytes")
     body = [
         f"<h1>{escape(name)}: model files</h1>",
-        f"<p>Each was run on {entries[0]['figures']['photos']} held-out photos, by the code that the device uses.</p>",
-        "<h2>Which to pick</h2>",
+        f"<p>Each file was run on {entries[0]['figures']['photos']} held-out photos, with the code that runs on the "
+        "device.</p>",
+        "<h2>Which file to choose</h2>",
         _choices(entries),
-        "<h2>What accuracy costs</h2>",
+        "<h2>Accuracy against cost</h2>",
         image(_cost_plot(entries)),
-        "<p class='note'>Bars are 95 % intervals: where two overlap, it is not known which file is better. The line "
-        "joins the files that no other beats in both ways. How long each takes depends on the device's processor: "
-        "time them there.</p>",
+        "<p class='note'>Bars are 95 % confidence intervals: if two overlap, the photos do not show which file is "
+        "better. The line is the Pareto front: no other file is both more accurate and cheaper. Latency depends on the "
+        "device's processor: measure it there with edge-benchmark.</p>",
         *_precisions(entries),
         "<h2>All files</h2>",
         _files(entries, front),
-        "<p class='note'><i>Trained</i> is the trainer's float model; <i>kept</i> the share of held-out photos that is "
-        "not called unknown; <i>agreement</i> the share whose label is that of the trainer's model; <i>confidence</i> "
-        "the change of the mean probability of the best label. In bold the files that none beats in accuracy and "
-        "size.</p>",
+        "<p class='note'><i>Float model</i> is the accuracy before conversion, <i>kept</i> the percentage of held-out "
+        "photos that are not called unknown, <i>agreement</i> the percentage that get the same label as from the float "
+        "model, and <i>confidence</i> the change in the mean probability of the best label, in points. Files in bold "
+        "are on the Pareto front of accuracy and size.</p>",
     ]
-    write_atomic(folder / "report.html", page(f"{name}: model files", body))
+    path = folder / "report.html"
+    write_atomic(path, page(f"{name}: model files", body))
+    return path
 
 
 def cost_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:
-    """The entries that no other beats in accuracy and in `cost`, cheapest first."""
+    """The Pareto front of accuracy and `cost`, cheapest first."""
     return pareto_front(entries, lambda entry: entry[cost], lambda entry: entry["figures"]["accuracy"])
 
 
@@ -66,34 +56,37 @@ def _choices(entries: Sequence[_Entry]) -> str:
         entries, key=lambda entry: (entry["figures"]["accuracy"], entry["figures"]["agreement"], -entry["bytes"])
     )
     low, _ = _interval(best)
-    # Not known to be worse than the best: its accuracy lies within the best's interval.
+    # Their accuracy lies within the confidence interval of the best.
     as_good = [entry for entry in entries if entry["figures"]["accuracy"] >= low]
     rows = [
-        ("The most accurate", best),
-        ("The smallest that is not known to be worse", min(as_good, key=lambda entry: entry["bytes"])),
+        ("Most accurate", best),
+        ("Smallest, not measurably worse", min(as_good, key=lambda entry: entry["bytes"])),
         (
-            "The fewest multiply-adds, not known to be worse",
+            "Fewest multiply-adds, not measurably worse",
             min(as_good, key=lambda entry: (entry["multiply_adds"], entry["bytes"])),
         ),
-        ("The smallest of all", min(entries, key=lambda entry: entry["bytes"])),
+        ("Smallest of all", min(entries, key=lambda entry: entry["bytes"])),
     ]
     return table(
-        ["", "file", "accuracy", "kB", "million multiply-adds"],
+        ["", "file", "accuracy", "size (kB)", "multiply-adds (millions)"],
         [
             (
                 [
-                    *(why, entry["file"], f"{entry['figures']['accuracy']:.1%}", f"{entry['bytes'] / 1e3:.0f}"),
+                    reason,
+                    entry["file"],
+                    f"{entry['figures']['accuracy']:.1%}",
+                    f"{entry['bytes'] / 1e3:.0f}",
                     f"{entry['multiply_adds'] / 1e6:.0f}",
                 ],
                 False,
             )
-            for why, entry in rows
+            for reason, entry in rows
         ],
     )
 
 
 def _precisions(entries: Sequence[_Entry]) -> list[str]:
-    """Float32 against int8 for each cell, where both are there."""
+    """Float32 against int8 for each cell that has both; nothing for fewer than two such cells."""
     cells: dict[tuple[float, int], dict[str, _Entry]] = {}
     for entry in entries:
         cells.setdefault((entry["alpha"], entry["resolution"]), {})[entry["precision"]] = entry
@@ -110,16 +103,16 @@ def _precisions(entries: Sequence[_Entry]) -> list[str]:
     axes.set_yticks(range(len(pairs)), [f"{alpha} @ {resolution}" for alpha, resolution in pairs])
     style_axes(axes, "held-out accuracy (%)", "")
     axes.legend(fontsize=7, frameon=False)
-    return ["<h2>What int8 costs</h2>", image(figure_png(figure))]
+    return ["<h2>Accuracy of float32 and int8</h2>", image(figure_png(figure))]
 
 
 def _cost_plot(entries: Sequence[_Entry]) -> bytes:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
-    costs = (("bytes", 1e3, "kB"), ("multiply_adds", 1e6, "million multiply-adds"))
+    costs = (("bytes", 1e3, "size (kB)"), ("multiply_adds", 1e6, "multiply-adds (millions)"))
     for axes, (cost, unit, title) in zip(figure.subplots(1, 2, sharey=True), costs, strict=True):
         front = cost_front(entries, cost)
         line = [(entry[cost] / unit, 100 * entry["figures"]["accuracy"]) for entry in front]
-        axes.step(*zip(*line, strict=True), where="post", color=INK, linewidth=0.8, label="best for the cost")
+        axes.step(*zip(*line, strict=True), where="post", color=INK, linewidth=0.8, label="Pareto front")
         for precision, color in _COLORS.items():
             files = [entry for entry in entries if entry["precision"] == precision]
             if files:
@@ -153,10 +146,10 @@ def _files(entries: Sequence[_Entry], front: Sequence[_Entry]) -> str:
         cells = {
             "cell": f"{entry['alpha']} @ {entry['resolution']}",
             "precision": entry["precision"],
-            "kB": f"{entry['bytes'] / 1e3:.0f}",
+            "size (kB)": f"{entry['bytes'] / 1e3:.0f}",
             "accuracy": f"{figures['accuracy']:.1%}",
             "95 % interval": f"{low:.1%} – {high:.1%}",
-            "trained": f"{figures['float32_accuracy']:.1%}",
+            "float model": f"{figures['float32_accuracy']:.1%}",
             "kept": f"{figures['kept']:.1%}",
             "agreement": f"{figures['agreement']:.1%}",
             "confidence": f"{100 * figures['confidence_change']:+.1f}",

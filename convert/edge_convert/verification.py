@@ -1,4 +1,4 @@
-"""How good a model file is: itself, run by the device's own code on photos that nothing was fitted on."""
+"""How good a model file is: the file itself, run by the device's own code on photos that nothing was fitted on."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ import numpy as np
 
 from edge_classify.metrics import evaluate
 from edge_classify.model.classifier import Classifier
+from edge_train.run_folder import HELD_OUT, Cell, Run
 
-from .run_folder import Cell, Run
-
-# With few held-out photos one photo is many points.
-_BY_CHANCE = 2
+# A loss of this many photos may be chance: with few held-out photos, one is several points.
+_MAX_PHOTOS_BY_CHANCE = 2
 
 
 def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
-    """Figures of `evaluate` for the held-out photos, and how they differ from the trainer's.
+    """The figures of `evaluate` for the held-out photos, and how they differ from the trainer's.
 
-    agreement: the share of photos whose best label, `unknown` among them, is that of the trainer's float model.
-    confidence_change: of the mean of the best label's probability.
+    agreement: the fraction of photos whose best label, `unknown` among them, is that of the trainer's float model.
+    confidence_change: of the mean probability of the best label.
 
-    Where nobody said what the photos show, these two are all; without photos there is only their number, 0.
+    If nobody knows what the photos show, these two are all; without photos there is only their number, 0.
     """
-    prepared = run.prepared(cell.resolution, "held_out")
+    prepared = run.prepared(cell.resolution, HELD_OUT)
     if not len(prepared):
         return {"photos": 0}
-    # A prepared photo is its own resize; turned back to BGR it takes the same way as a frame.
+    # Resizing leaves a prepared photo as it is, so as BGR it goes the same way as a frame.
     probabilities = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in prepared])
     trained = cell.held_out_probabilities
     agreement = float((probabilities.argmax(axis=1) == trained.argmax(axis=1)).mean())
@@ -40,23 +39,22 @@ def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
         "float32_accuracy": cell.evaluation["accuracy"],
         "float32_kept": cell.evaluation["kept"],
         **compared,
-        # What the trainer's float model says of these: of the pictures the run folder keeps none.
+        # These are figures of the trainer's float model: the run folder does not keep the pictures.
         **{name: cell.evaluation[name] for name in ("held_out", "strangers") if name in cell.evaluation},
     }
 
 
 def points_lost(figures: Mapping[str, Any]) -> float:
-    """The accuracy that a file loses against the trainer's float model, in points; 0 where none was measured.
+    """The accuracy that a file loses against the trainer's float model, in points; 0 if none was measured.
 
     figures: of `measure`.
     """
     if "accuracy" not in figures:
         return 0.0
-    lost: float = 100 * (figures["float32_accuracy"] - figures["accuracy"])
-    return lost
+    return float(100 * (figures["float32_accuracy"] - figures["accuracy"]))
 
 
 def loses_too_much(figures: Mapping[str, Any], max_drop: float) -> bool:
     """Whether a file loses more than `max_drop` points, and more photos than may be chance."""
     lost = points_lost(figures)
-    return lost > max_drop and lost / 100 * figures["photos"] > _BY_CHANCE + 0.5
+    return lost > max_drop and lost / 100 * figures["photos"] > _MAX_PHOTOS_BY_CHANCE + 0.5

@@ -17,7 +17,7 @@ from .pipeline.decision import Change as Change
 from .pipeline.decision import Decision as Decision
 from .pipeline.loop import Result as Result
 from .pipeline.loop import classify_frames as classify_frames
+from .sources.discovery import list_cameras as list_cameras
 from .sources.frame import Frame as Frame
 from .sources.frame import Transform as Transform
-from .sources.opening import list_cameras as list_cameras
 from .sources.opening import open_source as open_source

@@ -49,13 +49,6 @@ class DataError(EdgeClassifyError):
     meaning = "photo, video or file error"
 
 
-class ComparisonError(EdgeClassifyError):
-    """Two measurements that cannot be compared."""
-
-    exit_code = 7
-    meaning = "two results that cannot be compared"
-
-
 class BudgetError(EdgeClassifyError):
     """A time budget that no model file meets."""
 

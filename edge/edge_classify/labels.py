@@ -19,6 +19,6 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     try:
         return parse_labels(Path(path).read_text("utf-8"))
     except OSError as error:
-        raise DataError(f"{path}: cannot read labels: {error.strerror}") from error
+        raise DataError(f"{path}: labels cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: cannot read labels: expected UTF-8 text with one label per line") from error
+        raise DataError(f"{path}: labels cannot be read: expected UTF-8 text with one label per line") from error

@@ -69,7 +69,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(UsageError.exit_code, f"error: {message.removeprefix('argument ')} (see {self.prog} --help)\n")
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
+class _Formatter(argparse.HelpFormatter):
     """Appends each option's default if there is one worth showing."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -84,10 +84,13 @@ def _has_default(action: argparse.Action) -> bool:
 
 
 def exit_codes(errors: Sequence[type[EdgeClassifyError]]) -> list[tuple[int, str]]:
-    """(code, meaning) for a command that can end with these kinds of error. Success and Ctrl-C are included."""
-    kinds: set[type[EdgeClassifyError]] = {EdgeClassifyError, UsageError, *errors}
-    by_code = sorted((kind.exit_code, kind.meaning) for kind in kinds)
-    return [(0, "success"), *by_code, (130, "stopped by Ctrl-C")]
+    """(code, meaning) for a command that can end with these kinds of error. Success and Ctrl-C are included.
+
+    If two kinds share a code, the last is the command's own word for it.
+    """
+    kinds: list[type[EdgeClassifyError]] = [EdgeClassifyError, UsageError, *errors]
+    meanings = {kind.exit_code: kind.meaning for kind in kinds}
+    return [(0, "success"), *sorted(meanings.items()), (130, "stopped by Ctrl-C")]
 
 
 def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:

@@ -35,7 +35,7 @@ def check(options: argparse.Namespace) -> None:
     if (options.models is None) != (options.budget_ms is None) or (options.models and options.model):
         raise UsageError("use --models MODELS with --budget-ms MS, and without --model")
     if options.models is not None:
-        from .benchmark.statistics import Metric
+        from .benchmark.metric import Metric
 
         Metric.parse(options.metric)
     _transform(options)
@@ -140,7 +140,7 @@ def _load_classifier(options: argparse.Namespace) -> Classifier:
 
 def _choose_model(options: argparse.Namespace) -> Path:
     from .benchmark.choice_cache import chosen_model
-    from .benchmark.statistics import Metric
+    from .benchmark.metric import Metric
 
     def report(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

@@ -1,12 +1,15 @@
-"""edge-convert on the drawn run: what the files hold, and that a bad one is never written."""
+"""edge-convert on the drawn run: what the files contain, and that a bad one is never written."""
 
 from __future__ import annotations
 
+import importlib
 import json
+import operator
 import os
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -44,49 +47,17 @@ def test_a_model_file_takes_uint8_and_lists_its_parts(models: Path, precision: s
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_graph_has_no_padding_and_folded_batch_norms(models: Path, precision: str) -> None:
-    model = Table.root(file_of(models, precision).read_bytes())
-    # Slots: Model.operator_codes 1 {deprecated_builtin_code 0, builtin_code 3};
-    # Model.subgraphs 2 {operators 3 {opcode 0}}.
-    codes = [max(code.integer(0, "<b"), code.integer(3, "<i")) for code in model.tables(1)]
-    operators = [codes[operator.integer(0)] for operator in model.tables(2)[0].tables(3)]
-    conv_2d, depthwise_conv_2d, pad, padv2 = 3, 4, 34, 60
-    assert operators.count(conv_2d) == 35
-    assert operators.count(depthwise_conv_2d) == 17
-    assert pad not in operators
-    assert padv2 not in operators
-    dequantize = 6  # float16 has one for each array of weights
-    assert len(operators) - operators.count(dequantize) < 105
-
-
-@pytest.mark.parametrize("precision", PRECISIONS)
 def test_xnnpack_takes_the_backbone_whole_and_the_head_as_one_more(models: Path, precision: str) -> None:
     interpreter = load_interpreter(file_of(models, precision))
-    details = interpreter._get_ops_details()  # no public way tells the partitions
+    details = interpreter._get_ops_details()  # there is no public way to list the partitions
     partitions = [operation for operation in details if operation["op_name"] == "DELEGATE"]
     assert len(partitions) <= 2
 
 
-def test_dynamic_has_int8_weights_where_they_pay(models: Path) -> None:
-    interpreter = load_interpreter(file_of(models, "dynamic"))
-    tensors = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-    for operation in interpreter._get_ops_details():
-        if operation["op_name"] == "CONV_2D":
-            weights = tensors[operation["inputs"][1]]
-            channels_out, _, _, channels_in = weights["shape"]
-            large = channels_in * channels_out / (channels_in + channels_out) >= 24
-            assert weights["dtype"] == (np.int8 if large else np.float32)
-        elif operation["op_name"] in ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            assert tensors[operation["inputs"][1]]["dtype"] == np.float32
-
-
-def test_float16_leaves_biases_and_depthwise_weights_in_float32(models: Path) -> None:
-    tensors = load_interpreter(file_of(models, "float16")).get_tensor_details()
-    halves = [tuple(tensor["shape"]) for tensor in tensors if tensor["dtype"] == np.float16]
-    convolutions = [shape for shape in halves if len(shape) == 4]
-    assert len(convolutions) == 35
-    assert all(channels_out > 1 for channels_out, *_ in convolutions)  # a depthwise kernel is [1, 3, 3, C]
-    assert all(len(shape) == 2 for shape in set(halves) - set(convolutions))
+def test_each_precision_is_smaller_than_the_one_before(models: Path) -> None:
+    sizes = [file_of(models, precision).stat().st_size for precision in PRECISIONS]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) == len(sizes)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
@@ -119,7 +90,7 @@ def test_the_recorded_figures_are_the_file_s_own(models: Path, run_folder: Path,
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_mediapipe_reads_the_file_and_says_the_same(models: Path, run_folder: Path, precision: str) -> None:
+def test_mediapipe_reads_the_file_and_gives_the_same_label(models: Path, run_folder: Path, precision: str) -> None:
     mediapipe = pytest.importorskip("mediapipe")
     from mediapipe.tasks import python as tasks
     from mediapipe.tasks.python import vision
@@ -134,7 +105,7 @@ def test_mediapipe_reads_the_file_and_says_the_same(models: Path, run_folder: Pa
             category = theirs.classify(image).classifications[0].categories[0]
             scores = ours.probabilities(photo[..., ::-1])
             assert labels[category.index] == category.category_name
-            # Where the best two are equal, either is right.
+            # If the best two are equal, either is right.
             assert scores[category.index] == pytest.approx(scores.max(), abs=0.005)
             assert category.score == pytest.approx(scores.max(), abs=0.005)
 
@@ -154,43 +125,8 @@ def test_without_unknown_the_whole_model_is_integer(photos: Path, tmp_path: Path
     assert [tensor for tensor in tensors if tensor.integer(1, "<b") == float32] == []
 
 
-def test_the_edge_tpu_s_file_is_integer_throughout_and_can_say_unknown(
-    run_folder: Path, models: Path, tmp_path: Path, command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Coral's compiler is not free software and not at hand; what is called is a stand-in with its command line.
-    compiler = tmp_path / "bin" / "edgetpu_compiler"
-    compiler.parent.mkdir()
-    copy = 'cp "$4" "${4%.tflite}_edgetpu.tflite"'
-    compiler.write_text(f'#!/bin/sh\n[ "$1 $2" = "--show_operations --out_dir" ] && {copy}\n')
-    compiler.chmod(0o755)
-    monkeypatch.setenv("PATH", str(compiler.parent), prepend=":")
-    output = tmp_path / "models"
-    done = command("edge-convert", run_folder, "-o", output, "--precision", "int8", "--edgetpu", "--max-drop", 25)
-    assert done.returncode == 0, done.stderr
-    assert (output / "mobilenet_v2_0.35_96_integer_edgetpu.tflite").exists()
-    float32 = 0
-    tensors = Table.root(file_of(output, "integer").read_bytes()).tables(2)[0].tables(0)
-    assert [tensor for tensor in tensors if tensor.integer(1, "<b") == float32] == []
-    ours, exact = Classifier(file_of(output, "integer")), Classifier(file_of(models, "float32"))
-    assert ours.labels[-1] == "unknown"
-    photos = held_out(run_folder)
-    given = np.stack([ours.probabilities(photo[..., ::-1]) for photo in photos])
-    wanted = np.stack([exact.probabilities(photo[..., ::-1]) for photo in photos])
-    assert (given[:, :3].argmax(1) == wanted[:, :3].argmax(1)).mean() > 0.6  # random weights lose much, chance is 0.33
-    # Calibrated on photos of the classes alone, its ranges would have no room for strangers.
-    assert given[:, 3].max() > wanted[:, 3].max() / 2
-
-
-def test_what_the_edge_tpu_does_not_have_is_named(float32_model: Path) -> None:
-    from edge_classify.errors import DataError
-    from edge_convert.edge_tpu import check_integer
-
-    with pytest.raises(DataError, match=r"the Edge TPU has no .*CAST.*CONV_2D in float32"):
-        check_integer(float32_model.read_bytes())
-
-
 def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(run_folder: Path, tmp_path: Path, command) -> None:
-    # The trainer's figure is raised, so that the true one is a loss.
+    # The accuracy on record is raised, so that the true one is a loss.
     run, output = Path(shutil.copytree(run_folder, tmp_path / "run")), tmp_path / "models"
     index = json.loads((run / "run.json").read_text())
     index["cells"][0]["evaluation"]["accuracy"] = 1.03
@@ -200,7 +136,7 @@ def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(run_folder: Path
     done = command("edge-convert", run, "-o", output, "--precision", "int8")
     assert done.returncode == 6
     assert "cell 0.35 @ 96: int8 loses" in done.stderr.splitlines()[-1]
-    assert re.search(r"falls most in \w+_(expand|depthwise|project) to -?\d+ dB, ", done.stderr.splitlines()[-1])
+    assert "3 allowed: use --precision float16 or dynamic, or raise --max-drop" in done.stderr.splitlines()[-1]
     assert [path.name for path in output.iterdir()] == ["mobilenet_v2_1.0_224_int8.tflite"]
 
 
@@ -212,13 +148,13 @@ def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path,
     for folder in (killed, at_work):
         folder.mkdir()
     done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
-    assert "4 of 4 files were made before and are unchanged" in done.stdout
+    assert "4 of 4 files are unchanged and were not made again" in done.stdout
     assert (killed.exists(), at_work.exists()) == (False, True)
     # Once it was made after the others, now alone: its bytes are the same.
     damaged = file_of(output, "int8")
     damaged.write_bytes(b"damaged")
     done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
-    assert "3 of 4 files were made before" in done.stdout
+    assert "3 of 4 files are unchanged" in done.stdout
     assert damaged.read_bytes() == file_of(models, "int8").read_bytes()
     assert {path for path, time in times.items() if path.stat().st_mtime_ns == time} == set(times) - {damaged}
     assert (output / "manifest.json").read_bytes() == (models / "manifest.json").read_bytes()
@@ -228,39 +164,118 @@ def test_a_folder_of_model_files_is_verified_against_its_manifest(models: Path, 
     output = Path(shutil.copytree(models, tmp_path / "models"))
     done = command("edge-convert", "--verify", output)
     assert done.returncode == 0, done.stderr
-    assert "4 model files are those of the manifest" in done.stdout
+    assert "all 4 model files match the manifest" in done.stdout
     changed, missing = file_of(output, "int8"), file_of(output, "float16")
     changed.write_bytes(changed.read_bytes()[:-1] + b"!")
     missing.unlink()
     done = command("edge-convert", "--verify", output)
     assert done.returncode == 4
     (error,) = done.stderr.splitlines()
-    assert f"{changed}: its bytes are not those that were measured" in error
+    assert f"{changed}: not the file in the manifest" in error
     assert f"{missing}: missing" in error
     done = command("edge-convert", "--verify", tmp_path)
     assert done.returncode == 4
-    assert "no manifest.json in it" in done.stderr
+    assert "no manifest.json in this folder" in done.stderr
+
+
+def test_weights_that_do_not_fit_are_refused_in_one_line(run_folder: Path, tmp_path: Path, command) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    next((run / "weights").iterdir()).write_bytes(b"no weights")
+    done = command("edge-convert", run, "-o", tmp_path / "models")
+    assert done.returncode == 6
+    assert "not the weights of a MobileNetV2" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_an_unexpected_error_in_a_cell_is_one_line_and_its_traceback_is_kept(
+    run_folder: Path, tmp_path: Path, command
+) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    head = run / "heads" / "0.35_96.npz"
+    with np.load(head) as file:
+        arrays = dict(file)
+    # Nothing checks this shape: TensorFlow stumbles over it while it builds the graph.
+    np.savez(head, **{**arrays, "kernel": arrays["kernel"][:-1]})
+    words = ("edge-convert", run, "-o", tmp_path / "models", "--precision", "float32")
+    done = command(*words)
+    assert done.returncode == 6
+    last = done.stderr.splitlines()[-1]
+    assert re.match(r"error: cell 0.35 @ 96: unexpected \w+ \(.*\): use --traceback", last)
+    assert "Traceback" not in done.stderr
+    done = command(*words, "--traceback")
+    assert done.returncode == 6
+    assert done.stderr.splitlines()[-1] == last
+    assert re.search(r"graph.py.*in _probabilities", done.stderr)
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("words", "message"),
     [
-        (lambda run: (run / "run.json").unlink(), "no finished run in it"),
-        (lambda run: (run / "run.json").write_text("{"), "this run is damaged"),
-        (lambda run: (run / "run.json").write_text('{"format": 99}'), "made by a newer edge-train"),
-        (lambda run: (run / "heads" / "0.35_96.npz").write_bytes(b"PK"), "this run is damaged"),
-        (lambda run: (run / "prepared" / "96_held_out.npy").unlink(), "this run is damaged"),
-        (lambda run: next((run / "weights").iterdir()).write_bytes(b"no weights"), "not the weights of a MobileNetV2"),
+        (["run"], "expected RUN and -o MODELS"),
+        (["--verify", "models", "-o", "other"], "--verify MODELS goes without RUN and -o"),
+        (["run", "-o", "models", "--alpha", "0.5"], "--alpha is only for `edge-convert imagenet`"),
+        (["run", "-o", "models", "--max-drop", "-1"], "--max-drop: expected a number, 0 or more, found '-1'"),
+        (["run", "-o", "models", "--calibration-photos", "0"], "expected a whole number, 1 or more, found '0'"),
+        (["run", "-o", "models", "--precision", "int4"], "invalid choice: 'int4'"),
+        (["imagenet", "-o", "models", "--resolution", "100"], "--resolution: invalid choice: 100"),
+        (["imagenet", "-o", "models", "--precision", "int8"], "int8 takes its ranges from pictures"),
+        (["imagenet", "-o", "models", "--weights", "w.h5"], "give its kernel and bias with --top"),
+        (["imagenet", "-o", "models", "--top", "top.npz"], "--top goes with --weights FILE"),
+        (["imagenet", "-o", "models", "--alpha", "0.5", "1.0", "--weights", "w", "--top", "t"], "give one --alpha"),
+        (["imagenet", "-o", "models", "--alpha", "1.3", "--resolution", "96"], "at --resolution 224 only"),
     ],
 )
-def test_a_damaged_run_is_refused_in_one_line(run_folder: Path, tmp_path: Path, command, damage, message: str) -> None:
-    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
-    damage(run)
-    done = command("edge-convert", run, "-o", tmp_path / "models")
-    assert done.returncode == 6
-    assert message in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-    assert list((tmp_path / "models").iterdir() if (tmp_path / "models").exists() else []) == []
+def test_a_wrong_command_line_is_refused_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    from edge_convert.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    try:
+        code: object = main(words)
+    except SystemExit as ended:
+        code = ended.code
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert code == 2, error
+    assert message in error
+    assert list(tmp_path.iterdir()) == []
+
+
+# What TensorFlow, Keras and LiteRT do not document, and we use. If one of these fails after an update, the place named
+# is what must change, and a rerun of this file shows whether the model files are still right.
+@pytest.mark.parametrize(
+    ("module", "name", "place"),
+    [
+        ("ai_edge_litert.interpreter", "Interpreter._get_ops_details", "conversion._large_convolutions"),
+        ("tensorflow.lite.python.util", "modify_model_io_type", "conversion._convert_with_float_head"),
+        (
+            "tensorflow",
+            "lite.experimental.QuantizationDebugger.get_nondebug_quantized_model",
+            "conversion._convert_with_float_head",
+        ),
+        (
+            "tensorflow.python.framework.convert_to_constants",
+            "convert_variables_to_constants_v2",
+            "edge_train.backbone.freeze",
+        ),
+        ("ai_edge_litert.tools.flatbuffer_utils", "convert_object_to_bytearray", "metadata.add_metadata"),
+    ],
+)
+def test_an_undocumented_function_is_still_there(module: str, name: str, place: str) -> None:
+    try:
+        operator.attrgetter(name)(importlib.import_module(module))
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"{module}.{name} is gone ({error}): look at {place}")
+
+
+def test_keras_still_tells_which_layer_follows() -> None:
+    import keras
+
+    layer = keras.layers.Dense(2)
+    keras.layers.BatchNormalization()(layer(keras.Input((4,))))
+    following = [type(node.operation).__name__ for node in getattr(layer, "_outbound_nodes", [])]
+    assert following == ["BatchNormalization"], "look at bias_correction._batch_norm_after"
 
 
 def test_unzip_lists_the_parts(models: Path) -> None:
@@ -280,14 +295,6 @@ def test_the_report_is_one_page_that_needs_nothing_else(models: Path) -> None:
     assert page.count("data:image/png;base64,") == 1  # the second picture compares cells, and there is one
 
 
-def test_the_front_is_what_nothing_beats_in_both_ways() -> None:
-    from edge_convert.report import cost_front
-
-    files = [(100, 0.8), (90, 0.7), (120, 0.8), (150, 0.9), (160, 0.85), (95, 0.6)]
-    entries = [{"bytes": size, "figures": {"accuracy": accuracy}} for size, accuracy in files]
-    assert [entry["bytes"] for entry in cost_front(entries, "bytes")] == [90, 100, 150]
-
-
 def test_exports_name_the_file_and_its_labels(tmp_path: Path) -> None:
     from edge_classify.errors import UsageError
     from edge_convert.exports import export_frigate, export_rpicam
@@ -300,5 +307,27 @@ def test_exports_name_the_file_and_its_labels(tmp_path: Path) -> None:
     assert (tmp_path / stage["labels_file"]).read_text().splitlines() == list(labels)
     (labelmap,) = export_frigate(tmp_path, labels, [entry])
     assert labelmap.read_text() == "0 cup\n1 key ring\n2 unknown\n"
-    with pytest.raises(UsageError, match="takes int8 files at 224 pixels only"):
+    with pytest.raises(UsageError, match="takes only int8 files at 224 pixels"):
         export_rpicam(tmp_path, labels, [{**entry, "resolution": 96}])
+
+
+def test_an_export_that_no_cell_fits_is_refused_before_converting(run_folder: Path, tmp_path: Path, command) -> None:
+    done = command("edge-convert", run_folder, "-o", tmp_path / "models", "--export", "rpicam")
+    assert done.returncode == 2
+    assert "train with --resolution 224" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "models").exists()
+
+
+def test_python_converts_as_the_command_does(models: Path, run_folder: Path, tmp_path: Path) -> None:
+    output = Path(shutil.copytree(models, tmp_path / "models"))
+    code = """
+import sys
+from pathlib import Path
+from edge_convert.converting import convert
+from edge_convert.settings import Settings
+result = convert(Path(sys.argv[1]), Path(sys.argv[2]), Settings(precisions=("int8",), max_drop=25))
+print(result.made, *(file.name for file in result.files), result.report.name)
+"""
+    words = [sys.executable, "-c", code, str(run_folder), str(output)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.split() == ["0", "mobilenet_v2_0.35_96_int8.tflite", "report.html"]

@@ -1,4 +1,4 @@
-"""`edge-convert imagenet`: the network as it comes, from local files."""
+"""`edge-convert imagenet`: the pretrained network, from local files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_thousand_classes_are_recognised(parts: tuple[object, ...], data: Pa
     (path,) = (tmp_path / "models").glob("*.tflite")
     classifier = Classifier(path)
     assert len(classifier.labels) == 1000
-    # What the ImageNet models of others say of these pictures.
+    # What third-party ImageNet models answer for these pictures.
     for picture, label in (("parrot.jpg", "macaw"), ("cat.bmp", "Egyptian cat"), ("sunflower.bmp", "daisy")):
         assert classifier.classify(read_photo(data / "data" / picture)).label == label
     assert command("edge-convert", "--verify", tmp_path / "models").returncode == 0
@@ -38,19 +38,19 @@ def test_the_thousand_classes_are_recognised(parts: tuple[object, ...], data: Pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--precision", "int8"), "int8 takes its ranges from pictures: give some with --photos"),
-        (("--resolution", 100), "--resolution 100: one of 96, 128"),
         (("--weights", "gone.h5", "--top", "gone.npz"), "gone.h5: not the weights"),
-        (("--weights", "gone.h5"), "give its kernel and bias with --top"),
-        (("--photos", "gone"), "--photos gone: two pictures at least"),
+        (("--photos", "gone"), "--photos gone: no such folder"),
         (("--labels", "gone.txt"), "gone.txt: labels cannot be read"),
+        (("--labels", "two.txt"), "--labels two.txt: expected 1000 lines, or 1001 with the background first, found 2"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, command, arguments: tuple[str, ...], message: str) -> None:
-    labels = tmp_path / "labels.txt"
-    labels.write_text("".join(f"thing {number}\n" for number in range(1000)))
-    given = arguments if "--labels" in arguments else ("--labels", labels, *arguments)
-    done = command("edge-convert", "imagenet", "-o", tmp_path / "models", *given)
-    assert done.returncode in (2, 6)
+def test_parts_that_are_missing_or_do_not_fit_are_refused_in_one_line(
+    tmp_path: Path, command, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "two.txt").write_text("cup\nkey\n")
+    (tmp_path / "labels.txt").write_text("".join(f"thing {number}\n" for number in range(1000)))
+    given = arguments if "--labels" in arguments else ("--labels", "labels.txt", *arguments)
+    done = command("edge-convert", "imagenet", "-o", "models", *given, cwd=tmp_path)
+    assert done.returncode == 6
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -11,15 +13,18 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import edge_classify
-from edge_classify.outputs.queue import MAX_WAITING, BoundedQueue, ConsumerGone
+from edge_classify import Classifier, Decision, Events, Frame, JsonLines, classify_frames
+from edge_classify.images.preprocessing import Image
+from edge_classify.outputs.queue import MAX_WAITING, BoundedQueue
 from edge_classify.outputs.writer import Writer
+from edge_classify.pipeline.stillness import Stillness
+from edge_classify.sources import demo
 
 _PIPE_BYTES = 4096
 LINES = [f"{number:06d} {'x' * 200}\n" for number in range(3000)]
@@ -144,27 +149,6 @@ def test_what_a_full_disk_cuts_off_does_not_spoil_the_next_line(tmp_path: Path) 
     assert path.read_text().splitlines(keepends=True) == [LINES[0], LINES[1][: 300 - len(LINES[0])] + "\n", LINES[3]]
 
 
-@pytest.mark.parametrize("live", [True, False])
-@given(steps=st.lists(st.sampled_from(["put", "lose"]), max_size=2 * MAX_WAITING), closed_early=st.booleans())
-def test_a_queue_accounts_for_every_item(live: bool, steps: list[str], closed_early: bool) -> None:
-    consumed: list[str] = []
-
-    def consume(item: str) -> None:
-        if item == "lose" and live:
-            raise OSError("lost")
-        consumed.append(item)
-
-    queue = BoundedQueue(consume, "test", live=live)
-    for step in steps:
-        queue.put(step)
-    if not closed_early:
-        assert queue.drain(30)
-    queue.close()
-    assert len(consumed) + queue.dropped == len(steps)
-    if not live and not closed_early:
-        assert consumed == steps
-
-
 def test_an_absent_peer_behind_a_queue_holds_up_no_frame_and_its_return_is_served() -> None:
     """What an output on a network will need: connecting blocks, fails, and works again later."""
     there = threading.Event()
@@ -194,77 +178,131 @@ def test_a_bug_in_an_output_reaches_the_program(live: bool) -> None:
     queue.close()
 
 
-def test_a_consumer_that_has_gone_is_no_error() -> None:
-    def consume(_item: str) -> None:
-        raise ConsumerGone
-
-    with BoundedQueue(consume, "test", live=False) as queue:
-        queue.put("first")
-        queue.drain(30)
-        queue.put("second")
-    assert queue.gone
-    assert queue.dropped == 0
+def frames() -> list[Frame]:
+    return [Frame(demo.draw(number).image, number, time.perf_counter(), "demo") for number in range(40, 60)]
 
 
-# What somebody writes who adds an output: this file and one line in the registry.
-COUNTER = """
+def test_in_python_an_output_is_opened_by_a_path(tmp_path: Path) -> None:
+    classifier = Classifier()
+    with JsonLines(tmp_path / "results.jsonl") as results, Events(tmp_path / "events.jsonl") as events:
+        made = list(classify_frames(frames(), classifier, Decision(classifier.labels)))
+        for result in made:
+            results.append(result)
+            events.append(result)
+    written = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert written == [result.as_dict() for result in made]
+    (event,) = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    # One frame, one time: whoever shows it, and whenever.
+    assert event.items() >= {"time": written[0]["time"], "frame": 40, "source": "demo", "model": "builtin"}.items()
+    with JsonLines(tmp_path / "results.jsonl") as results:
+        results.append(made[0])
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == len(made) + 1
+
+
+def test_in_python_a_dash_is_standard_output() -> None:
+    code = (
+        "import numpy as np\n"
+        "from edge_classify import Classifier, Frame, JsonLines, classify_frames\n"
+        "frame = Frame(np.zeros((48, 64, 3), np.uint8), 7, 0.0, 'black')\n"
+        "with JsonLines('-') as out:\n"
+        "    for result in classify_frames([frame], Classifier()):\n"
+        "        out.append(result)\n"
+        "print(result.classification)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    written, printed = done.stdout.splitlines()
+    assert json.loads(written)["source"] == "black"
+    assert re.fullmatch(r"(\d|unknown) [01]\.\d\d", printed)
+
+
+def test_the_time_to_compare_pictures_is_preprocessing_for_still_and_for_classified_frames() -> None:
+    class SlowToCompare(Stillness):
+        def shows_nothing_new(self, image: Image, captured_at: float) -> bool:
+            time.sleep(0.02)
+            return super().shows_nothing_new(image, captured_at)
+
+    image = demo.draw(50).image
+    stream = (Frame(image, number, time.perf_counter(), "demo") for number in range(20))
+    results = list(classify_frames(stream, Classifier(), stillness=SlowToCompare()))
+    assert {result.still for result in results} == {True, False}
+    for result in results:
+        assert result.timing_ms.preprocess >= 20
+        assert result.timing_ms.total == pytest.approx(sum(result.timing_ms[:4]))
+
+
+# What somebody writes who adds an output: this file, and one line in the registry.
+ANOTHER_OUTPUT = '''
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..errors import UsageError
-from .lines import LineOutput
 
 
-class StateCounter(LineOutput):
-    def __init__(self, queue, word):
-        super().__init__(queue)
-        self._word, self._results = word, 0
+class Postcards(nullcontext):
+    """Sends each new state to a file, as slowly as a network may."""
+
+    gone = False
+
+    def __init__(self, path, destinations):
+        super().__init__()
+        self._path, self._sent = path, 0
+        self._queue = destinations.queue(self._send, f"postcards to {path}")
 
     def append(self, result):
-        self._results += 1
-        self._queue.put(f"{self._word} {result.state}\\n")
+        if result.change is not None:
+            self._queue.put(result.state)
+
+    def _send(self, state):
+        time.sleep(0.05)
+        with self._path.open("a") as file:
+            file.write(f"{state}\\n")
+        self._sent += 1
 
     def counts(self):
-        return {**super().counts(), "states counted": self._results}
+        return {"postcards sent": self._sent, "postcards lost": self._queue.dropped}
 
 
 def add_options(group):
-    group.add_argument("--count-states", metavar="FILE", help="write a line per result to FILE")
+    group.add_argument("--postcards", type=Path, metavar="FILE", help="send each new state to FILE")
 
 
 def check(options, *, stream):
-    if options.count_states == "-":
-        raise UsageError("--count-states needs a file")
+    if options.postcards is not None and not stream:
+        raise UsageError("--postcards needs a camera or a video")
 
 
 def open_output(options, destinations):
-    return StateCounter(destinations.file(options.count_states), "state") if options.count_states else None
-"""
+    return Postcards(options.postcards, destinations) if options.postcards else None
+'''
 
 
 @pytest.fixture(scope="module")
 def with_another_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with an output more."""
+    """A copy of the package with one output more."""
     root = tmp_path_factory.mktemp("copy")
     package = shutil.copytree(Path(edge_classify.__file__).parent, root / "edge_classify")
-    (package / "outputs" / "state_counter.py").write_text(COUNTER)
+    (package / "outputs" / "postcards.py").write_text(ANOTHER_OUTPUT)
     registry = package / "outputs" / "registry.py"
-    registry.write_text(registry.read_text().replace('    "events",\n', '    "events",\n    "state_counter",\n', 1))
+    registry.write_text(registry.read_text().replace('    "events",\n', '    "events",\n    "postcards",\n', 1))
     return root
 
 
 def test_adding_an_output_takes_one_file_and_one_line(with_another_output: Path, tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-m", "edge_classify", "--camera", "demo", *arguments]
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "edge_classify", *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": str(with_another_output)}
         return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
-    assert "--count-states FILE" in run("--help").stdout
-    refused = run("--count-states", "-")
+    assert "--postcards FILE" in run("--help").stdout
+    refused = run("picture.jpg", "--postcards", "cards", "--model", "gone")
+    assert refused.returncode == 6  # no such picture
+    (tmp_path / "picture.jpg").touch()
+    refused = run(tmp_path / "picture.jpg", "--postcards", "cards", "--model", "gone")
     assert refused.returncode == 2
-    assert refused.stderr == "error: --count-states needs a file\n"
-    done = run("--count", "20", "--json", "--count-states", str(tmp_path / "states"))
+    assert refused.stderr == "error: --postcards needs a camera or a video\n"
+    done = run("--camera", "demo", "--count", 30, "--json", "--postcards", tmp_path / "cards")
     assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "states").read_text().splitlines()
-    assert len(lines) == len(done.stdout.splitlines()) == 20
-    assert all(line.startswith("state ") for line in lines)
-    assert "states counted: 20" in done.stderr
+    states = [state for state, _ in groupby(json.loads(line)["state"] for line in done.stdout.splitlines())]
+    assert (tmp_path / "cards").read_text().splitlines() == states
+    assert f"postcards sent: {len(states)}" in done.stderr

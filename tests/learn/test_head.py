@@ -1,4 +1,4 @@
-"""The head and the `unknown` output, on features whose truth is known."""
+"""The head and the `unknown` output, on features drawn around known class centres."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from edge_classify.learn.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
-from edge_classify.learn.open_set import fit_direction, fit_space, fit_unknown, with_unknown
+from edge_classify.learn.open_set import FeatureSpace, fit_direction, fit_feature_space, fit_open_set, with_unknown
 from edge_classify.learn.rows import Rows
+from edge_classify.metrics import auroc
 
 FEATURES, MIDDLE = 64, 16
 
@@ -51,7 +52,7 @@ def test_the_head_separates_what_can_be_separated(tmp_path: Path) -> None:
     assert (probabilities.argmax(axis=1) == labels).mean() > 0.95
 
 
-def test_fitting_stops_where_validation_is_best_and_takes_those_weights(tmp_path: Path) -> None:
+def test_fitting_stops_early_and_takes_the_best_weights(tmp_path: Path) -> None:
     rows, labels = clusters(60, 2, spread=1.2)  # so few and so noisy that fitting on goes wrong
     validation = examples(tmp_path, *clusters(400, 3, spread=1.2))
     settings = HeadSettings(epochs=200, learning_rate=0.01, patience=8, label_smoothing=0)
@@ -63,7 +64,7 @@ def test_fitting_stops_where_validation_is_best_and_takes_those_weights(tmp_path
     assert loss == pytest.approx(curves.validation_loss[epochs - 1], abs=1e-5)
 
 
-def test_rare_classes_count_as_much_where_they_are_weighted(tmp_path: Path) -> None:
+def test_class_weights_help_rare_classes(tmp_path: Path) -> None:
     rows, labels = clusters(900, 4, spread=1.5)
     kept = (labels != 2) | (np.arange(900) % 12 == 0)
     plain = examples(tmp_path, rows[kept], labels[kept])
@@ -87,38 +88,38 @@ def test_the_temperature_undoes_overconfidence() -> None:
 
 
 @pytest.mark.parametrize("keep", [0.9, 0.97])
-def test_unknown_keeps_the_share_of_new_photos_that_was_asked_for_and_refuses_strangers(keep: float) -> None:
+def test_the_share_of_new_photos_asked_for_is_kept_and_negatives_are_rejected(keep: float) -> None:
     rows, labels = clusters(600, 4)
-    space = fit_space(rows, labels, FEATURES, seed=0)
+    space = fit_feature_space(rows, labels, FEATURES, seed=0)
     other_rows, _ = clusters(2000, 6)
-    unknown = fit_unknown(space, space.scores(other_rows), np.full(2000, 0.99), keep)
+    open_set = fit_open_set(space, space.scores(other_rows), np.full(2000, 0.99), keep)
     new, _ = clusters(2000, 5)
     sure = np.tile([0.99, 0.005, 0.005], (2000, 1))
-    combined = with_unknown(sure, unknown.known(new))
+    combined = with_unknown(sure, open_set.known(new))
     assert combined.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert (combined.argmax(axis=1) < 3).mean() == pytest.approx(keep, abs=0.02)
-    strangers = np.random.default_rng(6).uniform(0, 1, (500, FEATURES + MIDDLE)).astype(np.float32)
-    assert (with_unknown(sure[:500], unknown.known(strangers)).argmax(axis=1) == 3).mean() > 0.95
+    negatives = np.random.default_rng(6).uniform(0, 1, (500, FEATURES + MIDDLE)).astype(np.float32)
+    assert (with_unknown(sure[:500], open_set.known(negatives)).argmax(axis=1) == 3).mean() > 0.95
 
 
-def test_a_stranger_between_two_classes_is_told_by_membership() -> None:
+def test_a_picture_between_two_classes_is_rejected_by_membership() -> None:
     rows, labels = clusters(600, 4)
     others, _ = clusters(600, 6)
-    space = fit_space(rows, labels, FEATURES, seed=0)
-    unknown = fit_unknown(space, space.scores(others), np.full(600, 0.99), 0.95)
+    space = fit_feature_space(rows, labels, FEATURES, seed=0)
+    open_set = fit_open_set(space, space.scores(others), np.full(600, 0.99), 0.95)
     new, truth = clusters(600, 5)
     between = (new[truth == 0][:100] + new[truth == 1][:100]) / 2
     familiarity, membership = (
         (space.scores(new)[:, None, score] > space.scores(between)[None, :, score]).mean() for score in (0, 1)
     )
     assert membership > 0.95 > familiarity
-    assert (unknown.known(new)[:, None] > unknown.known(between)[None]).mean() > 0.9
+    assert (open_set.known(new)[:, None] > open_set.known(between)[None]).mean() > 0.9
 
 
 def test_a_rare_class_is_as_familiar_as_the_others() -> None:
     rows, labels = clusters(1500, 4)
     kept = (labels != 2) | (np.arange(1500) % 50 == 0)
-    space = fit_space(rows[kept], labels[kept], FEATURES, seed=0)
+    space = fit_feature_space(rows[kept], labels[kept], FEATURES, seed=0)
     inside = space.scores(rows[kept & (labels == 2)])[:, 0]
     others = space.scores(rows[kept & (labels == 1)])[:, 0]
     assert len(space.prototypes) == 512
@@ -126,17 +127,17 @@ def test_a_rare_class_is_as_familiar_as_the_others() -> None:
     assert inside.min() > np.median(others)
 
 
-def test_given_strangers_are_told_better() -> None:
+def test_negatives_to_learn_from_are_rejected_better() -> None:
     rows, labels = clusters(400, 4)
     rng = np.random.default_rng(7)
-    # Strangers as familiar as the classes but for one direction, which a few of them show.
-    strange = clusters(300, 8)[0]
-    strange[:, 3] += 0.6 + rng.normal(0, 0.1, 300).astype(np.float32)
-    space = fit_space(rows, labels, FEATURES, seed=0)
-    told = fit_direction(space, rows, strange[:100])
+    # As familiar as the classes but for one direction, which a few of them show.
+    negatives = clusters(300, 8)[0]
+    negatives[:, 3] += 0.6 + rng.normal(0, 0.1, 300).astype(np.float32)
+    space = fit_feature_space(rows, labels, FEATURES, seed=0)
+    turned = fit_direction(space, rows, negatives[:100])
     new, _ = clusters(400, 9)
 
-    def separated(one: object) -> float:
-        return float((one.scores(new)[:, None, 0] > one.scores(strange[100:])[None, :, 0]).mean())
+    def familiarity_auroc(space: FeatureSpace) -> float:
+        return auroc(space.scores(new)[:, 0], space.scores(negatives[100:])[:, 0])
 
-    assert separated(told) > 0.9 > separated(space)
+    assert familiarity_auroc(turned) > 0.9 > familiarity_auroc(space)

@@ -29,7 +29,7 @@ def grid(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stderr
-    assert "4 model files are those of the manifest" in done.stdout
+    assert "all 4 model files match the manifest" in done.stdout
     return run, models
 
 

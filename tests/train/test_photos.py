@@ -10,12 +10,13 @@ import pytest
 
 from conftest import TRAINING, write_photos
 from edge_classify import DataError
-from edge_train.photos import HELD_OUT, LEFT_OUT, VALIDATION, check_classes, find_photos, fingerprint, split_photos
+from edge_train.photos import HELD_OUT, LEFT_OUT, VALIDATION, find_photos, fingerprint
 from edge_train.photos import TRAINING as TRAINED_ON
+from edge_train.split import check_classes, split_photos
 
 
-def split(root: Path, twins=(), with_unknown: bool = True):
-    return split_photos(find_photos(root, with_unknown=with_unknown), twins)
+def split(root: Path, near_duplicates=(), with_unknown: bool = True):
+    return split_photos(find_photos(root, with_unknown=with_unknown), near_duplicates)
 
 
 def test_the_split_goes_by_content(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_the_split_goes_by_content(tmp_path: Path) -> None:
     assert fingerprint(photo for photo in again.photos if "copy" not in photo.path.name) == fingerprint(found.photos)
 
 
-def test_twins_stay_together_and_in_one_fold(tmp_path: Path) -> None:
+def test_near_duplicates_stay_together_and_in_one_fold(tmp_path: Path) -> None:
     write_photos(tmp_path, 30)
     disc = [photo.sha256 for photo in find_photos(tmp_path, with_unknown=True).photos if photo.label == 1]
     chain = list(itertools.pairwise(disc[:9]))
@@ -48,7 +49,7 @@ def test_twins_stay_together_and_in_one_fold(tmp_path: Path) -> None:
     assert len({(photo.part, photo.fold) for photo in found.photos if photo.sha256 in disc[:9]}) == 1
 
 
-def test_a_class_of_twins_alone_can_still_be_split(tmp_path: Path) -> None:
+def test_a_class_of_near_duplicates_alone_can_still_be_split(tmp_path: Path) -> None:
     write_photos(tmp_path, 12)
     disc = [photo.sha256 for photo in find_photos(tmp_path, with_unknown=True).photos if photo.label == 1]
     check_classes(split(tmp_path, list(itertools.pairwise(disc))))
@@ -72,7 +73,7 @@ def test_with_a_test_folder_validation_is_for_choosing(tmp_path: Path) -> None:
     assert found.held_out_name == "test/"
 
 
-def test_in_a_given_split_twins_of_training_photos_are_left_out(tmp_path: Path) -> None:
+def test_in_a_given_split_near_duplicates_of_training_photos_are_left_out(tmp_path: Path) -> None:
     write_photos(tmp_path / "train", 4, seed=1)
     write_photos(tmp_path / "validation", 3, seed=2)
     shutil.copy(tmp_path / "train" / "disc" / "1.png", tmp_path / "validation" / "disc" / "same.png")
@@ -94,16 +95,18 @@ def test_every_class_gets_a_held_out_photo_however_small(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("count", "left"), [(1, 1), (2, 1), (3, 2)])
-def test_few_photos_are_not_enough_and_the_number_needed_is_said(tmp_path: Path, count: int, left: int) -> None:
+def test_too_few_photos_are_refused_with_the_number_needed(tmp_path: Path, count: int, left: int) -> None:
     write_photos(tmp_path, 5)
     for number in range(count, 5):
         (tmp_path / "disc" / f"{number}.png").unlink()
-    wanted = "no picture that can be read to hold out" if count == 1 else f"{left} different pictures .* at least 3"
+    wanted = (
+        "no readable picture left to hold out" if count == 1 else f".* at least 3 different pictures .* found {left} "
+    )
     with pytest.raises(DataError, match=f"class disc: {wanted}"):
         check_classes(split(tmp_path))
 
 
-def test_a_fifth_of_each_class_is_held_out_also_of_bursts(tmp_path: Path) -> None:
+def test_a_fifth_of_each_class_is_held_out_even_if_photos_come_in_bursts(tmp_path: Path) -> None:
     write_photos(tmp_path, 50)
     photos = find_photos(tmp_path, with_unknown=True).photos
     own = [[photo.sha256 for photo in photos if photo.label == label] for label in range(3)]
@@ -118,18 +121,18 @@ def test_a_fifth_of_each_class_is_held_out_also_of_bursts(tmp_path: Path) -> Non
         assert sum(photo.label == label for photo in found.of(HELD_OUT)) == 10
 
 
-def test_unknown_holds_strangers(tmp_path: Path) -> None:
+def test_the_unknown_folder_holds_negatives(tmp_path: Path) -> None:
     write_photos(tmp_path, 10)
     (tmp_path / "disc").rename(tmp_path / "unknown")
     found = split(tmp_path)
     assert found.labels == ("cross", "stripes")
-    assert len(found.strangers(TRAINED_ON)) + len(found.strangers(HELD_OUT)) == 10
+    assert len(found.negatives(TRAINED_ON)) + len(found.negatives(HELD_OUT)) == 10
     assert len(found.of(TRAINED_ON, HELD_OUT)) == 20
-    # Where the model has no such output, it is a class like the others.
+    # If the model is to have no such output, it is a class like the others.
     assert find_photos(tmp_path, with_unknown=False).labels == ("cross", "stripes", "unknown")
 
 
-def test_other_files_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_files_are_ignored_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_photos(tmp_path, 2)
     (tmp_path / "disc" / "IMG_1.HEIC").write_bytes(b"x")
     (tmp_path / "disc" / ".DS_Store").write_bytes(b"x")
@@ -141,9 +144,9 @@ def test_other_files_are_left_out_and_said(tmp_path: Path, caplog: pytest.LogCap
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: root.rmdir(), "there is no such folder of photos"),
-        (lambda _: None, "no class folders in it"),
-        (lambda root: write_photos(root, 2, ("disc",)), r"only one class \(disc\)"),
+        (lambda root: root.rmdir(), "no such folder of photos"),
+        (lambda _: None, "no class folders"),
+        (lambda root: write_photos(root, 2, ("disc",)), r"expected at least two classes, found one \(disc\)"),
         (lambda root: (write_photos(root, 2), (root / "empty").mkdir()), "empty: no pictures in this folder"),
         (
             lambda root: (write_photos(root / "train", 2), write_photos(root / "validation", 1, ("disc", "cross"))),
@@ -165,5 +168,5 @@ def test_a_class_with_no_readable_picture_is_named(tmp_path: Path, command) -> N
         path.write_bytes(b"no picture " + path.name.encode())
     done = command("edge-train", tmp_path / "photos", "-o", tmp_path / "run", *TRAINING)
     assert done.returncode == 6
-    assert done.stderr.splitlines()[-1].startswith("error: class disc: no picture that can be read")
+    assert done.stderr.splitlines()[-1].startswith("error: class disc: no readable picture")
     assert not (tmp_path / "run" / "run.json").exists()

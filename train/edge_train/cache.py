@@ -1,4 +1,4 @@
-"""What was computed from photos, kept between runs by the photos' content: it may be deleted at any time."""
+"""What was computed from photos, kept between runs by the photos' content. It may be deleted at any time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from contextlib import closing, contextmanager
 from edge_classify.errors import DataError
 from edge_classify.system.machine import cache_folder as cache_folder
 
+# Another run may be writing meanwhile.
+_LOCK_TIMEOUT_S = 120
+# `looks` holds the facts of each photo (`near_duplicates.PhotoFacts`), under the name that existing caches have.
 _TABLES = """
     CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, look BLOB NOT NULL) WITHOUT ROWID;
@@ -20,15 +23,13 @@ _TABLES = """
 def open_cache() -> Iterator[sqlite3.Connection]:
     """The cache's database. Two runs may use it at once: what is written is whole, or not there.
 
-    Raises DataError where it cannot be written (a full disk) or read.
+    Raises DataError if it cannot be read or written (a full disk).
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with closing(sqlite3.connect(folder / "features.sqlite", timeout=120)) as database:
+        with closing(sqlite3.connect(folder / "features.sqlite", timeout=_LOCK_TIMEOUT_S)) as database:
             database.executescript(_TABLES)
             yield database
     except sqlite3.Error as error:
-        raise DataError(
-            f"{folder}: features cannot be kept there ({error}): free some space, or delete this folder"
-        ) from error
+        raise DataError(f"{folder}: cannot cache features ({error}): free some space, or delete this folder") from error

@@ -7,170 +7,252 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_classify import __version__
 from edge_classify.command import run
-from edge_classify.errors import UsageError
+from edge_classify.errors import DataError, UsageError
 from edge_classify.learn.head import HeadSettings
+from edge_classify.options import Parser, integer, number
 
-from .backbone import ALPHAS, HUB, RESOLUTIONS, available_alphas
-from .cell import Settings
+from .backbone import ALPHAS, HUB, RESOLUTIONS
+from .settings import FINE_TUNING_EPOCHS, Augmentation, Settings
 from .training import check, train
-from .views import Augmentation
+from .weights import available_alphas
 
-_FINE_TUNING_EPOCHS = 15
+_ALL = "all"
+_KERAS_BACKBONE = "mobilenet_v2"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    return run(lambda: _train(options), quiet=True)
+    options = make_parser().parse_args(arguments)
+    return run(lambda: _train(options), quiet=True, traceback=options.traceback)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edge-train",
-        description="Fit a classifier head on MobileNetV2's features of your photos, for each width and resolution.",
+def make_parser() -> Parser:
+    """The command line, with each option's range."""
+    parser = Parser(
+        "edge-train",
+        "Fit a classifier head on MobileNetV2's features of your photos, for each width and resolution.",
+        examples=[
+            ("edge-train photos", "one model: width 0.5 at 160 pixels; writes runs/photos"),
+            ("edge-train photos --check", "only report problems with the photos"),
+            ("edge-train photos --alpha all --resolution all", "every width at every resolution, to choose from"),
+            ("edge-train photos --alpha 1.0 --resolution 224 --fine-tune", "slower to train, and more accurate"),
+        ],
+        errors=[DataError],
     )
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "photos",
         type=Path,
         metavar="PHOTOS",
-        help="a folder of photos for each class, or train/ with validation/ or test/ of those; "
-        "unknown/ among them holds pictures of nothing in particular",
+        help="a folder with one folder of photos per class, or with train/ and validation/ or test/ that each have "
+        "these; a folder named unknown among the classes holds negatives: pictures of none of them",
     )
-    add(
-        "-o", "--output", type=Path, metavar="RUN", help="the run folder to write (default: runs/ and the photos' name)"
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="RUN", help="the run folder to write (default: runs/NAME_OF_PHOTOS)"
     )
-    add("--check", action="store_true", help="only look for what is wrong with the photos")
+    parser.add_argument("--check", action="store_true", help="only report problems with the photos")
+    _add_grid_options(parser)
+    _add_fitting_options(parser)
+    _add_unknown_options(parser)
+    parser.add_common_options()
+    return parser
 
-    grid = parser.add_argument_group("grid")
-    add = grid.add_argument
-    add("--alpha", nargs="+", default=["0.5"], metavar="A", help=f"width multipliers: all, or of {_list(ALPHAS)}")
-    add("--resolution", nargs="+", default=["160"], metavar="R", help=f"pixels a side: all, or of {_list(RESOLUTIONS)}")
-    weights_help = "the backbone's: imagenet, none, a .weights.h5 file, or a folder of them (default: imagenet)"
-    add("--weights", default="imagenet", metavar="W", help=weights_help)
-    add(
+
+def _add_grid_options(parser: Parser) -> None:
+    group = parser.add_argument_group(
+        "grid",
+        "One model is trained for each width at each resolution: 6 × 5 = 30 if both are `all` and --weights is "
+        "imagenet; fewer if --weights is a folder with fewer widths.",
+    )
+    group.add_argument(
+        "--alpha",
+        nargs="+",
+        type=_one_of(ALPHAS),
+        default=[0.5],
+        metavar="A",
+        help=f"width multipliers: one or more of {_list(ALPHAS)}, or all that --weights has (default: 0.5)",
+    )
+    group.add_argument(
+        "--resolution",
+        nargs="+",
+        type=_one_of(RESOLUTIONS),
+        default=[160],
+        metavar="R",
+        help=f"pixels per side: one or more of {_list(RESOLUTIONS)}, or all (default: 160)",
+    )
+    group.add_argument(
+        "--weights",
+        default="imagenet",
+        metavar="W",
+        help="pretrained weights of the backbone: imagenet (downloaded once), a .weights.h5 file, a folder of them, "
+        "or none for random weights",
+    )
+    group.add_argument(
         "--backbone",
-        default="mobilenet_v2",
+        type=_backbone,
+        default=_KERAS_BACKBONE,
         metavar="B",
-        help=f"mobilenet_v2, or {HUB}URL_OR_FOLDER: a TF2 feature vector that takes [0, 1] images",
+        help=f"{_KERAS_BACKBONE}, or {HUB}URL_OR_FOLDER for a TF2 feature vector that takes images in [0, 1]",
     )
 
-    head = parser.add_argument_group("fitting")
-    add = head.add_argument
-    default = HeadSettings()
-    add("--epochs", type=int, default=default.epochs, metavar="N", help="passes at most (default: %(default)s)")
-    add("--patience", type=int, default=default.patience, metavar="N", help="stop after N passes without a better one")
-    add("--batch-size", type=int, default=default.batch_size, metavar="N", help="photos a step (default: %(default)s)")
-    add("--learning-rate", type=float, default=default.learning_rate, metavar="X", help="at the start; it falls to 0")
-    add("--label-smoothing", type=float, default=default.label_smoothing, metavar="X", help="default: %(default)s")
-    add("--class-weights", choices=("balanced", "none"), default="balanced", help="default: every class counts alike")
-    add("--views", type=int, default=Augmentation().views, metavar="N", help="augmented views of each photo to keep")
-    add("--no-flip", action="store_true", help="views are not mirrored: for text, and things with a left and a right")
-    add("--no-crop", action="store_true", help="views show the whole photo")
-    add("--no-color", action="store_true", help="views keep the photo's light and colours")
-    add(
+
+def _add_fitting_options(parser: Parser) -> None:
+    group = parser.add_argument_group("fitting")
+    head, augmentation = HeadSettings(), Augmentation()
+    above_0 = number(above=0)
+    group.add_argument("--epochs", type=integer(1), default=head.epochs, metavar="N", help="maximum epochs")
+    group.add_argument(
+        "--patience",
+        type=integer(1),
+        default=head.patience,
+        metavar="N",
+        help="stop after N epochs without improvement",
+    )
+    group.add_argument("--batch-size", type=integer(1), default=head.batch_size, metavar="N", help="photos per step")
+    group.add_argument(
+        "--learning-rate",
+        type=above_0,
+        default=head.learning_rate,
+        metavar="X",
+        help="initial learning rate; decays to 0 along a cosine",
+    )
+    group.add_argument(
+        "--label-smoothing",
+        type=number(minimum=0, below=1),
+        default=head.label_smoothing,
+        metavar="X",
+        help="share of each target that is spread over all classes",
+    )
+    group.add_argument(
+        "--class-weights",
+        choices=("balanced", "none"),
+        default="balanced",
+        help="balanced: every class counts the same, whatever its size; none: every photo does",
+    )
+    group.add_argument(
+        "--views", type=integer(0), default=augmentation.views, metavar="N", help="augmented views per photo"
+    )
+    group.add_argument(
+        "--no-flip", action="store_true", help="do not mirror views: for text, and for things with a left and a right"
+    )
+    group.add_argument("--no-crop", action="store_true", help="do not crop views")
+    group.add_argument("--no-color", action="store_true", help="do not change brightness and colours of views")
+    group.add_argument(
         "--fine-tune",
-        type=int,
+        type=integer(0),
         nargs="?",
-        const=_FINE_TUNING_EPOCHS,
+        const=FINE_TUNING_EPOCHS,
         default=0,
         metavar="N",
-        help=f"train the backbone too, for N passes (default: {_FINE_TUNING_EPOCHS}): "
-        "more accurate, and minutes for each cell instead of seconds",
+        help=f"train the backbone too, for at most N epochs ({FINE_TUNING_EPOCHS} if N is left out): more accurate, "
+        "and takes minutes per model instead of seconds",
     )
-    add("--distill", action="store_true", help="smaller cells learn from the largest's soft labels too")
-    add("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
+    group.add_argument("--seed", type=integer(0), default=0, metavar="N", help="random seed (default: 0)")
 
-    unknown = parser.add_argument_group("unknown")
-    add = unknown.add_argument
-    add("--no-unknown", action="store_true", help="leave out the output that says: none of these")
-    add("--keep", type=float, default=Settings().keep, metavar="X", help="share of own pictures not called unknown")
-    add(
-        "--strangers",
+
+def _add_unknown_options(parser: Parser) -> None:
+    group = parser.add_argument_group("unknown")
+    group.add_argument("--no-unknown", action="store_true", help="do not add an `unknown` output")
+    group.add_argument(
+        "--keep",
+        type=number(minimum=0.5, below=1),
+        default=Settings().keep,
+        metavar="X",
+        help="share of your own photos that should not be called unknown",
+    )
+    group.add_argument(
+        "--negatives",
         type=Path,
         nargs="+",
         action="extend",
         default=[],
         metavar="FOLDER",
-        help="measure unknown on these pictures too",
+        help="pictures of none of the classes, to measure `unknown` on; nothing is learned from them",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
+    # What the option was called first.
+    group.add_argument("--strangers", type=Path, nargs="+", action="extend", dest="negatives", help=argparse.SUPPRESS)
 
 
 def _train(options: argparse.Namespace) -> int:
-    for name in ("epochs", "patience", "batch_size", "learning_rate"):
-        if not getattr(options, name) > 0:
-            raise UsageError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be above 0")
-    for name in ("views", "fine_tune", "seed"):
-        if getattr(options, name) < 0:
-            raise UsageError(f"--{name.replace('_', '-')} is {getattr(options, name)}: it must be 0 or more")
-    if not 0.5 <= options.keep < 1:
-        raise UsageError(f"--keep is {options.keep:g}: it is a share, from 0.5 to below 1")
-    if not 0 <= options.label_smoothing < 1:
-        raise UsageError(f"--label-smoothing is {options.label_smoothing:g}: it is a share, from 0 to below 1")
+    grid = _grid(options)
     settings = Settings(
         backbone=options.backbone,
         weights=options.weights,
-        augmentation=Augmentation(options.views, not options.no_flip, not options.no_crop, not options.no_color),
+        augmentation=Augmentation(
+            views=options.views, flip=not options.no_flip, crop=not options.no_crop, color=not options.no_color
+        ),
         head=HeadSettings(
-            options.epochs, options.batch_size, options.learning_rate, options.label_smoothing, options.patience
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            label_smoothing=options.label_smoothing,
+            patience=options.patience,
         ),
         class_weights=options.class_weights,
         fine_tune=options.fine_tune,
-        distill=options.distill,
         unknown=not options.no_unknown,
         keep=options.keep,
         seed=options.seed,
     )
-    grid = _grid(options)
     output = options.output or Path("runs") / options.photos.resolve().name
-    names = [folder.name for folder in options.strangers]
-    strangers = {folder.name if names.count(folder.name) == 1 else str(folder): folder for folder in options.strangers}
     if options.check:
         print(check(options.photos, output, grid, settings))
         print(f"wrote {output / 'photo_check.json'}")
         return 0
-    print(train(options.photos, output, grid, settings, strangers))
-    print(f"wrote {output} (look at {output / 'report.html'}); next: edge-convert {output} -o models")
+    print(train(options.photos, output, grid, settings, _by_name(options.negatives), report=print))
+    print(f"wrote {output} (see {output / 'report.html'}); next: edge-convert {output} -o models")
     return 0
 
 
 def _grid(options: argparse.Namespace) -> list[tuple[float, int]]:
-    alphas = _choose("--alpha", options.alpha, ALPHAS)
-    if alphas is None:
-        alphas = available_alphas(options.weights)
-    resolutions = _choose("--resolution", options.resolution, RESOLUTIONS) or list(RESOLUTIONS)
-    grid = [(alpha, int(resolution)) for alpha in alphas for resolution in resolutions]
+    for option, values in (("--alpha", options.alpha), ("--resolution", options.resolution)):
+        if _ALL in values and len(values) > 1:
+            raise UsageError(f"{option}: use {_ALL} alone, without other values")
+    alphas = available_alphas(options.weights) if options.alpha == [_ALL] else sorted(set(options.alpha))
+    resolutions = list(RESOLUTIONS) if options.resolution == [_ALL] else sorted(set(options.resolution))
+    if not alphas:
+        raise UsageError(f"--weights {options.weights}: no mobilenet_v2_*_no_top.weights.h5 in this folder")
     if options.backbone.startswith(HUB):
-        if len(grid) > 1:
-            raise UsageError(f"--backbone {options.backbone}: it is one width and resolution: give its own two")
+        if len(alphas) * len(resolutions) > 1:
+            raise UsageError(
+                f"--backbone {options.backbone} has one width and resolution: give these with --alpha and --resolution"
+            )
         if options.fine_tune:
-            raise UsageError("--fine-tune works with mobilenet_v2 only, not with a hub backbone")
-    elif options.backbone != "mobilenet_v2":
-        raise UsageError(f"--backbone {options.backbone}: it is mobilenet_v2, or {HUB}URL_OR_FOLDER")
-    return grid
+            raise UsageError(f"--fine-tune works with {_KERAS_BACKBONE} only, not with a hub backbone")
+    return [(alpha, resolution) for alpha in alphas for resolution in resolutions]
 
 
-def _choose(option: str, words: Sequence[str], values: Sequence[float]) -> list[float] | None:
-    """The chosen values, in order and once each; None for `all`."""
-    if list(words) == ["all"]:
-        return None
-    chosen = set()
-    for word in words:
-        try:
-            value = float(word)
-        except ValueError:
-            value = -1
-        if value not in values:
-            raise UsageError(f"{option} {word}: it is all, or some of {_list(values)}")
-        chosen.add(value)
-    return sorted(chosen)
+def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
+    """Each folder by its name, or by its whole path if another has the same name."""
+    names = [folder.name for folder in folders]
+    return {folder.name if names.count(folder.name) == 1 else str(folder): folder for folder in folders}
+
+
+def _one_of(values: Sequence[float]) -> Callable[[str], float | str]:
+    """For `type=`: one of these numbers, or "all"."""
+
+    def parse(text: str) -> float | str:
+        if text == _ALL:
+            return text
+        for value in values:
+            try:
+                if float(text) == value:
+                    return value
+            except ValueError:
+                break
+        raise argparse.ArgumentTypeError(f"expected {_list(values)} or {_ALL}, found {text!r}")
+
+    return parse
+
+
+def _backbone(text: str) -> str:
+    """For `type=`: which backbone."""
+    if text != _KERAS_BACKBONE and not text.startswith(HUB):
+        raise argparse.ArgumentTypeError(f"expected {_KERAS_BACKBONE} or {HUB}URL_OR_FOLDER, found {text!r}")
+    return text
 
 
 def _list(values: Sequence[float]) -> str:

@@ -1,192 +1,206 @@
-"""Fine-tuning: the backbone's upper blocks trained on too, from where the frozen backbone's head has settled.
+"""Fine-tuning: train the backbone's upper blocks together with the head, from where the frozen backbone's head settled.
 
-What is below them does not change, so that its maps of each photo's views are computed once and kept on disk: an epoch
-then costs a quarter.
+The blocks below do not change, so their maps of each photo's views are computed once and kept on disk: an epoch then
+costs a quarter.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
 from edge_classify.images.photo import read_photo
-from edge_classify.images.preprocessing import Image
-from edge_classify.learn.head import (
-    Curves,
-    Examples,
-    Head,
-    HeadSettings,
-    calibrated_loss,
-    share_right,
-    softmax,
-    split_batches,
-)
+from edge_classify.learn.head import Curves, Examples, Head, accuracy, calibrated_loss, softmax, split_batches
 from edge_classify.learn.rows import Rows
 
 from .backbone import Backbone, load_backbone
 from .cache import cache_folder
 from .feature_model import open_feature_model, split_at_middle
-from .photos import Photo
-from .views import Augmentation, show_view
+from .photos import TRAINING, VALIDATION, Photo
+from .settings import (
+    FINE_TUNING_LEARNING_RATE,
+    FINE_TUNING_VIEWS,
+    MAX_GRADIENT_NORM,
+    WARM_UP_SHARE,
+    Settings,
+)
+from .training_run import CellJob
+from .views import show_view
 from .workers import threads_per_worker
 
-_LEARNING_RATE = 3e-4
-_WARM_UP = 0.1
-_MOST_GRADIENT = 5.0
-# Views of each photo, beside the photo as it is.
-_VIEWS = 7
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """The backbone with its new weights, the head that belongs to it, and how it went."""
+class FineTuned:
+    """The backbone with its new weights, the head that belongs to it, and the course of the fit."""
 
     backbone: Backbone
     head: Head
     curves: Curves
 
 
-def fine_tune(
-    backbone: Backbone,
-    head: Head,
-    examples: Examples,
-    *,
-    root: Path,
-    photos: Sequence[Photo],
-    chosen_on: np.ndarray,
-    folder: Path,
-    epochs: int,
-    settings: HeadSettings,
-    augmentation: Augmentation,
-    seed: int,
-) -> Tuned:
-    """Train the backbone above its middle, and the head, on `examples.photos`, at a low rate that falls along a cosine.
+def fine_tune(job: CellJob, head: Head, examples: Examples, chosen_on: np.ndarray) -> FineTuned:
+    """Train on `examples.photos`; the epoch with the best loss on `chosen_on` is taken.
 
-    head: fitted on the frozen backbone. root, photos: of all examples. folder: where the new weights are put.
-    chosen_on: examples whose loss decides which epoch's weights are taken.
-    settings: of the head; its epochs and learning rate have no meaning here.
-
-    Batch norms keep their statistics: a few hundred photos would give worse ones.
+    head: fitted on the frozen backbone. examples: of the run's training and validation photos, in that order.
+    chosen_on: indices of photos, like `examples.photos`.
+    Of the head's settings, the epochs and the learning rate have no meaning here. The new weights are written to the
+    run folder, named by content.
     """
-    _use_tensorflow_repeatably()
-    import keras
-    import tensorflow as tf
+    settings = job.run.settings
+    tuner = FineTuner(job.backbone, head, settings, len(examples.photos))
+    photos = job.run.photos.of(TRAINING, VALIDATION)
+    training = [photos[index] for index in examples.photos]
+    validation = [photos[index] for index in chosen_on]
+    tuner.compute_maps(job.run.root, training, validation)
 
-    batch_size = settings.batch_size
-    model = load_backbone(backbone.weights, backbone.alpha, backbone.resolution)
-    lower_model, upper = split_at_middle(model, backbone.resolution)
-    lower = open_feature_model(lower_model)
-    kernel, bias = keras.Variable(head.kernel), keras.Variable(head.bias)
-    steps = epochs * -(-len(examples.photos) // batch_size)
-    variables = [*upper.trainable_variables, kernel, bias]
-    warm_up = max(1, int(_WARM_UP * steps))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm_up), warmup_target=_LEARNING_RATE, warmup_steps=warm_up
-    )
-    optimizer = keras.optimizers.Adam(rate, global_clipnorm=_MOST_GRADIENT)
-    optimizer.build(variables)
+    rng = np.random.default_rng(settings.seed)
+    curves = Curves()
+    best_loss, best_epoch, best = np.inf, 0, tuner.snapshot()
+    with tqdm(total=settings.fine_tune, desc=f"fine-tuning {job.name}", unit="epoch") as progress:
+        for epoch in range(1, settings.fine_tune + 1):
+            tuner.train_epoch(examples, rng, curves)
+            loss = tuner.validate(examples.labels[chosen_on], curves)
+            progress.set_postfix(validation=f"{curves.validation_accuracy[-1]:.1%}", refresh=False)
+            progress.update()
+            if loss < best_loss:
+                best_loss, best_epoch, best = loss, epoch, tuner.snapshot()
+            elif epoch - best_epoch >= settings.head.patience:
+                break
+    return FineTuned(tuner.save(best.weights, job.run.folder / "weights"), best.head, curves)
 
-    def logits_of(maps: tf.Tensor) -> tf.Tensor:
-        features = upper(tf.cast(maps, tf.float32), training=False)
-        return tf.matmul(features, kernel.value) + bias.value
 
-    def step(maps: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+@dataclass(frozen=True)
+class _Snapshot:
+    """All weights of the backbone, as Keras orders them, and the head."""
+
+    weights: list[np.ndarray]
+    head: Head
+
+
+class FineTuner:
+    """A backbone and a head in training: their weights, the optimizer, and the maps that they are trained on.
+
+    Adam at a low rate, with warm-up and a cosine. Batch norms keep their statistics: a few hundred photos would give
+    worse ones.
+    """
+
+    def __init__(self, backbone: Backbone, head: Head, settings: Settings, training_photos: int) -> None:
+        _make_tensorflow_deterministic()
+        import keras
+        import tensorflow as tf
+
+        self._backbone = backbone
+        self._settings = settings
+        self._model = load_backbone(backbone.weights, backbone.alpha, backbone.resolution)
+        lower, self._upper = split_at_middle(self._model, backbone.resolution)
+        self._lower = open_feature_model(lower)
+        self._kernel, self._bias = keras.Variable(head.kernel), keras.Variable(head.bias)
+        self._variables = [*self._upper.trainable_variables, self._kernel, self._bias]
+        steps = settings.fine_tune * -(-training_photos // settings.head.batch_size)
+        warm_up = max(1, int(WARM_UP_SHARE * steps))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, steps - warm_up), warmup_target=FINE_TUNING_LEARNING_RATE, warmup_steps=warm_up
+        )
+        self._optimizer = keras.optimizers.Adam(rate, global_clipnorm=MAX_GRADIENT_NORM)
+        self._optimizer.build(self._variables)
+        maps = tf.TensorSpec((None, *self._upper.input_shape[1:]), tf.float16)
+        targets, weights = tf.TensorSpec((None, len(head.bias))), tf.TensorSpec((None,))
+        self._train = tf.function(self._train_step, input_signature=[maps, targets, weights])
+        self._infer = tf.function(self._logits, input_signature=[maps])
+
+    def compute_maps(self, root: Path, training: Sequence[Photo], validation: Sequence[Photo]) -> None:
+        """Compute the middle layer's maps of all views of the training photos, and of the validation photos."""
+        augmentation = self._settings.augmentation
+        views = replace(augmentation, views=FINE_TUNING_VIEWS if augmentation.views else 0).keys()
+        self._views = len(views)
+        total = len(training) * len(views) + len(validation)
+        description = f"views {self._backbone.alpha}_{self._backbone.resolution}"
+        with tqdm(total=total, desc=description, unit="view") as progress:
+            self._training_maps = self._maps_of(root, training, views, progress)
+            self._validation_maps = self._maps_of(root, validation, [""], progress)
+
+    def train_epoch(self, examples: Examples, rng: np.random.Generator, curves: Curves) -> None:
+        """One pass over `examples.photos`, each in one of its views, in random order."""
+        first_row = np.zeros(len(examples.labels), np.intp)
+        first_row[examples.photos] = np.arange(len(examples.photos)) * self._views
+        batches = split_batches(rng.permutation(examples.photos), self._settings.head.batch_size)
+        for batch in batches:
+            maps = self._training_maps.read(first_row[batch] + rng.integers(self._views, size=len(batch)))
+            labels = examples.labels[batch]
+            targets = examples.targets(batch, self._settings.head.label_smoothing)
+            logits = np.asarray(self._train(maps, targets, examples.weights[labels]))
+            curves.add_batch(softmax(logits), labels)
+        curves.end_epoch(batches)
+
+    def validate(self, labels: np.ndarray, curves: Curves) -> float:
+        """The loss on the validation photos, whose class indices are `labels`, at the temperature that is best there.
+
+        So will the head be; without it, a more confident epoch would look worse than it is.
+        """
+        rows = np.arange(len(self._validation_maps))
+        batches = split_batches(rows, self._settings.head.batch_size)
+        logits = np.concatenate([np.asarray(self._infer(self._validation_maps.read(batch))) for batch in batches])
+        loss = calibrated_loss(logits, labels)
+        curves.validation_loss.append(loss)
+        curves.validation_accuracy.append(accuracy(logits, labels))
+        return loss
+
+    def snapshot(self) -> _Snapshot:
+        """Copies of all weights as they are now."""
+        return _Snapshot(self._model.get_weights(), Head(np.array(self._kernel.value), np.array(self._bias.value)))
+
+    def save(self, weights: list[np.ndarray], folder: Path) -> Backbone:
+        """Write these weights of the backbone into `folder`, named by content; returns the backbone that has them."""
+        self._model.set_weights(weights)
+        content = hashlib.sha256()
+        for array in self._model.get_weights():
+            content.update(array.tobytes())
+        path = folder / f"{content.hexdigest()[:16]}.weights.h5"
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"partial_{os.getpid()}.weights.h5"
+        self._model.save_weights(partial)
+        partial.replace(path)
+        return replace(self._backbone, weights=path, sha256=content.hexdigest())
+
+    def _maps_of(self, root: Path, photos: Sequence[Photo], views: Sequence[str], progress: tqdm[Any]) -> Rows:
+        """float16 (len(photos) · len(views), h, w, C), all views of a photo consecutively."""
+        rows = Rows(cache_folder(), tuple(self._upper.input_shape[1:]), np.float16)
+        for photo in photos:
+            picture = read_photo(root / photo.path)
+            for view in views:
+                rows.append(self._lower(show_view(picture, view, photo.sha256, self._backbone.resolution)))
+                progress.update()
+        return rows
+
+    def _logits(self, maps: tf.Tensor) -> tf.Tensor:
+        import tensorflow as tf
+
+        features = self._upper(tf.cast(maps, tf.float32), training=False)
+        return tf.matmul(features, self._kernel.value) + self._bias.value
+
+    def _train_step(self, maps: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """One step of the optimizer; returns the logits before it."""
+        import tensorflow as tf
+
         with tf.GradientTape() as tape:
-            logits = logits_of(maps)
+            logits = self._logits(maps)
             loss = tf.reduce_mean(weights * tf.nn.softmax_cross_entropy_with_logits(targets, logits))
-        optimizer.apply(tape.gradient(loss, [variable.value for variable in variables]), variables)
+        gradients = tape.gradient(loss, [variable.value for variable in self._variables])
+        self._optimizer.apply(gradients, self._variables)
         return logits
 
-    shown = replace(augmentation, views=_VIEWS if augmentation.views else 0).keys()
-    total = len(examples.photos) * len(shown) + len(chosen_on)
-    with tqdm(total=total, desc=f"views {backbone.alpha} @ {backbone.resolution}", unit="view") as progress:
 
-        def maps_of(chosen: np.ndarray, views: Sequence[str]) -> Rows:
-            pictures = _show_views(root, [photos[index] for index in chosen], views, backbone.resolution)
-            return _compute_maps(lower, pictures, progress)
-
-        training, validation = maps_of(examples.photos, shown), maps_of(chosen_on, [""])
-    signature = tf.TensorSpec((None, *training.shape), tf.float16)
-    learn = tf.function(
-        step, input_signature=[signature, tf.TensorSpec((None, len(head.bias))), tf.TensorSpec((None,))]
-    )
-    infer = tf.function(logits_of, input_signature=[signature])
-    place = np.zeros(len(examples.labels), np.intp)
-    place[examples.photos] = np.arange(len(examples.photos)) * len(shown)
-
-    rng = np.random.default_rng(seed)
-    curves = Curves()
-    best: tuple[float, int, list[np.ndarray], Head] = (np.inf, 0, [], head)
-    with tqdm(total=epochs, desc=f"fine-tuning {backbone.alpha} @ {backbone.resolution}", unit="epoch") as progress:
-        for epoch in range(1, epochs + 1):
-            batches = split_batches(rng.permutation(examples.photos), batch_size)
-            for batch in batches:
-                maps = training.read(place[batch] + rng.integers(len(shown), size=len(batch)))
-                labels = examples.labels[batch]
-                targets = examples.targets(batch, settings.label_smoothing)
-                probabilities = softmax(np.asarray(learn(maps, targets, examples.weights[labels])))
-                curves.add_batch(probabilities, labels)
-            curves.end_epoch(batches)
-            progress.update()
-            logits = np.concatenate(
-                [
-                    np.asarray(infer(validation.read(range(start, min(start + batch_size, len(validation))))))
-                    for start in range(0, len(validation), batch_size)
-                ]
-            )
-            truth = examples.labels[chosen_on]
-            # As the head will be: else a surer epoch looks worse than it is.
-            loss = calibrated_loss(logits, truth)
-            curves.validation_loss.append(loss)
-            curves.validation_accuracy.append(share_right(logits, truth))
-            progress.set_postfix(validation=f"{curves.validation_accuracy[-1]:.1%}", refresh=False)
-            if loss < best[0]:
-                best = (loss, epoch, model.get_weights(), Head(np.array(kernel.value), np.array(bias.value)))
-            elif epoch - best[1] >= settings.patience:
-                break
-    model.set_weights(best[2])
-    return Tuned(_save(model, backbone, folder), best[3], curves)
-
-
-def _save(model: Any, backbone: Backbone, folder: Path) -> Backbone:
-    """Write the weights into `folder`, named by content."""
-    content = hashlib.sha256()
-    for array in model.get_weights():
-        content.update(array.tobytes())
-    path = folder / f"{content.hexdigest()[:16]}.weights.h5"
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"partial_{os.getpid()}.weights.h5"
-    model.save_weights(partial)
-    partial.replace(path)
-    return replace(backbone, weights=path, sha256=content.hexdigest())
-
-
-def _show_views(root: Path, photos: Sequence[Photo], views: Sequence[str], side: int) -> Iterator[Image]:
-    for photo in photos:
-        picture = read_photo(root / photo.path)
-        for view in views:
-            yield show_view(picture, view, photo.sha256, side)
-
-
-def _compute_maps(lower: Callable[[Image], np.ndarray], pictures: Iterator[Image], progress: tqdm[Any]) -> Rows:
-    rows: Rows | None = None
-    for picture in pictures:
-        maps = lower(picture)
-        rows = rows or Rows(cache_folder(), maps.shape, np.float16)
-        rows.append(maps)
-        progress.update()
-    assert rows is not None
-    return rows
-
-
-def _use_tensorflow_repeatably() -> None:
+def _make_tensorflow_deterministic() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,41 +12,43 @@ from edge_classify.images.photo import read_photo
 from edge_classify.metrics import class_confidences, confusion, wilson_interval
 from edge_classify.system.atomic_write import write_atomic
 
-from . import plots as figures
-from .page import GREEN, RED, escape, image, page, table
+from . import plots
+from .measuring import NEGATIVES_PREFIX
+from .page import escape, image, page, table
 from .photo_check import PhotoCheck
 from .photos import HELD_OUT, Photo, PhotoSet
+from .run_folder import HELD_OUT_PROBABILITIES
+from .training_run import TrainingRun
 
-_SHEET = 18
-# More cells than this are described in full only for the best: a page has to load.
-_MOST_DETAILS = 6
+# Photos on each contact sheet.
+_SHEET_PHOTOS = 18
+# If there are more cells, only the best is described in full: a page has to load.
+_MAX_DETAILS = 6
+# Classes in a cell's table.
+_MAX_CLASSES = 60
 
 
-def write_report(
-    folder: Path, root: Path, photos: PhotoSet, entries: Sequence[Mapping[str, Any]], check: PhotoCheck
-) -> None:
+def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: PhotoCheck) -> None:
     """Write `report.html` into the run folder. entries: of the cells, with their curves."""
-    # Not by the figures reported: the best of many would be better by luck.
+    # Not by the held-out figures: the best of many would be better by luck.
     best = min(range(len(entries)), key=lambda index: entries[index]["decision"]["choosing_loss"])
-    held_out = photos.of(HELD_OUT)
     body = [
-        f"<h1>{escape(root.name)}</h1>",
-        f"<p>{photos.counts()}.</p>",
-        "<h2>The grid</h2>",
-        _grid(entries, best, photos),
-        "<h2>The photos</h2>",
+        f"<h1>{escape(run.root.name)}</h1>",
+        f"<p>{run.photos.counts()}.</p>",
+        "<h2>Accuracy</h2>",
+        _grid(entries, best, run.photos),
+        "<h2>Photos</h2>",
         f"<pre>{escape(check.summary())}</pre>",
-        _sheet_of_check(folder),
+        _check_sheet(run),
     ]
     for index, entry in enumerate(entries):
-        if index == best or len(entries) <= _MOST_DETAILS:
-            title = f"alpha {entry['alpha']} at {entry['resolution']}" + (
-                " (the best, by the photos for choosing)" if index == best and len(entries) > 1 else ""
-            )
-            content = _cell(folder, root, photos, held_out, entry)
+        if index == best or len(entries) <= _MAX_DETAILS:
+            title = f"alpha {entry['alpha']} at {entry['resolution']} pixels"
+            if index == best and len(entries) > 1:
+                title += " (lowest validation loss)"
             is_open = " open" if index == best else ""
-            body.append(f"<details{is_open}><summary>{title}</summary>{content}</details>")
-    write_atomic(folder / "report.html", page(f"{root.name}: training report", body))
+            body.append(f"<details{is_open}><summary>{title}</summary>{_cell(run, entry)}</details>")
+    write_atomic(run.folder / "report.html", page(f"{run.root.name}: training report", body))
 
 
 def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> str:
@@ -54,120 +56,188 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
     rows: list[dict[str, str]] = []
     for entry, (low, high) in zip(entries, intervals, strict=True):
         evaluation = entry["evaluation"]
-        tuned = "frozen_accuracy" in evaluation
-        rows.append(
-            {
-                "cell": f"{entry['alpha']} @ {entry['resolution']}",
-                "accuracy": f"{evaluation['accuracy']:.1%}",
-                **({"frozen": f"{evaluation['frozen_accuracy']:.1%}"} if tuned else {}),
-                "95 % interval": f"{low:.1%} – {high:.1%}",
-                "calibration error": f"{evaluation['calibration_error']:.3f}",
-                "kept": f"{evaluation['kept']:.1%}",
-                "parameters": f"{entry['parameters'] / 1e6:.2f} M",
-                "multiply-adds": f"{entry['multiply_adds'] / 1e6:.1f} M",
-                "seconds": f"{entry['seconds']:.1f}",
-            }
-        )
+        row = {"cell": f"{entry['alpha']} @ {entry['resolution']}", "accuracy": f"{evaluation['accuracy']:.1%}"}
+        if "frozen_accuracy" in evaluation:
+            row["before fine-tuning"] = f"{evaluation['frozen_accuracy']:.1%}"
+        row |= {
+            "95% interval": f"{low:.1%} – {high:.1%}",
+            "calibration error": f"{evaluation['calibration_error']:.3f}",
+            "kept": f"{evaluation['kept']:.1%}",
+            "parameters": f"{entry['parameters'] / 1e6:.2f} M",
+            "multiply-adds": f"{entry['multiply_adds'] / 1e6:.1f} M",
+            "seconds": f"{entry['seconds']:.1f}",
+        }
+        rows.append(row)
     note = (
-        f"Measured on {entries[0]['evaluation']['photos']} photos ({escape(photos.held_out_name)}) on which nothing "
-        "was chosen or fitted: neither where training stops, nor the temperature, nor the limit of <i>unknown</i>. "
-        "<i>Kept</i> is the share of them that is not called unknown. In bold the cell that is best by its loss on the "
-        "photos for choosing. Of two cells whose intervals overlap, it is "
-        "not known which is better."
+        f"Measured on {entries[0]['evaluation']['photos']} held-out photos ({escape(photos.held_out_name)}), which "
+        "played no part in training: not in when to stop, nor in the temperature, nor in the limit of <i>unknown</i>. "
+        "A cell is a width multiplier @ a resolution. <i>Kept</i> is the share of these photos that is not called "
+        "unknown. "
     )
-    plot = image(figures.grid_plot(entries, intervals)) if len(entries) > 1 else ""
-    grid = table(list(rows[0]), [(list(row.values()), index == best) for index, row in enumerate(rows)])
+    if len(entries) > 1:
+        note += (
+            "The cell in bold has the lowest validation loss. If the intervals of two cells overlap, the difference "
+            "may be chance."
+        )
+    plot = image(plots.grid_plot(entries, intervals)) if len(entries) > 1 else ""
+    grid = table(
+        list(rows[0]), [(list(row.values()), index == best and len(entries) > 1) for index, row in enumerate(rows)]
+    )
     return grid + f"<p class='note'>{note}</p>" + plot
 
 
-def _sheet_of_check(folder: Path) -> str:
-    sheet = folder / "photo_check.png"
+def _check_sheet(run: TrainingRun) -> str:
+    sheet = run.folder / "photo_check.png"
     if not sheet.exists():
         return ""
     return f"<details><summary>Photos to look at</summary>{image(sheet.read_bytes())}</details>"
 
 
-def _cell(folder: Path, root: Path, photos: PhotoSet, held_out: Sequence[Photo], entry: Mapping[str, Any]) -> str:
-    classes = len(photos.labels)
-    with np.load(folder / entry["head"]) as arrays:
-        probabilities = arrays["held_out_probabilities"]
-        strange = {
-            name.removeprefix("strangers:"): arrays[name] for name in arrays.files if name.startswith("strangers:")
+@dataclass(frozen=True)
+class _Predictions:
+    """A cell's outputs for the held-out photos.
+
+    probabilities: (n, K) or (n, K + 1) with `unknown`. negatives: P(unknown) of each picture, by name.
+    truth, chosen: the true and the best class, indices (n,). confidences: of the best class among the classes, (n,).
+    right: bool, (n,).
+    """
+
+    labels: Sequence[str]
+    photos: Sequence[Photo]
+    probabilities: np.ndarray
+    negatives: Mapping[str, np.ndarray]
+    truth: np.ndarray
+    chosen: np.ndarray
+    confidences: np.ndarray
+    right: np.ndarray
+
+
+def _read_predictions(run: TrainingRun, entry: Mapping[str, Any]) -> _Predictions:
+    labels, photos = run.photos.labels, run.photos.of(HELD_OUT)
+    with np.load(run.folder / entry["head"]) as arrays:
+        probabilities = arrays[HELD_OUT_PROBABILITIES]
+        negatives = {
+            name.removeprefix(NEGATIVES_PREFIX): arrays[name]
+            for name in arrays.files
+            if name.startswith(NEGATIVES_PREFIX)
         }
-    truth = np.array([photo.label for photo in held_out])
-    confidences, right = class_confidences(probabilities, truth, classes)
-    chosen = probabilities[:, :classes].argmax(axis=1)
-    per_class = [
-        ([label, str(figures_["photos"]), _share(figures_["precision"]), _share(figures_["recall"])], False)
-        for label, figures_ in entry["evaluation"]["per_class"].items()
+    truth = np.array([photo.label for photo in photos])
+    confidences, right = class_confidences(probabilities, truth, len(labels))
+    chosen = probabilities[:, : len(labels)].argmax(axis=1)
+    return _Predictions(labels, photos, probabilities, negatives, truth, chosen, confidences, right)
+
+
+def _cell(run: TrainingRun, entry: Mapping[str, Any]) -> str:
+    predictions = _read_predictions(run, entry)
+    return "".join(
+        [
+            *_classes(entry, predictions),
+            *_calibration(entry, predictions),
+            *_unknown(entry, predictions),
+            "<h3>Learning curves</h3>",
+            image(plots.learning_curves(entry["curves"])),
+            *_sheets(run, predictions),
+        ]
+    )
+
+
+def _classes(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
+    rows = [
+        ([label, str(scores["photos"]), _percent(scores["precision"]), _percent(scores["recall"])], False)
+        for label, scores in entry["evaluation"]["per_class"].items()
     ]
-    parts = [
+    counts = confusion(predictions.chosen, predictions.truth, len(predictions.labels))
+    return [
         "<h3>Classes</h3>",
         "<div class='row'>",
-        "<div>" + table(["class", "held-out photos", "precision", "recall"], per_class[:60]) + "</div>",
-        image(figures.confusion_matrix(confusion(chosen, truth, classes), photos.labels)),
+        "<div>" + table(["class", "held-out photos", "precision", "recall"], rows[:_MAX_CLASSES]) + "</div>",
+        image(plots.confusion_matrix(counts, predictions.labels)),
         "</div>",
-        "<h3>Does it mean what it says?</h3>",
-        f"<p class='note'>Calibration error {entry['evaluation']['calibration_error']:.3f}; the temperature "
-        f"{entry['decision']['temperature']:.2f} was fitted on {entry['decision']['chosen_on']} training photos that "
-        "the head had not seen.</p>",
-        image(figures.reliability_diagram(confidences, right)),
     ]
-    if probabilities.shape[1] > classes:
-        parts += ["<h3>Strangers</h3>", _strangers(entry, probabilities, strange)]
-    parts += ["<h3>Learning</h3>", image(figures.learning_curves(entry["curves"]))]
-    rng = np.random.default_rng(0)
-    some = np.sort(rng.permutation(len(held_out))[:_SHEET]).tolist()
-    worst = sorted(np.flatnonzero(~right).tolist(), key=lambda index: -confidences[index])[:_SHEET]
-    for title, indices in (("Some predictions", some), ("The worst mistakes", worst)):
-        if len(indices):
-            tiles, colors = [], []
-            for index in indices:
-                photo = held_out[index]
-                text = f"{photos.labels[chosen[index]]} {confidences[index]:.0%}"
-                if not right[index]:
-                    text += f", is {photos.labels[photo.label]}"
-                if probabilities[index].argmax() == classes:
-                    text = f"unknown ({text})"
-                tiles.append((read_photo(root / photo.path), photo.path.name, text))
-                colors.append(GREEN if right[index] else RED)
-            parts += [f"<h3>{title}</h3>", image(figures.contact_sheet(tiles, colors))]
-    return "".join(parts)
 
 
-def _strangers(entry: Mapping[str, Any], probabilities: np.ndarray, strange: Mapping[str, np.ndarray]) -> str:
+def _calibration(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
+    decision = entry["decision"]
+    return [
+        "<h3>Calibration</h3>",
+        "<p class='note'>How often the model is right when it is this confident: on the dotted line, its "
+        f"probabilities mean what they say. Calibration error {entry['evaluation']['calibration_error']:.3f}. The "
+        f"temperature, {decision['temperature']:.2f}, was fitted on {decision['chosen_on']} photos that the head had "
+        "not been trained on.</p>",
+        image(plots.reliability_diagram(predictions.confidences, predictions.right)),
+    ]
+
+
+def _unknown(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
+    if predictions.probabilities.shape[1] == len(predictions.labels):
+        return []
+    evaluation = entry["evaluation"]
+    parts = ["<h3>Unknown</h3>"]
     rows = [
         (
             [
                 name,
-                str(figures_["pictures"]),
-                f"{figures_['auroc']:.3f}",
-                f"{figures_['accepted_at_95_kept']:.1%}",
-                f"{figures_['accepted']:.1%}",
+                str(scores["pictures"]),
+                f"{scores['auroc']:.3f}",
+                f"{scores['accepted_at_95_kept']:.1%}",
+                f"{scores['accepted']:.1%}",
             ],
             False,
         )
-        for name, figures_ in entry["evaluation"]["strangers"].items()
+        for name, scores in evaluation["strangers"].items()
     ]
-    parts = []
     if rows:
-        columns = ["pictures of", "how many", "AUROC", "accepted where 95 % are kept", "accepted as it stands"]
-        parts.append(table(columns, rows))
+        columns = ["negatives", "pictures", "AUROC", "accepted if 95% are kept", "accepted as shipped"]
+        parts += [
+            table(columns, rows),
+            "<p class='note'>Negatives are pictures of none of the classes; <i>accepted</i> is the share of them that "
+            "gets a class's label. AUROC: 1 is perfect, 0.5 is chance.</p>",
+        ]
     else:
         parts.append(
-            "<p class='note'>No pictures of strangers were given: put some into a folder <code>unknown/</code> beside "
-            "the classes, or name folders with <code>--strangers</code>.</p>"
+            "<p class='note'>No negatives (pictures of none of the classes) to measure on: put some into a folder "
+            "<code>unknown/</code> beside the classes, or name a folder with <code>--negatives</code>.</p>"
         )
-    left_out = entry["evaluation"].get("left_out_classes")
+    left_out = evaluation.get("left_out_classes")
     if left_out:
-        parts.append(
-            "<p class='note'>Near strangers: how well each class would be told from the others, had none of its photos "
-            "been trained on (AUROC; 0.5 is chance).</p>"
-        )
-        parts.append(table(["class left out", "AUROC"], [([name, f"{v:.3f}"], False) for name, v in left_out.items()]))
-    parts.append(image(figures.known_histogram(probabilities[:, -1], strange)))
-    return "".join(parts)
+        parts += [
+            "<p class='note'>Similar negatives: how well each class would be rejected if it had not been trained on "
+            "(AUROC).</p>",
+            table(["class left out", "AUROC"], [([label, f"{auroc:.3f}"], False) for label, auroc in left_out.items()]),
+        ]
+    return [*parts, image(plots.unknown_histogram(predictions.probabilities[:, -1], predictions.negatives))]
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
+def _sheets(run: TrainingRun, predictions: _Predictions) -> list[str]:
+    """Random held-out photos, and the mistakes with the highest confidence."""
+    rng = np.random.default_rng(0)
+    some = np.sort(rng.permutation(len(predictions.photos))[:_SHEET_PHOTOS]).tolist()
+    mistakes = np.flatnonzero(~predictions.right).tolist()
+    worst = sorted(mistakes, key=lambda index: -predictions.confidences[index])[:_SHEET_PHOTOS]
+    parts = []
+    for title, indices in (("Random predictions", some), ("Most confident mistakes", worst)):
+        if indices:
+            tiles = [
+                (
+                    read_photo(run.root / predictions.photos[index].path),
+                    predictions.photos[index].path.name,
+                    _caption(predictions, index),
+                )
+                for index in indices
+            ]
+            colors = [plots.GREEN if predictions.right[index] else plots.RED for index in indices]
+            parts += [f"<h3>{title}</h3>", image(plots.contact_sheet(tiles, colors))]
+    return parts
+
+
+def _caption(predictions: _Predictions, index: int) -> str:
+    labels = predictions.labels
+    text = f"{labels[predictions.chosen[index]]} {predictions.confidences[index]:.0%}"
+    if not predictions.right[index]:
+        text += f", is {labels[predictions.truth[index]]}"
+    called_unknown = predictions.probabilities[index].argmax() == len(labels)
+    return f"unknown ({text})" if called_unknown else text
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"

@@ -1,23 +1,159 @@
-"""The run folder: all that edge-convert needs, and nothing else. See docs/run-folder.md."""
+"""The run folder: what edge-train writes and edge-convert reads. See docs/run-folder.md.
+
+Writer and reader stand side by side, and both are free of TensorFlow:
+
+    entries = [write_cell(folder, cell) for cell in cells]     # heads/*.npz, and each cell's entry for run.json
+    with prepared_file(prepared_path(folder, 96, CALIBRATION), count, 96) as append: ...
+    write_index(folder, {"labels": …, "cells": entries, …})    # run.json, last of all
+    run = read_run(folder)                                     # run.cells == cells
+"""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from edge_classify.errors import DataError
 from edge_classify.images.preprocessing import Image
+from edge_classify.labels import UNKNOWN
+from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.system.atomic_write import atomic_file, write_atomic
 
+from .backbone import Backbone, BackboneCost
+
 FORMAT = 6
-_INDEX = "run.json"
+INDEX = "run.json"
+# The two sets of prepared photos: to take int8's ranges from, and to measure on.
+CALIBRATION = "calibration"
+HELD_OUT = "held_out"
+# How many photos int8 takes its ranges from, unless the user asks for another number.
+CALIBRATION_PHOTOS = 200
+
+# Arrays of heads/*.npz that are part of the model; with an `unknown` output those of `open_set.Space` too.
+CLASS_ARRAYS = ("kernel", "bias")
+OPEN_SET_ARRAYS = ("basis", "prototypes", "votes", "direction")
+# One more array of heads/*.npz: what the trainer's own model gives for the held-out photos.
+HELD_OUT_PROBABILITIES = "held_out_probabilities"
+# What the graph of an `unknown` output needs beside arrays; it lies in the cell's `decision`.
+OPEN_SET_CONSTANTS = ("sharpness", "threshold", *SHAPE_CONSTANTS)
+
+
+class CellEntry(TypedDict):
+    """A cell in run.json. Paths are relative to the run folder, weights_sha256 is that before fine-tuning."""
+
+    alpha: float
+    resolution: int
+    backbone: str
+    parameters: int
+    multiply_adds: int
+    head: str
+    weights: str
+    weights_name: str
+    weights_sha256: str
+    decision: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    seconds: NotRequired[float]
+
+
+class Index(TypedDict):
+    """All of run.json but its format number.
+
+    labels: in output order. cells: each a `CellEntry`.
+    held_out_labels, calibration_labels: class indices in the order of the prepared photos; None if nobody knows what
+        the held-out photos show.
+    photos: `fingerprint`, and from edge-train also the sizes and files of the split.
+    """
+
+    labels: Sequence[str]
+    cells: Sequence[Mapping[str, Any]]
+    held_out_labels: Sequence[int] | None
+    calibration_labels: Sequence[int]
+    photos: Mapping[str, Any]
+    seed: int | None
+    arguments: Any
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trained width and resolution.
+
+    backbone: "mobilenet_v2", or "hub": then `weights` is the folder of a SavedModel.
+    parameters, multiply_adds: of the whole model.
+    arrays: `kernel` [F, K] and `bias` [K], and with an `unknown` output those of `open_set.Space`; float32.
+    held_out_probabilities: the trainer's own, float32 [n, labels], for the held-out photos in order.
+    """
+
+    alpha: float
+    resolution: int
+    backbone: str
+    parameters: int
+    multiply_adds: int
+    weights: Path
+    weights_name: str
+    weights_sha256: str
+    arrays: Mapping[str, np.ndarray]
+    decision: Mapping[str, Any]
+    evaluation: Mapping[str, Any]
+    held_out_probabilities: np.ndarray
+
+    @property
+    def name(self) -> str:
+        return f"{self.alpha}_{self.resolution}"
+
+    @property
+    def has_unknown(self) -> bool:
+        return "prototypes" in self.arrays
+
+    @property
+    def head(self) -> Mapping[str, np.ndarray]:
+        """All that the graph needs after the backbone: the arrays, and the constants of an `unknown` output."""
+        if not self.has_unknown:
+            return self.arrays
+        return {**self.arrays, **{name: np.asarray(self.decision[name], np.float32) for name in OPEN_SET_CONSTANTS}}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A whole run.
+
+    labels: in output order. classes: without the `unknown` that the graph computes.
+    held_out_labels: None if nobody knows what the held-out photos show.
+    """
+
+    folder: Path
+    labels: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    held_out_labels: np.ndarray | None
+    index: Index
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.labels[:-1] if self.cells[0].has_unknown and self.labels[-1] == UNKNOWN else self.labels
+
+    def prepared(self, resolution: int, part: str) -> Image:
+        """The prepared photos, uint8 RGB [n, R, R, 3], read from disk as needed; part: CALIBRATION or HELD_OUT."""
+        return np.load(prepared_path(self.folder, resolution, part), mmap_mode="r")
+
+    def calibration(self, resolution: int, count: int) -> Image:
+        """Some `count` of the calibration photos, equally many of each class; uint8 RGB [n, R, R, 3]."""
+        labels = np.array(self.index["calibration_labels"], int)
+        classes = np.unique(labels)
+        chosen = []
+        for label in classes:
+            members = np.flatnonzero(labels == label)
+            each = min(-(-count // len(classes)), len(members))
+            chosen += members[np.linspace(0, len(members) - 1, each).astype(int)].tolist()
+        return self.prepared(resolution, CALIBRATION)[chosen]
 
 
 def open_run_folder(folder: Path) -> None:
@@ -27,22 +163,20 @@ def open_run_folder(folder: Path) -> None:
     if (
         folder.is_dir()
         and any(folder.iterdir())
-        and not (folder / _INDEX).exists()
+        and not (folder / INDEX).exists()
         and not (folder / "photo_check.json").exists()
     ):
         raise DataError(f"{folder}: holds other files and no earlier run: give another folder with -o")
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def write_index(folder: Path, index: Mapping[str, Any]) -> None:
-    """Write `run.json`, last of all: with it the run is complete."""
-    whole = {"format": FORMAT, **index}
-    write_atomic(folder / _INDEX, json.dumps(whole, indent=1, ensure_ascii=False))
+def prepared_path(folder: Path, resolution: int, part: str) -> Path:
+    return folder / "prepared" / f"{resolution}_{part}.npy"
 
 
 @contextmanager
 def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[[Image], None]]:
-    """Write `count` prepared photos as one .npy, uint8 RGB (count, R, R, 3): gives what appends one."""
+    """Write `count` prepared photos as one .npy, uint8 RGB [count, R, R, 3]; yields the function that appends one."""
     with atomic_file(path) as file:
         header = {"descr": "|u1", "fortran_order": False, "shape": (count, resolution, resolution, 3)}
         np.lib.format.write_array_header_1_0(file, header)
@@ -51,6 +185,57 @@ def prepared_file(path: Path, count: int, resolution: int) -> Iterator[Callable[
             file.write(image.data)
 
         yield append
+
+
+def new_cell(
+    backbone: Backbone,
+    cost: BackboneCost,
+    weights: Path,
+    arrays: Mapping[str, np.ndarray],
+    held_out_probabilities: np.ndarray,
+    decision: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+) -> Cell:
+    """A cell from what was trained, as `Cell` has it; weights: those of `backbone`, or fine-tuned from them."""
+    whole = cost.with_head(arrays)
+    return Cell(
+        alpha=backbone.alpha,
+        resolution=backbone.resolution,
+        backbone=backbone.kind,
+        parameters=whole.parameters,
+        multiply_adds=whole.multiply_adds,
+        weights=weights,
+        weights_name=backbone.name,
+        weights_sha256=backbone.sha256,
+        arrays=arrays,
+        decision=decision,
+        evaluation=evaluation,
+        held_out_probabilities=held_out_probabilities,
+    )
+
+
+def write_cell(folder: Path, cell: Cell, measured: Mapping[str, np.ndarray] | None = None) -> CellEntry:
+    """Write a cell's arrays to heads/; returns its entry for run.json. Its weights must lie in `folder` already.
+
+    measured: further arrays to keep in the file, which no reader needs.
+    """
+    if unexpected := cell.arrays.keys() - {*CLASS_ARRAYS, *OPEN_SET_ARRAYS}:
+        raise ValueError(f"arrays that no reader would find: {sorted(unexpected)}")
+    path = folder / "heads" / f"{cell.name}.npz"
+    write_arrays(path, {**cell.arrays, HELD_OUT_PROBABILITIES: cell.held_out_probabilities, **(measured or {})})
+    return {
+        "alpha": cell.alpha,
+        "resolution": cell.resolution,
+        "backbone": cell.backbone,
+        "parameters": cell.parameters,
+        "multiply_adds": cell.multiply_adds,
+        "head": path.relative_to(folder).as_posix(),
+        "weights": cell.weights.relative_to(folder).as_posix(),
+        "weights_name": cell.weights_name,
+        "weights_sha256": cell.weights_sha256,
+        "decision": cell.decision,
+        "evaluation": cell.evaluation,
+    }
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -65,7 +250,74 @@ def write_array(path: Path, array: np.ndarray) -> None:
         np.save(file, array)
 
 
+def write_index(folder: Path, index: Index) -> None:
+    """Write run.json, last of all: with it the run is complete. Of the cells only what `CellEntry` names is written."""
+    keys = CellEntry.__annotations__
+    cells = [{name: value for name, value in entry.items() if name in keys} for entry in index["cells"]]
+    content = {"format": FORMAT, **index, "cells": cells}
+    write_atomic(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False))
+
+
 def versions() -> dict[str, str]:
     """What the run was made with."""
     packages = ("edge-classify", "numpy", "opencv-python-headless", "tensorflow", "keras")
     return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+
+
+def read_run(folder: Path) -> Run:
+    """Raises DataError if it is no run folder, unfinished, damaged, or from an older or newer edge-train."""
+    path = folder / INDEX
+    if not path.exists():
+        raise DataError(
+            f"{folder}: no finished run here ({INDEX} is missing): make one with edge-train PHOTOS -o {folder}"
+        )
+    try:
+        index = json.loads(path.read_text("utf-8"))
+        _check_format(folder, index["format"])
+        cells = tuple(_read_cell(folder, entry) for entry in index["cells"])
+        if not cells:
+            raise ValueError("no cells")
+        truth = index["held_out_labels"]
+        run = Run(folder, tuple(index["labels"]), cells, None if truth is None else np.array(truth), index)
+        for cell in cells:
+            _check_prepared(run, cell.resolution, CALIBRATION, len(index["calibration_labels"]))
+            _check_prepared(run, cell.resolution, HELD_OUT, len(cell.held_out_probabilities))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{folder}: this run is damaged ({error}): make it again with edge-train") from error
+    return run
+
+
+def _check_format(folder: Path, number: int) -> None:
+    if number > FORMAT:
+        raise DataError(f"{folder}: made by a newer edge-train (run format {number}): update edge-classify")
+    if number < FORMAT:
+        raise DataError(f"{folder}: made by an older edge-train (run format {number}): train again")
+
+
+def _check_prepared(run: Run, resolution: int, part: str, count: int) -> None:
+    expected, found = (count, resolution, resolution, 3), run.prepared(resolution, part).shape
+    if found != expected:
+        raise ValueError(f"expected {resolution}_{part}.npy of shape {expected}, found {found}")
+
+
+def _read_cell(folder: Path, entry: CellEntry) -> Cell:
+    with np.load(folder / entry["head"]) as file:
+        probabilities = file[HELD_OUT_PROBABILITIES]
+        optional = [name for name in OPEN_SET_ARRAYS if name in file]
+        arrays = {name: file[name] for name in (*CLASS_ARRAYS, *optional)}
+    if missing := [name for name in OPEN_SET_CONSTANTS if "prototypes" in arrays and name not in entry["decision"]]:
+        raise KeyError(f"decision.{missing[0]}")
+    return Cell(
+        alpha=entry["alpha"],
+        resolution=entry["resolution"],
+        backbone=entry["backbone"],
+        parameters=entry["parameters"],
+        multiply_adds=entry["multiply_adds"],
+        weights=folder / entry["weights"],
+        weights_name=entry["weights_name"],
+        weights_sha256=entry["weights_sha256"],
+        arrays=arrays,
+        decision=entry["decision"],
+        evaluation=entry["evaluation"],
+        held_out_probabilities=probabilities,
+    )

@@ -2,237 +2,225 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
-from edge_classify.images.photo import list_pictures, read_photo
-from edge_classify.images.preprocessing import preprocess
+from edge_classify.images.photo import list_pictures
 from edge_classify.labels import UNKNOWN
 from edge_classify.metrics import wilson_interval
+from edge_classify.system.checksum import file_sha256
 
 from . import run_folder
-from .backbone import Backbone, find_backbone
+from .backbone import Backbone
 from .cache import open_cache
-from .cell import CellJob, Settings, fit_cell, teacher_path
+from .cell import fit_cell
 from .features import compute_features, compute_run_features
-from .near_duplicates import collect_facts, find_twins
-from .photo_check import PhotoCheck, check_photos, find_suspected_labels, write_check
+from .near_duplicates import collect_facts, find_near_duplicates
+from .photo_check import check_photos, write_check
 from .photos import (
     HELD_OUT,
-    STRANGER,
+    NEGATIVE,
     TRAINING,
     VALIDATION,
     Photo,
     PhotoSet,
-    check_classes,
-    file_sha256,
+    check_folders,
     find_photos,
     fingerprint,
-    split_photos,
 )
+from .prepared_photos import choose_calibration, write_prepared
+from .settings import Settings
+from .split import check_classes, split_photos
+from .training_run import CellJob, TrainingRun
+from .weights import find_backbone
 from .workers import in_processes
 
-_CALIBRATION_PHOTOS = 200
+log = logging.getLogger(__name__)
+
+Grid = Sequence[tuple[float, int]]
 
 
 def train(
     root: Path,
     folder: Path,
-    grid: Sequence[tuple[float, int]],
+    grid: Grid,
     settings: Settings,
-    stranger_folders: Mapping[str, Path] | None = None,
+    negative_folders: Mapping[str, Path] | None = None,
+    report: Callable[[str], None] = log.info,
 ) -> str:
     """Train a head for each (alpha, resolution) of `grid` on the photos in `root`; write the run to `folder`.
 
-    stranger_folders: by name, folders of pictures that are none of the classes, to measure `unknown` on.
+    negative_folders: by name, folders of pictures of none of the classes, to measure `unknown` on.
+    report: is handed what is worth reading before the heads are fitted: the photo check and the number of photos.
     Returns the held-out figures as a table. Raises DataError or UsageError.
     """
-    found = find_photos(root, with_unknown=settings.unknown)
+    check_folders(root, with_unknown=settings.unknown)
+    negative_paths = list_negatives(negative_folders or {})
     backbones = find_backbones(grid, settings)
     run_folder.open_run_folder(folder)
     with open_cache() as database:
-        photos, twins = sort_photos(database, root, found)
-        strangers = _find_strangers(database, stranger_folders or {})
-        compute_run_features(database, root, photos, strangers, backbones, settings.augmentation.keys())
-        checked = _check(database, root, folder, photos, twins, backbones[-1], grid)
-        print(checked.summary())
-        print(photos.counts())
+        photos, near_duplicates = sort_photos(database, root, settings)
+        negatives = read_negatives(database, negative_paths)
+        run = TrainingRun(root, folder, settings, backbones, photos, near_duplicates, negatives)
+        compute_run_features(database, run, run.backbones)
+        found = check_photos(database, run)
+    write_check(run, found)
+    report(found.summary())
+    report(run.photos.counts())
 
-        jobs = [CellJob(backbone, root, folder, photos, strangers, settings) for backbone in backbones]
-        entries = sorted(_fit_cells(jobs), key=lambda entry: (entry["alpha"], entry["resolution"]))
-    calibration = _choose_calibration(photos, settings.seed)
-    _write_prepared(folder, root, "calibration", calibration, backbones)
-    _write_prepared(folder, root, "held_out", photos.of(HELD_OUT), backbones)
-    index = {
+    entries = fit_cells(run)
+    write_run(run, entries)
+    from .report import write_report  # brings matplotlib, which the workers need not load
+
+    write_report(run, entries, found)
+    return results_table(entries)
+
+
+def check(root: Path, folder: Path, grid: Grid, settings: Settings) -> str:
+    """Only look for problems with the photos; writes `photo_check.json` and `.png`, returns a summary."""
+    check_folders(root, with_unknown=settings.unknown)
+    backbones = find_backbones(grid, settings)[:1]
+    run_folder.open_run_folder(folder)
+    with open_cache() as database:
+        photos, near_duplicates = sort_photos(database, root, settings)
+        run = TrainingRun(root, folder, settings, backbones, photos, near_duplicates)
+        compute_features(database, root, photos.photos, backbones, lambda _: ("",))
+        found = check_photos(database, run)
+    write_check(run, found)
+    return found.summary()
+
+
+def find_backbones(grid: Grid, settings: Settings) -> tuple[Backbone, ...]:
+    """A backbone for each cell, the costliest last. Warns of weights of another resolution. Raises UsageError."""
+    backbones = tuple(
+        find_backbone(settings.backbone, settings.weights, alpha, resolution, seed=settings.seed)
+        for alpha, resolution in sorted(grid, key=lambda cell: cell[0] * cell[1] ** 2)
+    )
+    borrowed = [
+        f"{backbone.alpha} @ {backbone.resolution} from {backbone.trained_at}"
+        for backbone in backbones
+        if backbone.trained_at not in (0, backbone.resolution)
+    ]
+    if borrowed:
+        log.warning("using weights pretrained at another resolution for %s", ", ".join(borrowed))
+    return backbones
+
+
+def sort_photos(
+    database: sqlite3.Connection, root: Path, settings: Settings
+) -> tuple[PhotoSet, tuple[tuple[str, str], ...]]:
+    """Find all photos, leave out what cannot be read, and split the rest; returns them and their near-duplicates.
+
+    Raises DataError.
+    """
+    found = find_photos(root, with_unknown=settings.unknown)
+    unreadable = collect_facts(database, {photo.sha256: root / photo.path for photo in found.photos})
+    readable = tuple(photo for photo in found.photos if photo.sha256 not in unreadable)
+    skipped = (*found.skipped, *unreadable.values())
+    for line in skipped:
+        log.warning("skipped %s", line)
+    near_duplicates = find_near_duplicates(database, {photo.sha256 for photo in readable})
+    photos = split_photos(replace(found, photos=readable, skipped=skipped), near_duplicates)
+    check_classes(photos)
+    return photos, near_duplicates
+
+
+def list_negatives(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
+    """The pictures in each folder. Raises DataError if there are none."""
+    paths = {name: list_pictures(folder) if folder.is_dir() else [] for name, folder in folders.items()}
+    for name, pictures in paths.items():
+        if not pictures:
+            raise DataError(f"--negatives {folders[name]}: no pictures in this folder")
+    return paths
+
+
+def read_negatives(database: sqlite3.Connection, paths: Mapping[str, Sequence[Path]]) -> dict[str, tuple[Photo, ...]]:
+    """Those of the pictures that can be read."""
+    negatives = {}
+    for name, pictures in paths.items():
+        photos = [Photo(path.absolute(), NEGATIVE, file_sha256(path), HELD_OUT) for path in pictures]
+        unreadable = collect_facts(database, {photo.sha256: photo.path for photo in photos})
+        negatives[name] = tuple(photo for photo in photos if photo.sha256 not in unreadable)
+    return negatives
+
+
+def fit_cells(run: TrainingRun) -> list[dict[str, Any]]:
+    """Fit all cells, on all cores if there are several; returns their entries, by width and resolution."""
+    # The costliest first: at the end no core waits long for another.
+    jobs = [CellJob(run, backbone) for backbone in reversed(run.backbones)]
+    entries = []
+    with tqdm(total=len(jobs), desc="heads", unit="cell") as progress:
+        for entry in in_processes(fit_cell, jobs):
+            entries.append(entry)
+            progress.update()
+    return sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"]))
+
+
+def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write the preprocessed photos and, last, `run.json`. entries: as `fit_cells` returns them."""
+    photos, settings = run.photos, run.settings
+    held_out = photos.of(HELD_OUT)
+    calibration = choose_calibration(photos, settings.seed)
+    write_prepared(run, run_folder.CALIBRATION, calibration)
+    write_prepared(run, run_folder.HELD_OUT, held_out)
+    index: run_folder.Index = {
         "labels": [*photos.labels, UNKNOWN] if settings.unknown else photos.labels,
         "cells": [{name: value for name, value in entry.items() if name not in ("curves", "key")} for entry in entries],
-        "held_out_labels": [photo.label for photo in photos.of(HELD_OUT)],
+        "held_out_labels": [photo.label for photo in held_out],
         "calibration_labels": [photo.label for photo in calibration],
         "photos": {
             "fingerprint": fingerprint(photos.photos),
             "training": len(photos.of(TRAINING)),
             "validation": len(photos.of(VALIDATION)),
-            "held_out": len(photos.of(HELD_OUT)),
+            "held_out": len(held_out),
             "skipped": photos.skipped,
             "files": [_photo_entry(photo, photos.labels) for photo in photos.photos],
         },
         "seed": settings.seed,
-        # Only names: where a file lay is nobody's business in a model file.
-        "arguments": {**asdict(settings), "weights": Path(settings.weights).name, "backbone": backbones[0].kind},
+        # Only names: where a file was is nobody's business in a model file.
+        "arguments": {
+            **asdict(settings),
+            "weights": Path(settings.weights).name,
+            "backbone": run.backbones[0].kind,
+        },
         "versions": run_folder.versions(),
     }
-    run_folder.write_index(folder, index)
-    from .report import write_report  # brings matplotlib, which the workers need not load
-
-    write_report(folder, root, photos, entries, checked)
-    return table(entries)
-
-
-def check(root: Path, folder: Path, grid: Sequence[tuple[float, int]], settings: Settings) -> str:
-    """Only look for what is wrong with the photos; writes `photo_check.json` and `.png`, returns a summary."""
-    found = find_photos(root, with_unknown=settings.unknown)
-    backbones = find_backbones(grid, settings)[:1]
-    run_folder.open_run_folder(folder)
-    with open_cache() as database:
-        photos, twins = sort_photos(database, root, found)
-        compute_features(database, root, photos.photos, backbones, lambda _: ("",))
-        return _check(database, root, folder, photos, twins, backbones[0], grid).summary()
-
-
-def _check(
-    database: sqlite3.Connection,
-    root: Path,
-    folder: Path,
-    photos: PhotoSet,
-    twins: list[tuple[str, str]],
-    backbone: Backbone,
-    grid: Sequence[tuple[float, int]],
-) -> PhotoCheck:
-    """Check the photos, by the features of `backbone`, and write what was found into the run folder."""
-    suspects = find_suspected_labels(database, backbone, photos)
-    checked = check_photos(database, photos, twins, suspects, min(resolution for _, resolution in grid))
-    write_check(folder, root, checked)
-    return checked
-
-
-def find_backbones(grid: Sequence[tuple[float, int]], settings: Settings) -> list[Backbone]:
-    """A backbone for each cell, the costliest last; what weights fit only nearly is said. Raises UsageError."""
-    backbones = [
-        find_backbone(settings.backbone, settings.weights, alpha, resolution, seed=settings.seed)
-        for alpha, resolution in sorted(grid, key=lambda cell: cell[0] * cell[1] ** 2)
-    ]
-    elsewhere = [backbone for backbone in backbones if backbone.trained_at not in (0, backbone.resolution)]
-    if elsewhere:
-        cells = ", ".join(f"{one.alpha} @ {one.resolution} from {one.trained_at}" for one in elsewhere)
-        print(f"weights pretrained at another resolution are used for: {cells}", file=sys.stderr)
-    return backbones
-
-
-def sort_photos(database: sqlite3.Connection, root: Path, found: PhotoSet) -> tuple[PhotoSet, list[tuple[str, str]]]:
-    """Look at all photos and give each its part; returns them, without what cannot be read, and the twins."""
-    unreadable = collect_facts(database, {photo.sha256: root / photo.path for photo in found.photos})
-    for line in [*found.skipped, *unreadable.values()]:
-        print(f"skipped {line}", file=sys.stderr)
-    readable = tuple(photo for photo in found.photos if photo.sha256 not in unreadable)
-    twins = find_twins(database, {photo.sha256 for photo in readable})
-    skipped = (*found.skipped, *unreadable.values())
-    photos = split_photos(replace(found, photos=readable, skipped=skipped), twins)
-    check_classes(photos)
-    return photos, twins
-
-
-def _find_strangers(database: sqlite3.Connection, folders: Mapping[str, Path]) -> dict[str, tuple[Photo, ...]]:
-    strangers = {}
-    for name, folder in folders.items():
-        pictures = list_pictures(folder) if folder.is_dir() else []
-        if not pictures:
-            raise DataError(f"--strangers {folder}: no pictures in it")
-        photos = [Photo(path.absolute(), STRANGER, file_sha256(path), HELD_OUT) for path in pictures]
-        unreadable = collect_facts(database, {photo.sha256: photo.path for photo in photos})
-        strangers[name] = tuple(photo for photo in photos if photo.sha256 not in unreadable)
-    return strangers
-
-
-def _fit_cells(jobs: Sequence[CellJob]) -> list[dict[str, Any]]:
-    """Fit all cells, in all cores where there are several; with a teacher that one first."""
-    # The costliest first: at the end no core waits long for another.
-    rounds = [list(jobs[::-1])]
-    if jobs[0].settings.distill:
-        teacher, *others = rounds[0]
-        rounds = [[teacher], [replace(job, teacher=teacher_path(teacher)) for job in others]]
-    entries = []
-    with tqdm(total=len(jobs), desc="heads", unit="cell") as progress:
-        for waiting in rounds:
-            for entry in in_processes(fit_cell, waiting):
-                entries.append(entry)
-                progress.update()
-    return entries
-
-
-def _write_prepared(
-    folder: Path, root: Path, part: str, photos: Sequence[Photo], backbones: Sequence[Backbone]
-) -> None:
-    """Write the photos as the device would see them, at each resolution; each is decoded once."""
-    with ExitStack() as files:
-        prepared = {
-            side: (
-                np.empty((side, side, 3), np.uint8),
-                files.enter_context(
-                    run_folder.prepared_file(folder / "prepared" / f"{side}_{part}.npy", len(photos), side)
-                ),
-            )
-            for side in sorted({backbone.resolution for backbone in backbones})
-        }
-        for photo in photos:
-            picture = read_photo(root / photo.path)
-            for image, append in prepared.values():
-                append(preprocess(picture, image))
-
-
-def _choose_calibration(photos: PhotoSet, seed: int) -> list[Photo]:
-    """Training photos for quantization: as many of each class as the smallest has, some 200 at most in all."""
-    rng = np.random.default_rng(seed)
-    classes = len(photos.labels)
-    members: list[list[Photo]] = [[] for _ in range(classes)]
-    for photo in photos.of(TRAINING):
-        members[photo.label].append(photo)
-    each = max(1, min(_CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
-    return [group[index] for group in members for index in sorted(rng.permutation(len(group))[:each])]
+    run_folder.write_index(run.folder, index)
 
 
 def _photo_entry(photo: Photo, labels: tuple[str, ...]) -> dict[str, Any]:
     return {
         "path": photo.path.as_posix(),
-        "label": labels[photo.label] if photo.label != STRANGER else UNKNOWN,
+        "label": UNKNOWN if photo.label == NEGATIVE else labels[photo.label],
         "sha256": photo.sha256,
         "part": photo.part,
     }
 
 
-def table(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The figures of each cell on held-out photos, with the accuracy's 95 % interval."""
+def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The figures of each cell on held-out photos, with the accuracy's 95% interval."""
     first = entries[0]["evaluation"]
-    lines = [f"on {first['photos']} held-out photos ({first['held_out']}), on which nothing was chosen:"]
-    lines.append("  alpha  resolution  accuracy   95 % interval   kept  parameters  multiply-adds  seconds")
+    lines = [
+        f"measured on {first['photos']} held-out photos ({first['held_out']}):",
+        "  alpha  resolution  accuracy    95% interval   kept  parameters  multiply-adds  seconds",
+    ]
     for entry in entries:
-        figures = entry["evaluation"]
-        low, high = wilson_interval(figures["accuracy"], figures["photos"])
+        evaluation = entry["evaluation"]
+        low, high = wilson_interval(evaluation["accuracy"], evaluation["photos"])
         lines.append(
-            f"  {entry['alpha']:<5}  {entry['resolution']:>10}  {figures['accuracy']:8.1%}  "
-            f"{low:6.1%} – {high:6.1%}  {figures['kept']:5.1%}  {entry['parameters'] / 1e6:8.2f} M  "
+            f"  {entry['alpha']:<5}  {entry['resolution']:>10}  {evaluation['accuracy']:8.1%}  "
+            f"{low:6.1%} – {high:6.1%}  {evaluation['kept']:5.1%}  {entry['parameters'] / 1e6:8.2f} M  "
             f"{entry['multiply_adds'] / 1e6:11.1f} M  {entry['seconds']:7.1f}"
         )
     kept_frozen = [entry for entry in entries if not entry["evaluation"].get("fine_tuned", True)]
     if kept_frozen:
         cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in kept_frozen)
-        lines.append(f"fine-tuning was no better on the photos for choosing, so the backbone stayed frozen: {cells}")
+        lines.append(f"fine-tuning did not improve the validation loss; the backbone stayed frozen for: {cells}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Work in several processes at once, results in order: what the desktop's two programs share."""
+"""Work in several processes at once, with results in order: edge-train and edge-convert share it."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from typing import TypeVar
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-# More would each hold a TensorFlow of their own.
-_MOST_WORKERS = 4
+# Each may hold a TensorFlow of its own.
+_MAX_WORKERS = 4
 _MEMINFO = Path("/proc/meminfo")
 
 
 def worker_count(memory: int = 0) -> int:
-    """How many processes are worth starting on this machine, where each may need so many bytes of memory."""
-    fitting = _MOST_WORKERS
+    """How many processes are worth starting on this machine, if each may need this many bytes of memory."""
+    fitting = _MAX_WORKERS
     if memory and _MEMINFO.exists():
         available = next(line for line in _MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:"))
         fitting = max(1, int(available.split()[1]) * 1024 // memory)
-    return min(os.cpu_count() or 1, _MOST_WORKERS, fitting)
+    return min(os.cpu_count() or 1, _MAX_WORKERS, fitting)
 
 
 def threads_per_worker() -> int:
-    """How many threads each of them may use."""
+    """How many threads each worker process may use."""
     return max(1, (os.cpu_count() or 1) // worker_count())
 
 
@@ -41,9 +41,10 @@ def in_processes(
 ) -> Iterator[Result]:
     """`function` of each job, in the jobs' order.
 
-    function, prepare: of a module's top level, for they are pickled; `prepare` is called once in each process.
-    memory: what a process may need, in bytes; where less is free, fewer are started.
+    function, prepare: at the top level of a module, since they are pickled; `prepare` is called once in each process.
+    memory: what a process may need, in bytes; if less is free, fewer are started.
     Only a few jobs are under way at a time, so that neither they nor their results pile up in memory.
+    An exception of a job is raised here, and the jobs not yet started are dropped.
     """
     workers = worker_count(memory)
     # One thread each for numpy's matrix products, too: sums are in the same order whatever the machine is doing.
@@ -64,13 +65,13 @@ def in_processes(
 
 
 def _start(prepare: Callable[[], None] | None) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     if prepare is not None:
         prepare()
 
 
-def _end_with_parent() -> None:
-    """A killed parent would leave its workers waiting for ever."""
+def _exit_with_parent() -> None:
+    """Without it, the workers of a killed parent would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

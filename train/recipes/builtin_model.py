@@ -4,7 +4,7 @@
     python train/recipes/builtin_model.py -o runs/builtin --mnist mnist.npz     # a local copy
     edge-convert runs/builtin -o models/builtin --precision int8
 
-A step whose files are there already is not done again, so a stopped run goes on where it stopped.
+A step whose files exist is skipped, so a stopped run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import hashlib
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -33,18 +34,29 @@ from edge_train import run_folder
 from edge_train.backbone import Backbone
 from edge_train.feature_model import make_feature_model, open_feature_model
 
-ALPHA, RESOLUTION = 0.35, 96
+if TYPE_CHECKING:
+    import keras
+
+ALPHA = 0.35
+RESOLUTION = 96
 LABELS = (*"0123456789", UNKNOWN)
 CLUTTER = LABELS.index(UNKNOWN)
+# The share of training scenes without a digit.
 CLUTTER_SHARE = 0.25
 HELD_OUT_CLUTTER = 2000
-CALIBRATION = 330
-# A quarter of the training scenes is clutter; before a camera that somebody holds digits to it is less. Taken off
-# the logit of `unknown`.
+CALIBRATION_SCENES = 330
+# A quarter of the training scenes is clutter; a camera that somebody holds digits up to sees less. Subtracted from the
+# logit of `unknown`.
 CLUTTER_PRIOR = 0.25
-BATCH = 128
-# Training scenes are drawn small, which is five times as fast; the held-out ones as large as a camera's.
-TRAINING_HEIGHT, CAMERA_HEIGHT = 240, 480
+BATCH_SIZE = 128
+# The highest learning rate: of the first round, and of those that continue from an earlier one.
+FIRST_LEARNING_RATE = 3e-3
+LATER_LEARNING_RATE = 1.5e-3
+WARM_UP_STEPS = 300
+# Pixels. Training scenes are drawn small, which is five times as fast; held-out ones as large as a camera's.
+TRAINING_HEIGHT = 240
+CAMERA_HEIGHT = 480
+SCENES_PER_JOB = 250
 
 Scenes = tuple[list[Image | None], np.ndarray]
 
@@ -55,8 +67,8 @@ def main() -> None:
     parser.add_argument(
         "--mnist", type=Path, metavar="FILE", help="mnist.npz as Keras has it (default: downloaded by Keras)"
     )
-    parser.add_argument("--scenes", type=int, default=150_000, help="how many training scenes to draw for each round")
-    parser.add_argument("--passes", type=int, nargs="+", default=[6, 2], help="how often to train on them, by round")
+    parser.add_argument("--scenes", type=int, default=150_000, help="training scenes to draw per round")
+    parser.add_argument("--passes", type=int, nargs="+", default=[6, 2], help="epochs on them, per round")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     run: Path = options.output
@@ -74,17 +86,15 @@ def main() -> None:
         training = plan_scenes(train_digits, train_labels, options.scenes - clutter, clutter, seed)
         drawn = run / "prepared" / f"{RESOLUTION}_training_{number}.npy"
         draw_scenes(drawn, training[0], seed + 2, TRAINING_HEIGHT, vary=True)
-        before, trained = (
-            trained,
-            (run / "weights" / f"round_{number}.weights.h5", run / "heads" / f"round_{number}.npz"),
-        )
+        before = trained
+        trained = run / "weights" / f"round_{number}.weights.h5", run / "heads" / f"round_{number}.npz"
         if not trained[1].exists():
             train_network(np.load(drawn, mmap_mode="r"), training[1], passes, seed, before, *trained)
     write_run(run, drawn, training[1], held_out, *trained, options)
 
 
 def load_mnist(path: Path | None) -> tuple[tuple[Image, np.ndarray], tuple[Image, np.ndarray]]:
-    """MNIST's digits, those of the demo taken out of the training set."""
+    """MNIST's digits, without those of the demo in the training set."""
     if path is None:
         import keras
 
@@ -98,7 +108,7 @@ def load_mnist(path: Path | None) -> tuple[tuple[Image, np.ndarray], tuple[Image
 
 
 def plan_scenes(digits: Image, labels: np.ndarray, count: int, clutter: int, seed: int) -> Scenes:
-    """`count` digits, each as often as the others, and `clutter` scenes without one, in random order."""
+    """`count` digits, all equally often, and `clutter` scenes without one, in random order."""
     rng = np.random.default_rng(seed)
     chosen = np.concatenate([rng.permutation(len(digits)) for _ in range(-(-count // len(digits)))])[:count]
     plan = [*((digits[index], int(labels[index])) for index in chosen), *([(None, CLUTTER)] * clutter)]
@@ -107,11 +117,11 @@ def plan_scenes(digits: Image, labels: np.ndarray, count: int, clutter: int, see
 
 
 def draw_scenes(path: Path, digits: list[Image | None], seed: int, height: int, *, vary: bool) -> None:
-    """Draw the scenes and prepare them as the device does, in all cores, into one .npy."""
+    """Draw the scenes and preprocess them as the device does, on all cores, into one .npy; nothing if it exists."""
     if path.exists():
         return
-    chunk = 250
-    jobs = [(digits[first : first + chunk], seed, first, height, vary) for first in range(0, len(digits), chunk)]
+    starts = range(0, len(digits), SCENES_PER_JOB)
+    jobs = [(digits[first : first + SCENES_PER_JOB], seed, first, height, vary) for first in starts]
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         prepared = (image for images in pool.map(_draw_chunk, jobs) for image in images)
         with run_folder.prepared_file(path, len(digits), RESOLUTION) as append:
@@ -130,6 +140,20 @@ def _draw_chunk(job: tuple[list[Image | None], int, int, int, bool]) -> Image:
     return prepared
 
 
+def make_network() -> tuple[keras.Model, keras.layers.Dense, keras.Model]:
+    """The backbone, the layer that gives logits on top of it, and the whole network."""
+    import keras
+
+    backbone = keras.applications.MobileNetV2(
+        input_shape=(RESOLUTION, RESOLUTION, 3), alpha=ALPHA, include_top=False, weights=None, pooling="avg"
+    )
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.99  # 0.999 is for the millions of steps of ImageNet
+    logits = keras.layers.Dense(len(LABELS), name="head")
+    return backbone, logits, keras.Model(backbone.input, logits(backbone.output))
+
+
 def train_network(
     scenes: Image,
     labels: np.ndarray,
@@ -139,18 +163,11 @@ def train_network(
     weights: Path,
     head: Path,
 ) -> None:
-    """Backbone and head together by AdamW, with warm-up and a cosine, on from the round before if there was one."""
+    """Train backbone and head together by AdamW, with warm-up and a cosine; continues from `before` if there is one."""
     import keras
 
     keras.utils.set_random_seed(seed)
-    backbone = keras.applications.MobileNetV2(
-        input_shape=(RESOLUTION, RESOLUTION, 3), alpha=ALPHA, include_top=False, weights=None, pooling="avg"
-    )
-    for layer in backbone.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.99  # 0.999 is for the millions of steps of ImageNet
-    logits = keras.layers.Dense(len(LABELS), name="head")
-    network = keras.Model(backbone.input, logits(backbone.output))
+    backbone, logits, network = make_network()
     if before is not None:
         backbone.load_weights(before[0])
         with np.load(before[1]) as arrays:
@@ -164,23 +181,22 @@ def train_network(
             self.on_epoch_end()
 
         def __len__(self) -> int:
-            return len(scenes) // BATCH
+            return len(scenes) // BATCH_SIZE
 
         def on_epoch_end(self) -> None:
             self.order = np.random.default_rng([seed, self.epoch]).permutation(len(scenes))
             self.epoch += 1
 
         def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-            rows = np.sort(self.order[step * BATCH : (step + 1) * BATCH])
+            rows = np.sort(self.order[step * BATCH_SIZE : (step + 1) * BATCH_SIZE])
             return scenes[rows].astype(np.float32) / 127.5 - 1, labels[rows]
 
     batches = Batches()
-    warm_up = 300
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0,
-        max(1, len(batches) * passes - warm_up),
-        warmup_target=3e-3 if before is None else 1.5e-3,
-        warmup_steps=warm_up,
+        max(1, len(batches) * passes - WARM_UP_STEPS),
+        warmup_target=FIRST_LEARNING_RATE if before is None else LATER_LEARNING_RATE,
+        warmup_steps=WARM_UP_STEPS,
     )
     network.compile(
         keras.optimizers.AdamW(schedule, weight_decay=1e-4),
@@ -194,6 +210,12 @@ def train_network(
     run_folder.write_arrays(head, {"kernel": kernel, "bias": bias})
 
 
+def choose_calibration(labels: np.ndarray) -> np.ndarray:
+    """Indices of the first scenes of each label, equally many of each."""
+    each = CALIBRATION_SCENES // len(LABELS)
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(LABELS))]))
+
+
 def write_run(
     run: Path,
     drawn: Path,
@@ -203,49 +225,34 @@ def write_run(
     head: Path,
     options: argparse.Namespace,
 ) -> None:
-    """What edge-convert needs, as edge-train leaves it: `unknown` is a class like the others here."""
+    """Write what edge-convert needs, as edge-train does; here `unknown` is a class like the others."""
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     backbone = Backbone("mobilenet_v2", ALPHA, RESOLUTION, weights, sha256, RESOLUTION, "from scratch")
-    model, size = make_feature_model(backbone)
+    model, cost = make_feature_model(backbone)
     features = open_feature_model(model)
-    prepared = np.load(run / "prepared" / f"{RESOLUTION}_held_out.npy", mmap_mode="r")
-    with np.load(head) as arrays:
-        kernel, bias = arrays["kernel"], arrays["bias"].copy()
+    prepared = np.load(run_folder.prepared_path(run, RESOLUTION, run_folder.HELD_OUT), mmap_mode="r")
+    with np.load(head) as file:
+        kernel, bias = file["kernel"], file["bias"].copy()
     bias[CLUTTER] -= CLUTTER_PRIOR
     probabilities = Head(kernel, bias).probabilities(np.stack([features(image) for image in prepared]))
-    finished = run / "heads" / "builtin.npz"
-    run_folder.write_arrays(finished, {"kernel": kernel, "bias": bias, "held_out_probabilities": probabilities})
+    figures = evaluate(probabilities, held_out[1], LABELS)
+    arrays = {"kernel": kernel, "bias": bias}
+    cell = run_folder.new_cell(backbone, cost, weights, arrays, probabilities, {"temperature": 1.0}, figures)
 
+    calibration = choose_calibration(labels)
     scenes = np.load(drawn, mmap_mode="r")
-    each = CALIBRATION // len(LABELS)
-    chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(LABELS))]))
-    calibration = run / "prepared" / f"{RESOLUTION}_calibration.npy"
-    with run_folder.prepared_file(calibration, len(chosen), RESOLUTION) as append:
-        for scene in scenes[chosen]:
+    path = run_folder.prepared_path(run, RESOLUTION, run_folder.CALIBRATION)
+    with run_folder.prepared_file(path, len(calibration), RESOLUTION) as append:
+        for scene in scenes[calibration]:
             append(scene)
 
-    figures = evaluate(probabilities, held_out[1], LABELS)
     run_folder.write_index(
         run,
         {
             "labels": LABELS,
-            "cells": [
-                {
-                    "alpha": ALPHA,
-                    "resolution": RESOLUTION,
-                    "backbone": backbone.kind,
-                    "parameters": size.parameters + kernel.size + bias.size,
-                    "multiply_adds": size.multiply_adds + kernel.size,
-                    "head": finished.relative_to(run).as_posix(),
-                    "weights": weights.relative_to(run).as_posix(),
-                    "weights_name": backbone.name,
-                    "weights_sha256": sha256,
-                    "decision": {"temperature": 1.0},
-                    "evaluation": figures,
-                }
-            ],
+            "cells": [run_folder.write_cell(run, cell)],
             "held_out_labels": held_out[1].tolist(),
-            "calibration_labels": labels[chosen].tolist(),
+            "calibration_labels": labels[calibration].tolist(),
             "photos": {
                 "fingerprint": hashlib.sha256(prepared.tobytes()).hexdigest(),
                 "training": options.scenes * len(options.passes),

@@ -3,7 +3,7 @@
     python train/recipes/digit_photos.py -o build/digits
     edge-train build/digits
 
-What is drawn depends on the seed and on the digits in the package alone, so it is the same everywhere.
+What is drawn depends only on the seed and on the digits in the package, so it is the same everywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edge_classify.sources.demo import load_digits
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PHOTOS")
-    parser.add_argument("--each", type=int, default=100, help="photos of each digit, and of clutter")
+    parser.add_argument("--each", type=int, default=100, help="photos per digit, and of clutter")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 

@@ -1,7 +1,7 @@
-"""Drawn pictures of handwritten digits on paper before a camera, and of everything but digits.
+"""Simulated camera pictures of handwritten digits on paper, and of everything but digits.
 
-They teach and test the built-in model. One picture depends on its digit and its random generator
-alone, so a set can be drawn again, in any number of processes, from a seed.
+They train and test the built-in model. A picture depends only on its digit and its random generator,
+so a set can be drawn again, in any number of processes, from a seed.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _draw_paper(rng: np.random.Generator, image: Image, digit: Image | None) -> 
 
 
 def _not_a_digit(rng: np.random.Generator) -> Image:
-    """Marks that people make on paper and that are no digit, as a stroke mask of 112×112."""
+    """Marks on paper that are no digit, as a stroke mask of 112×112."""
     mask = np.zeros((112, 112), np.uint8)
     pen = int(rng.integers(2, 9))
     kind = rng.random()
@@ -121,7 +121,7 @@ def _not_a_digit(rng: np.random.Generator) -> Image:
                 cv2.arrowedLine(mask, start.tolist(), end.tolist(), 255, pen, cv2.LINE_AA)
             else:
                 cv2.line(mask, start.tolist(), end.tolist(), 255, pen, cv2.LINE_AA)
-    else:  # figures: triangles, stars, boxes, filled blobs
+    else:  # shapes: triangles, stars, boxes, filled blobs
         corners = int(rng.integers(3, 8))
         angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
         radius = rng.uniform(25, 50, corners)
@@ -145,7 +145,7 @@ def _smooth(points: np.ndarray) -> np.ndarray:
 
 
 def _background(rng: np.random.Generator, width: int, height: int) -> Image:
-    """A plain wall, cloudy texture, or objects of all sizes that hide each other (dead leaves)."""
+    """A plain wall, cloudy texture, or objects of all sizes in front of each other (the dead leaves model)."""
     image = np.empty((height, width, 3), np.uint8)
     image[:] = _tint(rng, rng.uniform(10, 245), 0.3)
     kind = rng.random()
@@ -244,14 +244,13 @@ def _photograph(rng: np.random.Generator, image: Image) -> Image:
 def _quad(
     center: tuple[float, float], wide: float, high: float, degrees: float, tilt: np.ndarray, side: int
 ) -> np.ndarray:
-    """The perspective that lays a square of `side` pixels on a turned and tilted rectangle."""
+    """The perspective transform, (3, 3), of a square of `side` pixels to a rotated and tilted rectangle."""
     unit = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
     angle = np.deg2rad(degrees)
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    corners = ((unit * (1 + tilt)) * (wide, high)) @ turn + center
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    corners = ((unit * (1 + tilt)) * (wide, high)) @ rotation + center
     square = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
-    matrix: np.ndarray = cv2.getPerspectiveTransform(square, corners.astype(np.float32))
-    return matrix
+    return cv2.getPerspectiveTransform(square, corners.astype(np.float32))
 
 
 def _tint(rng: np.random.Generator, shade: float, strength: float) -> Color:

@@ -1,4 +1,4 @@
-"""What pretraining is worth: MNIST's digits 5 to 9, taught to MobileNetV2 in four ways, plotted over epochs.
+"""What pretraining is worth: MNIST's digits 5 to 9, learned by MobileNetV2 in four ways, plotted over epochs.
 
     python train/recipes/mnist_transfer.py -o runs/mnist                       # MNIST and weights by Keras
     python train/recipes/mnist_transfer.py -o runs/mnist --mnist mnist.npz --weights FILE
@@ -8,7 +8,7 @@ The 28×28 digits are padded to 96×96×3; on top of the features come a hidden 
     frozen     ImageNet's features, only the new layers are trained
     tuned      the same, then the whole network
     scratch    the same network from random weights
-    digits     the same network, trained on digits 0 to 4 before
+    digits     the same network, first trained on digits 0 to 4
 """
 
 from __future__ import annotations
@@ -28,15 +28,19 @@ import numpy as np
 from builtin_model import load_mnist
 from matplotlib.figure import Figure
 
-from edge_train.backbone import find_backbone, load_backbone
+from edge_train.backbone import load_backbone
+from edge_train.plots import BLUE, GREY, ORANGE, RED
+from edge_train.weights import find_backbone
 
 if TYPE_CHECKING:
     import keras
 
-ALPHA, RESOLUTION, HIDDEN, CLASSES = 0.35, 96, 100, 5
-BATCH = 32
-WAYS = ("frozen", "tuned", "scratch", "digits")
-COLORS = dict(zip(WAYS, ("#9aa5b1", "#2563a8", "#b3261e", "#d97706"), strict=True))
+ALPHA = 0.35
+RESOLUTION = 96
+HIDDEN_UNITS = 100
+CLASSES = 5
+BATCH_SIZE = 32
+COLORS = {"frozen": GREY, "tuned": BLUE, "scratch": RED, "digits": ORANGE}
 
 Digits = tuple[np.ndarray, np.ndarray]
 # (accuracy on test digits, seconds since the start of this way) after each epoch
@@ -48,7 +52,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--mnist", type=Path, metavar="FILE", help="mnist.npz as Keras has it (default: downloaded)")
     parser.add_argument("--weights", default="imagenet", help="as edge-train's --weights")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
+    parser.add_argument("--ways", nargs="+", choices=COLORS, default=list(COLORS))
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -58,7 +62,7 @@ def main() -> None:
     low = [(pad(images[labels < 5]), labels[labels < 5]) for images, labels in (train, test)]
     high = [(pad(images[labels >= 5]), labels[labels >= 5] - 5) for images, labels in (train, test)]
     weights = find_backbone("mobilenet_v2", options.weights, ALPHA, RESOLUTION, seed=options.seed).weights
-    print(f"{len(high[0][1])} digits 5 to 9 to train on, {len(high[1][1])} to measure on")
+    print(f"{len(high[0][1])} training digits from 5 to 9, {len(high[1][1])} test digits")
 
     histories: dict[str, History] = {}
     for way in options.ways:
@@ -105,7 +109,7 @@ class Network:
         for layer in self.backbone.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = 0.9  # 0.999 is for the millions of steps of ImageNet
-        self.hidden = keras.layers.Dense(HIDDEN, activation="relu")
+        self.hidden = keras.layers.Dense(HIDDEN_UNITS, activation="relu")
         self.new_softmax()
 
     def new_softmax(self) -> None:
@@ -139,7 +143,7 @@ class Network:
 def _fit(network: keras.Model, train: Digits, test: Digits, epochs: int, rate: float, began: float) -> History:
     import keras
 
-    steps = epochs * -(-len(train[1]) // BATCH)
+    steps = epochs * -(-len(train[1]) // BATCH_SIZE)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(rate, steps))
     network.compile(optimizer, loss, metrics=["accuracy"])
@@ -150,7 +154,7 @@ def _fit(network: keras.Model, train: Digits, test: Digits, epochs: int, rate: f
         history.append((accuracy, time.perf_counter() - began))
 
     after: Callable[..., object] = keras.callbacks.LambdaCallback
-    network.fit(*train, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[after(on_epoch_end=measure)])
+    network.fit(*train, batch_size=BATCH_SIZE, epochs=epochs, verbose=0, callbacks=[after(on_epoch_end=measure)])
     return history
 
 
@@ -160,10 +164,10 @@ def plot(histories: dict[str, History], path: Path) -> None:
         for way, history in histories.items():
             x = [seconds for _, seconds in history] if by_time else range(1, len(history) + 1)
             axes.plot(x, [100 * accuracy for accuracy, _ in history], marker=".", color=COLORS[way], label=way)
-        axes.set_xlabel("seconds, preparation included" if by_time else "epoch")
+        axes.set_xlabel("seconds, including preparation" if by_time else "epoch")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].set_ylabel("test digits 5 to 9 right (%)")
+    figure.axes[0].set_ylabel("accuracy on test digits 5 to 9 (%)")
     figure.axes[0].legend(frameon=False)
     figure.savefig(path, dpi=120)
 

@@ -1,1 +1,0 @@
-"""The command `edge-benchmark`: what each model file costs on this device, and the best that fits a time budget."""

@@ -1,26 +1,25 @@
-"""Which model files are meant, and what each says of itself."""
+"""Which model files are to be measured, and what each says about itself."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import ModelFileError
+from ..model.manifest import ManifestEntry, read_manifest
 from ..model.model_file import read_model_file
+from ..system.checksum import file_sha256
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model file and its own words; what it does not say is None.
+    """A model file and what it says about itself; None where it says nothing.
 
-    accuracy: the share of `photos` held-out photos that it classified right where it was made, 0 to 1.
+    accuracy: the fraction of `photos` held-out photos that it classified correctly where it was made, 0 to 1.
     """
 
     path: Path
@@ -40,61 +39,67 @@ class Candidate:
 
 
 def list_models(names: Iterable[str | Path]) -> list[Path]:
-    """The model files that are meant by files, folders of them, and manifests. Raises ModelFileError."""
-    paths: dict[Path, None] = {}
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            found = sorted(path.glob("*.tflite"))
-            if not found:
-                raise ModelFileError(f"{path}: no .tflite file in this folder")
-        elif path.suffix == ".json":
-            found = [path.parent / entry["file"] for entry in _manifest(path)]
-        else:
-            found = [path]
-        paths.update(dict.fromkeys(found))
-    return list(paths)
+    """The model files that are named: files, all files of folders, those of manifests. Raises ModelFileError."""
+    return list(_list_models(names))
 
 
 def read_candidates(names: Iterable[str | Path]) -> list[Candidate]:
-    """What the files of `list_models` say of themselves, by alpha, resolution, precision and name.
+    """Read the files of `list_models`; sorted by alpha, resolution, precision and name.
 
-    Raises ModelFileError for a file that is missing or damaged, or not the one that its manifest means.
+    Raises ModelFileError for a file that is missing, damaged, or not the one that its manifest lists.
     """
-    names = list(names)
-    listed = {
-        (Path(name).parent / entry["file"]): entry
-        for name in names
-        if Path(name).suffix == ".json"
-        for entry in _manifest(Path(name))
-    }
-    candidates = [_read(path, listed.get(path, {})) for path in list_models(names)]
+    candidates = [_read_candidate(path, entry) for path, entry in _list_models(names).items()]
     return sorted(
         candidates,
-        key=lambda one: (one.alpha or 0, one.resolution or 0, one.precision or "", one.name),
+        key=lambda candidate: (
+            candidate.alpha or 0,
+            candidate.resolution or 0,
+            candidate.precision or "",
+            candidate.name,
+        ),
     )
 
 
 def warn_of_different_photos(candidates: Iterable[Candidate]) -> None:
-    if len({one.data_fingerprint for one in candidates if one.accuracy is not None}) > 1:
-        log.warning("these files were measured on different photos: their accuracies do not compare")
+    fingerprints = {candidate.data_fingerprint for candidate in candidates if candidate.accuracy is not None}
+    if len(fingerprints) > 1:
+        log.warning("the accuracies of these files were measured on different photos and cannot be compared")
 
 
-def digest(path: Path) -> str:
-    """The file's sha256. Raises ModelFileError."""
+def model_sha256(path: Path) -> str:
+    """Raises ModelFileError."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise ModelFileError(f"{path}: {error.strerror}") from error
 
 
-def _read(path: Path, entry: dict[str, Any]) -> Candidate:
+def _list_models(names: Iterable[str | Path]) -> dict[Path, ManifestEntry | None]:
+    """Each file, with its entry if it is named by a manifest."""
+    found: dict[Path, ManifestEntry | None] = {}
+    for path in map(Path, names):
+        if path.is_dir():
+            files = sorted(path.glob("*.tflite"))
+            if not files:
+                raise ModelFileError(f"{path}: no .tflite file in this folder")
+            for file in files:
+                found.setdefault(file, None)
+        elif path.suffix == ".json":
+            for entry in read_manifest(path)["files"]:
+                found[path.parent / entry["file"]] = entry
+        else:
+            found.setdefault(path, None)
+    return found
+
+
+def _read_candidate(path: Path, entry: ManifestEntry | None) -> Candidate:
     file = read_model_file(path)
-    sha256 = digest(path)
-    if entry.get("sha256", sha256) != sha256:
-        raise ModelFileError(f"{path}: its bytes are not those that the manifest tells of: copy it again")
+    sha256 = model_sha256(path)
+    if entry is not None and entry["sha256"] != sha256:
+        raise ModelFileError(f"{path}: not the file that the manifest lists (its SHA-256 differs): copy it again")
     contract = file.contract or {}
-    model, evaluation = contract.get("model", entry), contract.get("evaluation", entry.get("figures", {}))
+    model = contract.get("model", {})
+    evaluation = contract.get("evaluation", {})
     return Candidate(
         path=path,
         sha256=sha256,
@@ -107,16 +112,3 @@ def _read(path: Path, entry: dict[str, Any]) -> Candidate:
         labels=file.labels,
         data_fingerprint=contract.get("provenance", {}).get("data_fingerprint"),
     )
-
-
-def _manifest(path: Path) -> list[dict[str, Any]]:
-    try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))["files"]
-        for entry in entries:
-            if Path(entry["file"]).name != entry["file"]:
-                raise ValueError(f"{entry['file']} is no file name")
-    except OSError as error:
-        raise ModelFileError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{path}: no manifest of edge-convert ({error!r})") from error
-    return entries

@@ -1,4 +1,4 @@
-"""The choice for a time budget, made once for a device and its model files, and remembered."""
+"""The choice for a time budget, made once for a device and its model files, then cached."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ..errors import UsageError
 from ..system.atomic_write import write_atomic
 from ..system.machine import System, cache_folder
-from .candidates import Candidate, digest, list_models, read_candidates
+from .candidates import Candidate, list_models, model_sha256, read_candidates
 from .choice import Choice, choose, comparable
 from .environment import describe, identity
-from .statistics import Metric
+from .metric import Metric
+from .result import ChoiceRecord, Environment, timestamp
 from .turns import Length, Turn, take_turn
 
 log = logging.getLogger(__name__)
@@ -26,134 +25,143 @@ log = logging.getLogger(__name__)
 def find_choice(
     names: Sequence[str | Path],
     metric: Metric,
-    budget: float,
+    budget_ms: float,
     threads: int,
     length: Length,
-    tell: Callable[[str], None] = lambda _: None,
-) -> tuple[dict[str, Any], Choice]:
-    """Measure as much as is needed, choose, and remember it for this device and these files.
+    report: Callable[[str], None] = lambda _: None,
+) -> tuple[ChoiceRecord, Choice]:
+    """Measure as much as is needed, choose, and cache the choice for this device and these files.
 
-    tell: called with a line about each file that is measured. Returns the choice also as JSON has it.
-    Raises UsageError, and what `choose` and `read_candidates` raise.
+    report: called with a line of text about each file before it is measured. Raises what `choose`, `comparable` and
+    `read_candidates` raise.
     """
-    if not budget > 0:
-        raise UsageError(f"the budget is {budget:g} ms: it must be above 0")
     everything = read_candidates(names)
     candidates = comparable(everything)
     environment = describe(System())
-    began = monotonic()
-    told: set[Candidate] = set()
+    started = monotonic()
+    reported: set[Candidate] = set()
 
     def measure(candidate: Candidate) -> Turn:
-        if candidate not in told:
-            tell(f"{candidate.name} ({100 * (candidate.accuracy or 0):.1f} % right)")
-        told.add(candidate)
+        if candidate not in reported:
+            report(f"{candidate.name} (accuracy {100 * (candidate.accuracy or 0):.1f} %)")
+            reported.add(candidate)
         return take_turn(candidate.path, [threads], length)
 
-    choice = choose(candidates, metric, budget, threads, measure)
-    record = _record(choice, metric, budget, threads, environment, monotonic() - began)
-    digests = sorted({one.sha256 for one in everything})
-    _remember(_place(identity(environment), digests, metric, budget, threads), record)
+    choice = choose(candidates, metric, budget_ms, threads, measure)
+    record = _record(choice, metric, budget_ms, threads, environment, monotonic() - started)
+    digests = sorted({candidate.sha256 for candidate in everything})
+    _store(_cache_file(identity(environment), digests, metric, budget_ms, threads), record)
     return record, choice
 
 
 def chosen_model(
-    names: Sequence[str | Path], metric: Metric, budget: float, threads: int, tell: Callable[[str], None]
+    names: Sequence[str | Path],
+    metric: Metric,
+    budget_ms: float,
+    threads: int,
+    report: Callable[[str], None],
 ) -> Path:
-    """The choice that is remembered for this device and these files, wherever they lie; else measured now."""
-    paths = _by_digest(list_models(names))
-    place = _place(identity(describe(System())), sorted(paths), metric, budget, threads)
-    chosen = paths.get(_recall(place).get("sha256", ""))
+    """The cached choice for this device and these files, wherever they are now; measured if there is none.
+
+    report: called with lines of text while measuring. Raises what `find_choice` raises.
+    """
+    paths = _by_sha256(list_models(names))
+    cached = _load(_cache_file(identity(describe(System())), sorted(paths), metric, budget_ms, threads))
+    chosen = paths.get(cached.get("sha256", ""))
     if chosen is not None:
         return chosen
-    tell(f"choosing among {len(paths)} model files for {metric} of {budget:g} ms, once for this device")
-    record, choice = find_choice(names, metric, budget, threads, Length(), lambda line: tell(f"  measuring {line}"))
-    tell(in_words(record))
+    report(f"choosing from {len(paths)} model files for a {metric} of at most {budget_ms:g} ms (once for this device)")
+    record, choice = find_choice(
+        names, metric, budget_ms, threads, Length(), lambda line: report(f"  measuring {line}")
+    )
+    report(summary(record))
     return choice.candidate.path
 
 
-def _by_digest(paths: Sequence[Path]) -> dict[str, Path]:
-    """The files by their sha256; those that nobody has touched since are not read: a Pi's card takes seconds."""
-    # The time of change, too: unlike that of modification no program can set it back.
-    touched = [
-        (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        for path in paths
-        if path.exists() and (status := path.stat())
-    ]
-    place = _place(touched)
-    digests: list[str] = _recall(place).get("sha256", [])
-    if len(digests) != len(paths):
-        digests = [digest(path) for path in paths]
-        _remember(place, {"sha256": digests})
-    return dict(zip(digests, paths, strict=True))
-
-
-def in_words(record: dict[str, Any]) -> str:
-    """The choice as lines for a person."""
+def summary(record: ChoiceRecord) -> str:
+    """The choice in lines of text."""
     margin, budget = record["margin_ms"], record["budget_ms"]
+    accuracy = record["accuracy"] or 0.0
     lines = [
-        f"{record['model']}: {100 * record['accuracy']:.1f} % right, {record['metric']} {record['value_ms']:.2f} ms, "
-        f"{margin:.2f} ms ({100 * margin / budget:.0f} %) within the budget of {budget:g} ms"
+        f"{record['model']}: accuracy {100 * accuracy:.1f} %, {record['metric']} {record['value_ms']:.2f} ms, "
+        f"{margin:.2f} ms ({100 * margin / budget:.0f} %) below the budget of {budget:g} ms"
     ]
-    above = [one for one in record["measured"] if not one["fits"] and one["accuracy"] > record["accuracy"]]
-    if above:
-        nearest = min(above, key=lambda one: float(one["value_ms"]))
-        more = 100 * (nearest["accuracy"] - record["accuracy"])
-        lines.append(
-            f"the next more accurate, {nearest['model']} ({more:+.1f} points), takes {nearest['value_ms']:.2f} ms"
-        )
-    measured, skipped = len(record["measured"]), len(record["not_measured"])
-    lines.append(f"measured {measured} of {measured + skipped} files in {record['seconds']:.0f} s")
+    too_slow = [
+        (file["value_ms"], file["name"], (file["accuracy"] or 0.0) - accuracy)
+        for file in record["measured"]
+        if not file["fits"] and (file["accuracy"] or 0.0) > accuracy
+    ]
+    if too_slow:
+        value_ms, name, gain = min(too_slow)
+        lines.append(f"too slow for it: {name}, {100 * gain:.1f} points more accurate, takes {value_ms:.2f} ms")
+    measured = len(record["measured"])
+    lines.append(f"measured {measured} of {measured + len(record['not_measured'])} files in {record['seconds']:.0f} s")
     return "\n".join(lines)
 
 
 def _record(
-    choice: Choice, metric: Metric, budget: float, threads: int, environment: dict[str, Any], seconds: float
-) -> dict[str, Any]:
-    candidate, value = choice.candidate, choice.measured[choice.candidate].value
+    choice: Choice, metric: Metric, budget_ms: float, threads: int, environment: Environment, seconds: float
+) -> ChoiceRecord:
+    candidate = choice.candidate
+    value_ms = choice.measured[candidate].value_ms
     return {
         "model": str(candidate.path),
         "sha256": candidate.sha256,
         "accuracy": candidate.accuracy,
         "metric": str(metric),
         "num_threads": threads,
-        "budget_ms": budget,
-        "value_ms": round(value, 4),
-        "margin_ms": round(budget - value, 4),
+        "budget_ms": budget_ms,
+        "value_ms": round(value_ms, 4),
+        "margin_ms": round(budget_ms - value_ms, 4),
         "measured": [
             {
-                "model": one.name,
-                "accuracy": one.accuracy,
-                "value_ms": round(times.value, 4),
-                "turns": times.turns,
-                "fits": times.fits,
+                "name": file.name,
+                "accuracy": file.accuracy,
+                "value_ms": round(measured.value_ms, 4),
+                "turns": measured.turns,
+                "fits": measured.fits,
             }
-            for one, times in choice.measured.items()
+            for file, measured in choice.measured.items()
         ],
-        "not_measured": [one.name for one in choice.skipped],
+        "not_measured": [file.name for file in choice.skipped],
         "seconds": round(seconds, 1),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": timestamp(),
         "environment": environment,
     }
 
 
-def _place(*about: object) -> Path:
-    """Where is remembered what is known about these."""
-    told = json.dumps(about, sort_keys=True)
-    return cache_folder() / "choices" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.json"
+def _by_sha256(paths: Sequence[Path]) -> dict[str, Path]:
+    """The files by their SHA-256, without reading those that have not changed: on a Pi's card that takes seconds."""
+    # With the time of the inode's change: no program can set that one back.
+    states = [
+        (str(path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        for path in paths
+        if path.exists() and (status := path.stat())
+    ]
+    cache_file = _cache_file(states)
+    digests: list[str] = _load(cache_file).get("sha256", [])
+    if len(digests) != len(paths):
+        digests = [model_sha256(path) for path in paths]
+        _store(cache_file, {"sha256": digests})
+    return dict(zip(digests, paths, strict=True))
 
 
-def _recall(place: Path) -> dict[str, Any]:
-    """What is remembered there; empty where there is nothing, or nothing that can be read."""
+def _cache_file(*key: object) -> Path:
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "choices" / f"{digest[:32]}.json"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """What is cached there; empty if there is nothing that can be read."""
     try:
-        record = json.loads(place.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
-def _remember(place: Path, record: dict[str, Any]) -> None:
+def _store(path: Path, content: object) -> None:
     try:
-        write_atomic(place, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
-        log.warning("this is not remembered: %s: %s", place, error.strerror)
+        log.warning("cannot cache this, so it will be measured again next time: %s: %s", path, error.strerror)

@@ -4,290 +4,292 @@ from __future__ import annotations
 
 import os
 
+# numpy's BLAS is not used on the device; its threads would cost 16 ms and memory at start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..command import run
-from ..errors import UsageError
+from ..errors import BudgetError, DataError, ModelFileError, SelfTestError
+from ..options import Parser, duration, integer, number
 from ..system.atomic_write import write_atomic
+from .metric import Metric, metric
 
-_THREADS = (1, 2, 4)
-# Of litert-benchmark; this command measures what edge-classify does, and that runs on the processor.
-_ACCELERATORS = {"use_gpu", "use_npu", "no_cpu", "require_full_delegation"}
-_LIBRARIES = {"dispatch_library_path", "compiler_plugin_path", "runtime_path", "signature"}
+if TYPE_CHECKING:
+    from .candidates import Candidate
+    from .environment import Watch
+    from .result import SustainedResult, WatchRecord
+    from .turns import Length, Turn
+
+_DEFAULT_THREADS = (1, 2, 4)
+_DEFAULT_ROUNDS = 5
+_DEFAULT_METRIC = Metric("total", "p90")
+
+# From this fraction of the processor on, what other programs use shows in the times.
+_BUSY_FRACTION = 0.25
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    return run(lambda: _benchmark(options))
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check(parser, options)
+    return run(
+        lambda: _measure_all(options) if options.budget_ms is None else _choose(options),
+        traceback=options.traceback,
+    )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edge-benchmark",
-        description="Say what each model file costs on this machine, from frame to label, or which is the best "
-        "that fits a time budget. Times are in milliseconds.",
-        epilog="Exit code: 0, or 2 usage, 4 model file, 5 self-test, 6 data, 7 not comparable, 8 no file fits.",
+def _parser() -> Parser:
+    parser = Parser(
+        "edge-benchmark",
+        "Measure how long each model file takes on this device, from camera frame to label,\n"
+        "or find the most accurate one within a time budget. Times are in milliseconds.",
+        examples=[
+            ("edge-benchmark models", "measure every file in a folder"),
+            ("edge-benchmark models --budget-ms 30", "find the most accurate file that takes at most 30 ms"),
+        ],
+        errors=[ModelFileError, SelfTestError, DataError, BudgetError],
     )
     parser.add_argument(
-        "models", nargs="*", metavar="MODEL", help="a .tflite file, a folder of them, or a manifest.json"
+        "models", nargs="+", metavar="MODEL", help="a .tflite file, a folder of them, or a manifest.json"
     )
-    parser.add_argument("--model", action="append", default=[], metavar="MODEL", help="the same")
-    parser.add_argument(
-        "--num_threads",
-        "--num-threads",
-        type=_numbers,
-        metavar="N[,N…]",
-        help="threads for one inference (default: 1, 2 and 4, as far as there are cores)",
-    )
-    parser.add_argument(
-        "--num_runs",
-        "--num-runs",
-        type=int,
-        metavar="N",
-        help="frames that count, of each file and number of threads, all rounds together (default: as many as take "
-        "0.15 s, at least 10, in each round)",
-    )
-    parser.add_argument(
-        "--warmup_runs",
-        "--warmup-runs",
-        type=int,
-        metavar="N",
-        help="frames that do not count, in each round (default: until they no longer get faster)",
-    )
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each file (default: 5)")
-    parser.add_argument(
-        "--sustained", type=_seconds, metavar="TIME", help="then run each file without a pause, for heat: 30s, 10m, 2h"
-    )
-    parser.add_argument("--result_json", "--result-json", type=Path, metavar="FILE", help="write everything as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all figures as a table")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the terminal's table in Markdown")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw accuracy against latency (needs edge-classify[plot])"
-    )
-    parser.add_argument("--verbose", action="store_true", help="a line for each turn")
-    budget = parser.add_argument_group("the best that fits")
-    budget.add_argument(
-        "--budget-ms", type=float, metavar="MS", help="choose the most accurate file that takes no longer"
-    )
-    budget.add_argument(
-        "--metric",
-        metavar="STAGE.STATISTIC",
-        help="start, preprocess, inference, postprocess or total; mean, p50, p90 or p99 (default: total.p90 for a "
-        "budget, total.p50 for --compare)",
-    )
-    comparison = parser.add_argument_group("two results")
-    comparison.add_argument("--compare", nargs=2, metavar=("OLD.json", "NEW.json"), help="ratios of two --result_json")
-    comparison.add_argument("--anyway", action="store_true", help="also where the ratios would tell of the machine")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("--use_cpu", action="store_true", help=argparse.SUPPRESS)
-    for name in sorted(_ACCELERATORS):
-        parser.add_argument(f"--{name}", action="store_true", help=argparse.SUPPRESS)
-    for name in sorted(_LIBRARIES):
-        parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
+    _add_measuring_options(parser.add_argument_group("measuring"))
+    _add_budget_options(parser.add_argument_group("finding the most accurate file within a budget"))
+    _add_all_files_options(parser.add_argument_group("measuring every file (not with --budget-ms)"))
+    parser.add_common_options()
     return parser
 
 
-def _numbers(text: str) -> list[int]:
+def _add_measuring_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--num-threads",
+        type=_thread_counts,
+        metavar="N[,N…]",
+        help="threads per inference (default: 1,2,4, up to the number of cores; with --budget-ms 1)",
+    )
+    group.add_argument(
+        "--num-runs",
+        type=integer(1),
+        metavar="N",
+        help="frames to measure, over all rounds, for each file and number of threads (default: in each round as many "
+        "as take 0.15 s, at least 10)",
+    )
+    group.add_argument(
+        "--warmup-runs",
+        type=integer(0),
+        metavar="N",
+        help="frames to classify before measuring, in each round (default: until they no longer get faster)",
+    )
+    group.add_argument(
+        "--result-json", type=_output_file, metavar="FILE", help="write everything that was measured to a JSON file"
+    )
+
+
+def _add_all_files_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--rounds",
+        type=integer(1),
+        metavar="N",
+        help=f"how often to measure each file, each time in a new process (default: {_DEFAULT_ROUNDS})",
+    )
+    group.add_argument(
+        "--sustained",
+        type=duration,
+        metavar="TIME",
+        help="then run each file without a pause for this long, to see what heat does: 30s, 10m, 2h",
+    )
+    group.add_argument("--csv", type=_output_file, metavar="FILE", help="write all statistics to a CSV file")
+    group.add_argument("--markdown", type=_output_file, metavar="FILE", help="write the table to a Markdown file")
+    group.add_argument("--verbose", action="store_true", help="print one line per measurement")
+
+
+def _add_budget_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--budget-ms",
+        type=number(above=0),
+        metavar="MS",
+        help="find the most accurate file within this many milliseconds, measuring only as many files as necessary",
+    )
+    group.add_argument(
+        "--metric",
+        type=metric,
+        metavar="STAGE.STATISTIC",
+        help="the time that must fit: start, preprocess, inference, postprocess or total, and mean, p50, p90 or p99 "
+        f"(default: {_DEFAULT_METRIC})",
+    )
+
+
+def _thread_counts(text: str) -> list[int]:
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
-        raise argparse.ArgumentTypeError(f"{text}: a number (2) or several (1,2,4) are needed")
-    return list(dict.fromkeys(int(number) for number in text.split(",")))
+        raise argparse.ArgumentTypeError(f"expected a whole number, or several such as 1,2,4, found {text!r}")
+    return list(dict.fromkeys(int(word) for word in text.split(",")))
 
 
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not found or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text}: a time like 30s, 10m or 2h is needed")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+def _output_file(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file name, but {text} is a folder")
+    return path
 
 
-def _benchmark(options: argparse.Namespace) -> int:
-    _check(options)
-    if options.compare:
-        return _compare(options)
-    if options.budget_ms is not None:
-        return _choose(options)
-    return _measure(options)
-
-
-def _check(options: argparse.Namespace) -> None:
-    for name in sorted(_ACCELERATORS | _LIBRARIES):
+def _check(parser: Parser, options: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything is measured."""
+    if options.budget_ms is None:
+        if options.metric:
+            parser.error("--metric needs --budget-ms: without a budget, all statistics are measured")
+        return
+    if options.num_threads and len(options.num_threads) > 1:
+        parser.error("--budget-ms needs a single number of threads, such as --num-threads 2")
+    for name in ("rounds", "sustained", "csv", "markdown", "verbose"):
         if getattr(options, name):
-            raise UsageError(
-                f"--{name}: models run on the processor here, by their first signature: ask litert-benchmark"
-            )
-    options.models += options.model
-    if not options.models and not options.compare:
-        raise UsageError("no model file: edge-benchmark MODEL…, files, folders or a manifest.json")
-    for name, least in (("num_runs", 1), ("warmup_runs", 0), ("rounds", 1)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name} is {value}: it must be at least {least}")
-    if options.metric and options.budget_ms is None and not options.compare:
-        raise UsageError("--metric is for --budget-ms and --compare")
-    if options.budget_ms is not None and options.num_threads and len(options.num_threads) > 1:
-        raise UsageError("--budget-ms is for one number of threads: give one to --num_threads")
-    for name in ("sustained", "csv", "markdown", "plot"):
-        if getattr(options, name) and (options.budget_ms is not None or options.compare):
-            raise UsageError(f"--{name} is for measuring all files: leave --budget-ms and --compare out")
-    if options.plot:
-        from .plot import check_matplotlib
-
-        check_matplotlib()
+            parser.error(f"--{name} cannot be used with --budget-ms, which does not measure every file")
 
 
-def _measure(options: argparse.Namespace) -> int:
+def _measure_all(options: argparse.Namespace) -> int:
     from ..system.machine import System
     from . import tables
     from .candidates import read_candidates, warn_of_different_photos
     from .environment import Watch, describe
-    from .statistics import entry
-    from .sustained import run_sustained
-    from .turns import Length, take_turns
+    from .result import write_result
+    from .statistics import model_result
 
     system = System()
     candidates = read_candidates(options.models)
-    threads = options.num_threads or [number for number in _THREADS if number <= system.cores]
+    threads = options.num_threads or [count for count in _DEFAULT_THREADS if count <= system.cores]
     environment = describe(system)
     machine = tables.machine(environment)
     print(machine, flush=True)
     warn_of_different_photos(candidates)
     watch = Watch(system)
-    progress = _Progress(options.rounds, len(candidates), options.verbose)
-
-    def after(number: int, place: int) -> None:
-        progress.show(number, place)
-        if place == len(candidates) - 1:
-            watch.during()
-
-    length = Length(frames=options.num_runs, warmup=options.warmup_runs)
-    turns = take_turns([one.path for one in candidates], threads, options.rounds, length, after)
-    progress.clear()
-    entries = [entry(one, number, turns[one.path]) for one in candidates for number in threads]
-    columns, rows = tables.overview(entries)
-    print(tables.as_text(columns, rows))
-    sustained = []
-    if options.sustained:
-        for one in candidates:
-            for number in options.num_threads or [1]:
-                print(f"{one.name}, {number} thread{'s'[: number > 1]}, without a pause:")
-                sustained.append(
-                    run_sustained(one, number, options.sustained, watch, lambda line: print(line, flush=True))
-                )
+    turns = _take_turns(candidates, threads, options, watch)
+    results = [model_result(candidate, count, turns[candidate.path]) for candidate in candidates for count in threads]
+    headings, rows = tables.overview(results)
+    print(tables.as_text(headings, rows))
+    print(tables.legend(results))
+    sustained = _run_sustained(candidates, options, watch) if options.sustained else []
     record = watch.finish()
-    _show_warnings(record, environment["cores"])
+    _print_warnings(record, environment["cores"])
     if options.result_json:
-        write_atomic(options.result_json, _document(environment, record, entries, sustained=sustained))
+        write_result(options.result_json, environment, record, results, sustained=sustained)
     if options.csv:
-        write_atomic(options.csv, tables.as_csv(entries))
+        write_atomic(options.csv, tables.as_csv(results))
     if options.markdown:
-        write_atomic(
-            options.markdown, f"{machine}, {datetime.now(UTC):%Y-%m-%d}\n\n{tables.as_markdown(columns, rows)}"
-        )
-    if options.plot:
-        from .plot import latency_plot
-
-        write_atomic(options.plot, latency_plot(entries, machine))
+        today = datetime.now(UTC).date().isoformat()
+        write_atomic(options.markdown, f"{machine}, {today}\n\n{tables.as_markdown(headings, rows)}")
     return 0
+
+
+def _take_turns(
+    candidates: Sequence[Candidate], threads: Sequence[int], options: argparse.Namespace, watch: Watch
+) -> dict[Path, list[Turn]]:
+    from .turns import plan_rounds, take_turn
+
+    paths = [candidate.path for candidate in candidates]
+    rounds = plan_rounds(paths, threads, options.rounds or _DEFAULT_ROUNDS, _length(options))
+    turns: dict[Path, list[Turn]] = {path: [] for path in paths}
+    progress = _Progress(len(rounds), len(paths), options.verbose)
+    for planned_turns in rounds:
+        for planned in planned_turns:
+            turns[planned.path].append(take_turn(*planned))
+            progress.advance()
+        watch.record()
+    progress.clear()
+    return turns
+
+
+def _run_sustained(candidates: Sequence[Candidate], options: argparse.Namespace, watch: Watch) -> list[SustainedResult]:
+    from .sustained import run_sustained
+
+    results = []
+    for candidate in candidates:
+        for threads in options.num_threads or [1]:
+            print(f"{candidate.name}, {'1 thread' if threads == 1 else f'{threads} threads'}, without a pause:")
+            results.append(run_sustained(candidate, threads, options.sustained, watch, _print_now))
+    return results
 
 
 def _choose(options: argparse.Namespace) -> int:
     from ..system.machine import System
-    from .choice_cache import find_choice, in_words
+    from .choice_cache import find_choice, summary
     from .environment import Watch
-    from .statistics import Metric, entry
-    from .turns import Length
+    from .result import write_result
+    from .statistics import model_result
 
-    metric = Metric.parse(options.metric or "total.p90")
     (threads,) = options.num_threads or [1]
     watch = Watch(System())
-    length = Length(frames=options.num_runs, warmup=options.warmup_runs)
     record, choice = find_choice(
-        *(options.models, metric, options.budget_ms, threads, length),
+        options.models,
+        options.metric or _DEFAULT_METRIC,
+        options.budget_ms,
+        threads,
+        _length(options),
         lambda line: print(f"measuring {line}", file=sys.stderr, flush=True),
     )
-    print(in_words(record))
-    state = watch.finish()
-    _show_warnings(state, record["environment"]["cores"])
+    print(summary(record))
+    watch_record = watch.finish()
+    _print_warnings(watch_record, record["environment"]["cores"])
     if options.result_json:
-        entries = [entry(one, threads, turns) for one, turns in choice.turns.items()]
-        write_atomic(options.result_json, _document(record["environment"], state, entries, choice=record))
+        results = [model_result(candidate, threads, turns) for candidate, turns in choice.turns.items()]
+        write_result(options.result_json, record["environment"], watch_record, results, choice=record)
     return 0
 
 
-def _compare(options: argparse.Namespace) -> int:
-    from .comparison import compare, read_results
-    from .statistics import Metric
+def _length(options: argparse.Namespace) -> Length:
+    from .turns import Length
 
-    metric = Metric.parse(options.metric or "total.p50")
-    old, new = (read_results(path) for path in options.compare)
-    print(f"{metric}, 95 % intervals by bootstrap over rounds")
-    print(compare(old, new, metric, anyway=options.anyway))
-    return 0
+    return Length(frames=options.num_runs, warmup=options.warmup_runs)
 
 
-def _document(
-    environment: dict[str, Any],
-    watch: dict[str, Any],
-    entries: list[dict[str, Any]],
-    **more: Any,
-) -> str:
-    from .comparison import FORMAT
-
-    # With one result the file has litert-benchmark's keys where that has them.
-    alone = entries[0] if len(entries) == 1 else {}
-    document = {
-        **alone,
-        "format": FORMAT,
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "environment": environment,
-        "watch": watch,
-        "results": entries,
-        **{name: value for name, value in more.items() if value},
-    }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-
-
-def _show_warnings(watch: dict[str, Any], cores: int) -> None:
-    taken = (watch["others"] or 0) + (watch["stolen"] or 0)
-    if taken > 0.25 * cores:
+def _print_warnings(record: WatchRecord, cores: int) -> None:
+    used = (record["others"] or 0) + (record["stolen"] or 0)
+    if used > _BUSY_FRACTION * cores:
         print(
-            f"warning: other programs took {taken:.1f} of {cores} cores meanwhile: times are too long", file=sys.stderr
+            f"warning: other programs used {used:.1f} of {cores} cores during the measurement, so the times may be "
+            "too long: stop them and measure again",
+            file=sys.stderr,
         )
-    if watch["throttled"]:
-        print("warning: the processor was throttled meanwhile: edge-doctor tells why", file=sys.stderr)
+    if record["throttled"]:
+        print(
+            "warning: the processor was throttled during the measurement: run edge-doctor to find out why",
+            file=sys.stderr,
+        )
+
+
+def _print_now(line: str) -> None:
+    print(line, flush=True)
 
 
 class _Progress:
-    """One line on a terminal's standard error, or with `verbose` a line for each turn."""
+    """One line on a terminal's standard error, rewritten in place, or with `verbose` one line per turn."""
 
     def __init__(self, rounds: int, files: int, verbose: bool) -> None:
-        self._rounds, self._files, self._verbose = rounds, files, verbose
-        self._line = sys.stderr.isatty() and not verbose
-        self._began = monotonic()
+        self._rounds = rounds
+        self._files = files
+        self._verbose = verbose
+        self._rewritten = sys.stderr.isatty() and not verbose
+        self._done = 0
+        self._started = monotonic()
 
-    def show(self, number: int, place: int) -> None:
-        done = number * self._files + place + 1
-        left = (monotonic() - self._began) / done * (self._rounds * self._files - done)
-        text = f"round {number + 1} of {self._rounds}, file {place + 1} of {self._files}, {left:.0f} s left"
+    def advance(self) -> None:
+        number, place = divmod(self._done, self._files)
+        self._done += 1
+        seconds_left = (monotonic() - self._started) / self._done * (self._rounds * self._files - self._done)
+        text = f"round {number + 1} of {self._rounds}, file {place + 1} of {self._files}, {seconds_left:.0f} s left"
         if self._verbose:
             print(text, file=sys.stderr, flush=True)
-        elif self._line:
+        elif self._rewritten:
             print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
-        if self._line:
+        if self._rewritten:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 

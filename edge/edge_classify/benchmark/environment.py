@@ -12,11 +12,15 @@ import numpy as np
 
 from .. import __version__
 from ..model.interpreter import interpreter_package
-from ..system.machine import System, is_throttled
+from ..system.machine import ProcessorTime, System, is_throttled
+from .result import Environment, MachineState, WatchRecord
+
+# In `throttled_bits` the bits from here on say what has happened since boot, those below what happens now.
+_SINCE_BOOT_SHIFT = 16
 
 
-def describe(system: System) -> dict[str, Any]:
-    """The machine and the software on it, ready for JSON; what there is no telling of is None."""
+def describe(system: System) -> Environment:
+    """The machine and the software on it."""
     package, version = interpreter_package()
     memory = system.memory()
     return {
@@ -26,7 +30,7 @@ def describe(system: System) -> dict[str, Any]:
         "machine": system.machine,
         "cores": system.cores,
         "word_bits": system.word_bits,
-        "memory_mb": memory and memory.total // 2**20,
+        "memory_mb": memory.total // 2**20 if memory else None,
         "kernel": system.kernel,
         "governor": system.governor(),
         "interpreter": package,
@@ -38,65 +42,75 @@ def describe(system: System) -> dict[str, Any]:
     }
 
 
-def identity(environment: dict[str, Any]) -> dict[str, Any]:
-    """What makes another device of it, or another runtime: times of one say nothing certain of the other."""
-    keys = ("device", "processor", "features", "machine", "cores", "word_bits", "interpreter", "interpreter_version")
-    return {key: environment[key] for key in keys}
+def identity(environment: Environment) -> dict[str, Any]:
+    """The part that makes it another device or another runtime, whose times would be different."""
+    return {
+        "device": environment["device"],
+        "processor": environment["processor"],
+        "features": environment["features"],
+        "machine": environment["machine"],
+        "cores": environment["cores"],
+        "word_bits": environment["word_bits"],
+        "interpreter": environment["interpreter"],
+        "interpreter_version": environment["interpreter_version"],
+    }
 
 
 class Watch:
-    """Takes down the machine's state while something is measured, and what other programs take of it meanwhile."""
+    """Records the machine's state during a measurement, and how much of it other programs use meanwhile."""
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._began = monotonic()
-        self._busy = system.processor_time()
-        self._own = _own_seconds()
-        self.states = [self._state("before")]
+        self._started = monotonic()
+        self._processor_time = system.processor_time()
+        self._own_time = _own_processor_time()
+        self._states = [self._state("before")]
 
-    def during(self) -> dict[str, Any]:
-        """Take down the state now, and return it."""
-        self.states.append(self._state("during"))
-        return self.states[-1]
+    def record(self) -> MachineState:
+        """Record the state now, and return it."""
+        state = self._state("during")
+        self._states.append(state)
+        return state
 
-    def finish(self) -> dict[str, Any]:
-        """The record, ready for JSON.
-
-        states: of before, during and after. throttled: whether any of them was so, or the firmware says that it was
-        so since. others, stolen: how many cores other programs, and a virtual machine's host, took on average.
-        """
-        self.states.append(self._state("after"))
-        bits = [state["throttled_bits"] or 0 for state in (self.states[0], self.states[-1])]
-        seconds = max(monotonic() - self._began, 1e-9)
-        record: dict[str, Any] = {
+    def finish(self) -> WatchRecord:
+        """Record the last state; returns the whole record."""
+        self._states.append(self._state("after"))
+        seconds = max(monotonic() - self._started, 1e-9)
+        others, stolen = self._used_by_others(seconds)
+        return {
             "seconds": round(seconds, 1),
-            "states": self.states,
-            # The upper half of the word is what has happened since boot.
-            "throttled": any(state["throttled"] for state in self.states) or bool(bits[1] >> 16 & ~(bits[0] >> 16)),
-            "others": None,
-            "stolen": None,
+            "states": self._states,
+            "throttled": any(state["throttled"] for state in self._states) or self._throttled_between(),
+            "others": others,
+            "stolen": stolen,
         }
-        now = self._system.processor_time()
-        if self._busy and now:
-            others = now.busy - self._busy.busy - (_own_seconds() - self._own)
-            record["others"] = round(max(0.0, others) / seconds, 2)
-            record["stolen"] = round((now.stolen - self._busy.stolen) / seconds, 2)
-        return record
 
-    def _state(self, when: str) -> dict[str, Any]:
+    def _throttled_between(self) -> bool:
+        before, after = ((state["throttled_bits"] or 0) for state in (self._states[0], self._states[-1]))
+        return bool((after & ~before) >> _SINCE_BOOT_SHIFT)
+
+    def _used_by_others(self, seconds: float) -> tuple[float, float] | tuple[None, None]:
+        before: ProcessorTime | None = self._processor_time
+        after = self._system.processor_time()
+        if before is None or after is None:
+            return None, None
+        others = after.busy - before.busy - (_own_processor_time() - self._own_time)
+        return round(max(0.0, others) / seconds, 2), round((after.stolen - before.stolen) / seconds, 2)
+
+    def _state(self, when: str) -> MachineState:
         clocks = self._system.clocks_mhz()
-        degrees = self._system.temperature()
+        celsius = self._system.temperature()
         return {
             "when": when,
-            "seconds": round(monotonic() - self._began, 1),
+            "seconds": round(monotonic() - self._started, 1),
             "clock_mhz": round(max(clocks)) if clocks else None,
-            "celsius": None if degrees is None else round(degrees, 1),
+            "celsius": None if celsius is None else round(celsius, 1),
             "throttled": is_throttled(self._system),
             "throttled_bits": self._system.throttled_bits(),
         }
 
 
-def _own_seconds() -> float:
-    """Processor time of this process and of its children that have ended."""
+def _own_processor_time() -> float:
+    """Seconds of this process, and of its children that have ended."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system

@@ -1,9 +1,10 @@
 """The process in which a model file is measured: `turns` starts one for each turn and reads what it writes.
 
-python -m edge_classify.benchmark.process ORDER
+    python -m edge_classify.benchmark.process TASK
 
-ORDER is a JSON object: model; threads, a list; frames or seconds, how long a block is; warmup, how many frames come
-before it (null: until steady); slices, how many blocks in a row. Lines of JSON come back: facts, blocks, or an error.
+TASK is a JSON object: model, a path; threads, a list; frames or seconds, how long a block is; warmup, the number of
+uncounted frames before it (null: until they no longer get faster); slices, how many blocks to take without a pause.
+It writes JSON lines: the blocks, then facts about the model file, or else an error.
 """
 
 from __future__ import annotations
@@ -27,68 +28,57 @@ from ..model.interpreter import load_interpreter, running_operators
 from ..model.self_test import HEIGHT, WIDTH, draw_card
 from ..system.machine import System
 
-Row = tuple[float, float, float]
+# Milliseconds of preprocess, inference and postprocess.
+FrameTimes = tuple[float, float, float]
 
-_LEAST_FRAMES = 10
-_WARM_FRAMES = 5
-_WARM_SECONDS = 1.0
-_STEADY = 0.98
+_MIN_FRAMES = 10
+
+# Warming up goes on until the median of this many frames has twice not been faster than before by more than 2 %.
+_WARMUP_GROUP = 5
+_NO_FASTER = 0.98
+_MAX_WARMUP_S = 1.0
 
 
-def measure(order: dict[str, Any]) -> None:
-    path, threads = order["model"], order["threads"]
+def measure(task: dict[str, Any]) -> None:
+    path, threads = task["model"], task["threads"]
     classifier = Classifier(path, num_threads=threads[0])
     classifier.classify(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
-    facts = {"first_label_at": monotonic()}
+    first_label_at = monotonic()
+    peak_memory = 0
     frame = draw_card(0)
     for number in threads:
         if number != threads[0]:
             classifier = Classifier(path, num_threads=number)
-        warmup = _warm_up(classifier, frame, order["warmup"])
-        for _ in range(order["slices"]):
-            _write({"threads": number, "warmup": warmup, "frames": _block(classifier, frame, order)})
+        _warm_up(classifier, frame, task["warmup"])
+        for _ in range(task["slices"]):
+            _write({"threads": number, "frames": _measure_block(classifier, frame, task)})
         if number == threads[0]:
-            facts["peak_memory"] = System().peak_memory() or 0
-    _write({**facts, **_interpreter_facts(Path(path), threads[0])})
+            peak_memory = System().peak_memory() or 0
+    operators = running_operators(load_interpreter(Path(path), threads[0]))
+    _write({"first_label_at": first_label_at, "peak_memory": peak_memory, "operators": operators})
 
 
-def _warm_up(classifier: Classifier, frame: np.ndarray, count: int | None) -> list[Row]:
-    """Frames that do not count: so many, or until they no longer get faster."""
+def _warm_up(classifier: Classifier, frame: np.ndarray, count: int | None) -> None:
+    """Classify `count` frames; None: until they no longer get faster, but no longer than a second."""
     if count is not None:
-        return [classifier.classify(frame).timing for _ in range(count)]
-    rows: list[Row] = []
-    fastest, no_faster, began = float("inf"), 0, perf_counter()
-    while no_faster < 2 and perf_counter() - began < _WARM_SECONDS:
-        some = [classifier.classify(frame).timing for _ in range(_WARM_FRAMES)]
-        rows += some
-        middle = median(sum(row) for row in some)
-        no_faster = no_faster + 1 if middle > _STEADY * fastest else 0
-        fastest = min(fastest, middle)
-    return rows
+        for _ in range(count):
+            classifier.classify(frame)
+        return
+    fastest, no_faster, started = float("inf"), 0, perf_counter()
+    while no_faster < 2 and perf_counter() - started < _MAX_WARMUP_S:
+        group_median = median(sum(classifier.classify(frame).timing) for _ in range(_WARMUP_GROUP))
+        no_faster = no_faster + 1 if group_median > _NO_FASTER * fastest else 0
+        fastest = min(fastest, group_median)
 
 
-def _block(classifier: Classifier, frame: np.ndarray, order: dict[str, Any]) -> list[Row]:
-    if order["frames"] is not None:
-        return [classifier.classify(frame).timing for _ in range(order["frames"])]
-    rows: list[Row] = []
-    until = perf_counter() + order["seconds"]
-    while len(rows) < _LEAST_FRAMES or perf_counter() < until:
-        rows.append(classifier.classify(frame).timing)
-    return rows
-
-
-def _interpreter_facts(path: Path, threads: int) -> dict[str, Any]:
-    began = perf_counter()
-    interpreter = load_interpreter(path, threads)
-    loaded = perf_counter()
-    signatures: dict[str, Any] = getattr(interpreter, "get_signature_list", dict)()
-    inputs = interpreter.get_input_details()
-    return {
-        "init_ms": (loaded - began) * 1e3,
-        "signature": next(iter(signatures), ""),
-        "input_bytes": sum(int(one["shape"].prod()) * np.dtype(one["dtype"]).itemsize for one in inputs),
-        "operators": running_operators(interpreter),
-    }
+def _measure_block(classifier: Classifier, frame: np.ndarray, task: dict[str, Any]) -> list[FrameTimes]:
+    if task["frames"] is not None:
+        return [classifier.classify(frame).timing for _ in range(task["frames"])]
+    times: list[FrameTimes] = []
+    until = perf_counter() + task["seconds"]
+    while len(times) < _MIN_FRAMES or perf_counter() < until:
+        times.append(classifier.classify(frame).timing)
+    return times
 
 
 def _write(line: dict[str, Any]) -> None:
@@ -101,4 +91,4 @@ if __name__ == "__main__":
     except EdgeClassifyError as error:
         _write({"error": str(error), "exit_code": error.exit_code})
     except (KeyboardInterrupt, BrokenPipeError):
-        os._exit(130)  # the command that started this was stopped; it has told so
+        os._exit(130)  # the command that started this was stopped, and has said so

@@ -1,85 +1,119 @@
-"""Results as tables: on a terminal and in Markdown a row a model file, in CSV every figure."""
+"""Results as tables: on a terminal and in Markdown one row per model file, in CSV everything."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from ..metrics import wilson_interval
-from .statistics import STAGES, STATISTICS, Entry, latency_front
+from .metric import STAGES, STATISTICS
+from .result import Environment, ModelResult
+from .statistics import latency_front
 
-_FACTS = ("model", "alpha", "resolution", "precision", "multiply_adds", "accuracy", "photos", "num_threads")
+# The start of all names that edge-convert gives: said once in the heading it leaves room for numbers.
+_FAMILY = "mobilenet_v2_"
+
+# Broken over two lines on a terminal.
+_STAGE_HEADINGS = {
+    "start": "start",
+    "preprocess": "pre-\nprocess",
+    "inference": "infer-\nence",
+    "postprocess": "post-\nprocess",
+    "total": "total",
+}
 
 
-def overview(entries: Sequence[Entry]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: times are p50 in milliseconds, with the first number of threads; a star is the Pareto front."""
-    first, *others = dict.fromkeys(one["num_threads"] for one in entries)
-    of_threads = {(one["model"], one["num_threads"]): one["stages"]["total"]["p50"] for one in entries}
-    shown = [one for one in entries if one["num_threads"] == first]
-    best = {one["model"] for one in latency_front(shown)}
-    columns = ["model file", "", "accuracy %", *STAGES, "p90", "p99", "frames/s", "MB"]
+def overview(results: Sequence[ModelResult]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: p50 in milliseconds with the first number of threads; a star is the Pareto front.
+
+    A heading's line break is one on a terminal, and is taken out by `as_markdown`.
+    """
+    first, *others = dict.fromkeys(result["num_threads"] for result in results)
+    shown = [result for result in results if result["num_threads"] == first]
+    total_p50 = {(result["model"], result["num_threads"]): result["stages"]["total"]["p50"] for result in results}
+    front = {result["model"] for result in latency_front(shown)}
+    family = _FAMILY if all(result["name"].startswith(_FAMILY) for result in shown) else ""
+    headings = [f"{family}…" if family else "model file", "", "accuracy\n%"]
+    headings += [_STAGE_HEADINGS[stage] for stage in STAGES]
+    headings += ["p90", "p99", "MB"]
+    headings += [f"{threads}\nthreads" for threads in others]
     rows = []
-    for one in shown:
-        stages = one["stages"]
-        rows.append(
-            [
-                *(one["name"], "*" if one["model"] in best else "", _accuracy(one)),
-                f"{stages['start']['p50']:.0f}",
-                *(f"{stages[stage]['p50']:.2f}" for stage in STAGES[1:]),
-                *(f"{stages['total'][statistic]:.2f}" for statistic in ("p90", "p99")),
-                f"{one['frames_per_second']:.0f}",
-                f"{one['peak_memory_mb']:.0f}" if one["peak_memory_mb"] else "-",
-                *(f"{of_threads[one['model'], threads]:.2f}" for threads in others),
-            ]
-        )
-    return [*columns, *(f"{threads} threads" for threads in others)], rows
+    for result in shown:
+        row = [result["name"].removeprefix(family), "*" if result["model"] in front else "", _accuracy(result)]
+        row.append(f"{result['stages']['start']['p50']:.0f}")
+        row += [f"{result['stages'][stage]['p50']:.2f}" for stage in STAGES[1:]]
+        row += [f"{result['stages']['total'][statistic]:.2f}" for statistic in ("p90", "p99")]
+        row.append(f"{result['peak_memory_mb']:.0f}" if result["peak_memory_mb"] else "-")
+        row += [f"{total_p50[result['model'], threads]:.2f}" for threads in others]
+        rows.append(row)
+    return headings, rows
 
 
-def as_text(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Aligned for a terminal, the first column to the left."""
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+def legend(results: Sequence[ModelResult]) -> str:
+    """What the numbers of `overview` are."""
+    threads = results[0]["num_threads"]
+    count = "1 thread" if threads == 1 else f"{threads} threads"
+    return (
+        f"p50 in milliseconds with {count}; p90 and p99 are of total; *: no other file is both faster and more accurate"
+    )
+
+
+def as_text(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned for a terminal, the first column to the left. Headings may have several lines."""
+    split = [heading.split("\n") for heading in headings]
+    height = max(map(len, split))
+    heading_rows = list(zip(*([""] * (height - len(lines)) + lines for lines in split), strict=True))
+    lines = [*heading_rows, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
-        for row in [columns, *rows]
+        for line in lines
     )
 
 
-def as_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines)
+def as_markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    flat = [heading.replace("-\n", "").replace("\n", " ") for heading in headings]
+    rule = ["---"] + ["---:"] * (len(flat) - 1)
+    return "".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in [flat, rule, *rows])
 
 
-def as_csv(entries: Iterable[Entry]) -> str:
-    """A row for each file and number of threads; times in milliseconds."""
+def as_csv(results: Iterable[ModelResult]) -> str:
+    """One row for each file and number of threads; times in milliseconds."""
     file = io.StringIO()
-    figures = [(stage, statistic) for stage in STAGES for statistic in STATISTICS]
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        [*_FACTS, *(f"{stage}_{statistic}" for stage, statistic in figures), "frames_per_second", "peak_memory_mb"]
-    )
-    for one in entries:
-        times = [one["stages"][stage][statistic] for stage, statistic in figures]
-        writer.writerow([*(one[fact] for fact in _FACTS), *times, one["frames_per_second"], one["peak_memory_mb"]])
+    headings = ["model", "alpha", "resolution", "precision", "multiply_adds", "accuracy", "photos", "num_threads"]
+    headings += [f"{stage}_{statistic}" for stage in STAGES for statistic in STATISTICS]
+    writer.writerow([*headings, "frames_per_second", "peak_memory_mb"])
+    for result in results:
+        row: list[object] = [result["model"], result["alpha"], result["resolution"], result["precision"]]
+        row += [result["multiply_adds"], result["accuracy"], result["photos"], result["num_threads"]]
+        row += [result["stages"][stage][statistic] for stage in STAGES for statistic in STATISTICS]
+        writer.writerow([*row, result["frames_per_second"], result["peak_memory_mb"]])
     return file.getvalue()
 
 
-def machine(environment: dict[str, Any]) -> str:
+def machine(environment: Environment) -> str:
     """The machine in one line."""
     name = environment["device"] or environment["processor"] or "unknown machine"
-    cores = environment["cores"]
-    kind = f"{name}, {environment['machine']}, {cores} core{'s'[: cores > 1]}, {environment['word_bits']} bits"
-    governor = f", governor {environment['governor']}" if environment["governor"] else ""
-    version = environment["interpreter_version"] or ""
-    return f"{kind}{governor}, Python {environment['python']}, {environment['interpreter']} {version}".rstrip()
+    cores = "1 core" if environment["cores"] == 1 else f"{environment['cores']} cores"
+    parts = [name, environment["machine"], cores, f"{environment['word_bits']}-bit"]
+    if environment["governor"]:
+        parts.append(f"governor {environment['governor']}")
+    parts.append(f"Python {environment['python']}")
+    parts.append(f"{environment['interpreter']} {environment['interpreter_version'] or ''}".rstrip())
+    return ", ".join(parts)
 
 
-def _accuracy(one: Entry) -> str:
-    if one["accuracy"] is None:
+def _accuracy(result: ModelResult) -> str:
+    """In percent, with its 95 % interval."""
+    if result["accuracy"] is None:
         return "-"
-    low, high = wilson_interval(one["accuracy"], one["photos"]) if one["photos"] else (0.0, 1.0)
-    return f"{100 * one['accuracy']:.1f} ({100 * low:.0f}-{100 * high:.0f})"
+    percent = f"{100 * result['accuracy']:.1f}"
+    if not result["photos"]:
+        return percent
+    low, high = wilson_interval(result["accuracy"], result["photos"])
+    return f"{percent} ({100 * low:.0f}-{100 * high:.0f})"

@@ -1,4 +1,4 @@
-"""Measuring in turns: each turn of a model file is a new process, and files take turns, so drift hits all alike."""
+"""Measuring in turns: each turn of a model file is a new process, and files alternate, so drift affects all alike."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,41 +20,10 @@ from ..errors import EdgeClassifyError
 
 
 @dataclass(frozen=True)
-class Block:
-    """Frames in a row, with one number of threads.
-
-    warmup, frames: milliseconds of (preprocess, inference, postprocess), a row a frame, shape (n, 3).
-    """
-
-    threads: int
-    warmup: np.ndarray
-    frames: np.ndarray
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What one process measured.
-
-    start_ms: from its start to its first label.
-    peak_memory: in bytes, with the first number of threads alone; 0 where there is no telling.
-    init_ms: loading the model into the interpreter.
-    operators: as `running_operators`.
-    """
-
-    blocks: tuple[Block, ...]
-    start_ms: float
-    peak_memory: int
-    init_ms: float
-    input_bytes: int
-    signature: str
-    operators: list[str] | None
-
-
-@dataclass(frozen=True)
 class Length:
-    """How long a block is: so many frames, or so many seconds (and ten frames at least).
+    """How long a block is: this many frames, or this many seconds (but at least ten frames).
 
-    warmup: how many frames go before it and do not count; None is until they no longer get faster.
+    warmup: uncounted frames before it; None: until frames no longer get faster.
     """
 
     frames: int | None = None
@@ -62,65 +31,95 @@ class Length:
     warmup: int | None = None
 
 
+@dataclass(frozen=True)
+class Block:
+    """Consecutive frames with one number of threads.
+
+    frames: milliseconds of (preprocess, inference, postprocess), float64, shape (n, 3).
+    """
+
+    threads: int
+    frames: np.ndarray
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one process measured.
+
+    blocks: one for each number of threads. start_ms: from the start of the process to its first label.
+    peak_memory: in bytes, with the first number of threads alone; 0 if the machine does not reveal it.
+    operators: as `interpreter.running_operators`.
+    """
+
+    blocks: tuple[Block, ...]
+    start_ms: float
+    peak_memory: int
+    operators: list[str] | None
+
+
+class PlannedTurn(NamedTuple):
+    path: Path
+    threads: list[int]
+    length: Length
+
+
+def plan_rounds(paths: Sequence[Path], threads: Sequence[int], rounds: int, length: Length) -> list[list[PlannedTurn]]:
+    """In each round one turn of every file, in a different order, and starting with a different number of threads.
+
+    length: its frames are divided among the rounds; rounds that would have none are left out.
+    The same arguments always give the same plan.
+    """
+    shuffle = random.Random(0).shuffle
+    planned = []
+    for number, round_length in enumerate(_divide(length, rounds)):
+        order = list(paths)
+        shuffle(order)
+        first = number % len(threads)
+        rotated = [*threads[first:], *threads[:first]]
+        planned.append([PlannedTurn(path, rotated, round_length) for path in order])
+    return planned
+
+
 def take_turn(path: Path, threads: Sequence[int], length: Length) -> Turn:
-    """Measure a model file in a new process. Raises what that process could not do, as EdgeClassifyError."""
-    began = monotonic()
-    *blocks, facts = _lines(path, threads, length, 1)
+    """Measure a model file in a new process. Raises EdgeClassifyError, with the exit code that the process met."""
+    started = monotonic()
+    *blocks, facts = _run_process(path, threads, length, slices=1)
     return Turn(
-        tuple(_block(line) for line in blocks),
-        (facts["first_label_at"] - began) * 1e3,
-        *(facts[name] for name in ("peak_memory", "init_ms", "input_bytes", "signature", "operators")),
+        blocks=tuple(_block(line) for line in blocks),
+        start_ms=(facts["first_label_at"] - started) * 1e3,
+        peak_memory=facts["peak_memory"],
+        operators=facts["operators"],
     )
 
 
 def take_slices(path: Path, threads: int, seconds: float, slices: int) -> Iterator[Block]:
-    """Run one process without a pause; a block comes whenever a slice of `seconds` is over."""
-    with closing(_lines(path, [threads], Length(seconds=seconds), slices)) as lines:
+    """Run one process without a pause; yields a block as soon as each slice of `seconds` is over."""
+    with closing(_run_process(path, [threads], Length(seconds=seconds), slices)) as lines:
         for line in lines:
             if "frames" in line:
                 yield _block(line)
 
 
-def take_turns(
-    paths: Sequence[Path],
-    threads: Sequence[int],
-    rounds: int,
-    length: Length,
-    after: Callable[[int, int], None] = lambda *_: None,
-) -> dict[Path, list[Turn]]:
-    """`rounds` turns of each file: in every round all of them, in another order.
-
-    length: its frames are those of all rounds together. after: called after each turn with its round and its place
-    in the round.
-    """
-    turns: dict[Path, list[Turn]] = {path: [] for path in paths}
-    # The same orders whenever the same files are measured.
-    shuffle = random.Random(0).shuffle
-    for number, block in enumerate(_shared(length, rounds)):
-        order = list(paths)
-        shuffle(order)
-        first = number % len(threads)
-        for place, path in enumerate(order):
-            turns[path].append(take_turn(path, [*threads[first:], *threads[:first]], block))
-            after(number, place)
-    return turns
-
-
-def _shared(length: Length, rounds: int) -> list[Length]:
+def _divide(length: Length, rounds: int) -> list[Length]:
     if length.frames is None:
         return [length] * rounds
-    each, left = divmod(length.frames, rounds)
-    counts = [each + (number < left) for number in range(rounds)]
+    frames, remainder = divmod(length.frames, rounds)
+    counts = [frames + (number < remainder) for number in range(rounds)]
     return [replace(length, frames=count) for count in counts if count]
 
 
-def _lines(path: Path, threads: Sequence[int], length: Length, slices: int) -> Generator[dict[str, Any]]:
-    order = {
-        **{"model": str(path), "threads": list(threads), "slices": slices},
-        **{"frames": length.frames, "seconds": length.seconds, "warmup": length.warmup},
+def _run_process(path: Path, threads: Sequence[int], length: Length, slices: int) -> Generator[dict[str, Any]]:
+    """The lines that `process` writes, as it writes them: blocks, then facts."""
+    task = {
+        "model": str(path),
+        "threads": list(threads),
+        "slices": slices,
+        "frames": length.frames,
+        "seconds": length.seconds,
+        "warmup": length.warmup,
     }
     # -P: a numpy.py in the user's folder is not ours.
-    words = [sys.executable, "-P", "-m", f"{__package__}.process", json.dumps(order)]
+    words = [sys.executable, "-P", "-m", f"{__package__}.process", json.dumps(task)]
     with (
         TemporaryFile() as errors,
         subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process,
@@ -134,8 +133,8 @@ def _lines(path: Path, threads: Sequence[int], length: Length, slices: int) -> G
                 yield line
             if code := process.wait():
                 errors.seek(0)
-                last = errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
-                reason = f"it was ended by signal {-code}: is there too little memory?" if code < 0 else last
+                last_line = errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
+                reason = f"killed by signal {-code}; out of memory?" if code < 0 else last_line
                 raise EdgeClassifyError(f"{path}: the process that measured it failed ({reason})")
         finally:
             process.kill()
@@ -144,7 +143,7 @@ def _lines(path: Path, threads: Sequence[int], length: Length, slices: int) -> G
 
 
 def _block(line: dict[str, Any]) -> Block:
-    return Block(line["threads"], *(np.array(line[name], float).reshape(-1, 3) for name in ("warmup", "frames")))
+    return Block(line["threads"], np.array(line["frames"], float).reshape(-1, 3))
 
 
 def _error(line: dict[str, Any]) -> EdgeClassifyError:

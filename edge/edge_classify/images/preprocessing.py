@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+Image = np.ndarray[Any, np.dtype[np.uint8]]
 
 # What `preprocess` does, as a model file's `edge.json` records it.
 PREPARATION = {"color_order": "RGB", "resize": "squash", "interpolation": "linear", "input_range": [0, 255]}

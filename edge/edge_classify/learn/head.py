@@ -1,4 +1,7 @@
-"""The head: a softmax over the classes, fitted on features by Adam, stopped where validation is best."""
+"""The head: a softmax over the classes, fitted on a backbone's features by Adam, with early stopping.
+
+Needs numpy only, so that a device can fit one too. K is the number of classes, F the number of features.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,17 @@ import numpy as np
 
 from .rows import Rows
 
-_EVALUATION_ROWS = 1024
+# Rows read at a time when a head is measured: memory stays bounded.
+_ROWS_PER_READ = 1024
+# At most about so many rows give the features' mean.
+_ROWS_FOR_MEAN = 8192
+# Temperatures are looked for between 1 / 20 and 20, to this relative precision.
+_MAX_TEMPERATURE = 20.0
+_TEMPERATURE_PRECISION = 1e-4
+# Adam's constants, as in the paper (Kingma & Ba 2015); epsilon as in Keras.
+_BETA_1 = 0.9
+_BETA_2 = 0.999
+_EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
@@ -23,11 +36,10 @@ class Head:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Shape (n, K), for features of shape (n, F) or longer rows that begin with them."""
-        logits: np.ndarray = features[:, : len(self.kernel)] @ self.kernel + self.bias
-        return logits
+        return features[:, : len(self.kernel)] @ self.kernel + self.bias
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
-        """float32, shape (n, K)."""
+        """As `logits`, through the softmax: float32, shape (n, K), each row adding up to 1."""
         return softmax(self.logits(features))
 
     def with_temperature(self, temperature: float) -> Head:
@@ -38,22 +50,26 @@ class Head:
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """How to fit a head.
+    """How to fit a head."""
 
-    epochs: passes over the photos, each in one of its views at a time. patience: epochs without a better
-        validation loss after which fitting stops. label_smoothing: the share of a target spread over all classes.
-    """
-
+    # Passes over the photos at most; in each pass a photo is shown in one of its views.
     epochs: int = 60
+    # Photos per step of the optimizer.
     batch_size: int = 32
+    # Of the first step; it falls to 0 along a cosine over `epochs`.
     learning_rate: float = 3e-4
+    # The share of each target that is spread over all classes (Szegedy et al. 2016).
     label_smoothing: float = 0.1
+    # Epochs without a better validation loss after which fitting stops.
     patience: int = 10
 
 
 @dataclass
 class Curves:
-    """What happened while fitting. Losses are mean cross-entropies in nats, accuracies shares."""
+    """The course of a fit, an item per batch or per epoch. Losses are mean cross-entropies in nats, accuracies shares.
+
+    The validation's lists are empty if there was none.
+    """
 
     batch_loss: list[float] = field(default_factory=list)
     batch_accuracy: list[float] = field(default_factory=list)
@@ -63,8 +79,9 @@ class Curves:
     validation_accuracy: list[float] = field(default_factory=list)
 
     def add_batch(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """probabilities: (n, K), before the step. labels: class indices, (n,)."""
         self.batch_loss.append(cross_entropy(probabilities, labels))
-        self.batch_accuracy.append(share_right(probabilities, labels))
+        self.batch_accuracy.append(accuracy(probabilities, labels))
 
     def end_epoch(self, batches: list[np.ndarray]) -> None:
         """batches: of the epoch, all of which were added; their means count by their sizes."""
@@ -75,11 +92,11 @@ class Curves:
 
 @dataclass(frozen=True)
 class Examples:
-    """Photos to fit on or to try on.
+    """Photos to fit on, or to measure on.
 
-    rows: features, with `views` rows for each photo. photos: which of them, indices.
-    labels: class indices of all photos. weights: how much each class counts, (K,).
-    soft: a teacher's probabilities for all photos, (n, K), which then are half of the target.
+    rows: features, float32, with `views` consecutive rows per photo, the photo as it is first.
+    photos: which of the photos are meant, indices, (n,). labels: class indices of all photos.
+    weights: how much a photo of each class counts, float32, (K,).
     """
 
     rows: Rows
@@ -87,64 +104,64 @@ class Examples:
     photos: np.ndarray
     labels: np.ndarray
     weights: np.ndarray
-    soft: Rows | None = None
 
     def read(self, photos: np.ndarray) -> np.ndarray:
-        """The features of these photos as they are."""
+        """The features of these photos as they are, (len(photos), row)."""
         return self.rows.read(photos * self.views)
 
     def read_views(self, photos: np.ndarray) -> np.ndarray:
-        """The features of all their views, those of a photo in a row, the photo as it is first."""
+        """The features of all views of these photos, (len(photos) · views, row), in the order of `rows`."""
         return self.rows.read((photos[:, None] * self.views + np.arange(self.views)).ravel())
 
     def targets(self, photos: np.ndarray, smoothing: float) -> np.ndarray:
-        """What the head shall say, float32 (len(photos), K)."""
+        """The probabilities to fit to, float32, (len(photos), K): smoothed labels."""
         classes = len(self.weights)
         targets = np.full((len(photos), classes), smoothing / classes, np.float32)
         targets[np.arange(len(photos)), self.labels[photos]] += 1 - smoothing
-        return targets if self.soft is None else (targets + self.soft.read(photos)) / 2
+        return targets
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
+    """Of each row; shape and dtype stay."""
     exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: np.ndarray = exponents / exponents.sum(axis=1, keepdims=True)
-    return probabilities
+    return exponents / exponents.sum(axis=1, keepdims=True)
 
 
 def cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over photos, in nats."""
+    """Mean over photos, in nats. probabilities: (n, K). labels: class indices, (n,)."""
     return -float(np.log(probabilities[np.arange(len(labels)), labels] + 1e-12).mean())
 
 
-def share_right(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Accuracy: the share of rows whose largest score is the label's."""
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The share of rows of `scores`, (n, K), whose largest is that of the label, (n,)."""
     return float((scores.argmax(axis=1) == labels).mean())
 
 
 def split_batches(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """Consecutive parts of `size`; the last may be smaller."""
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def fit_head(
     training: Examples, validation: Examples | None, features: int, settings: HeadSettings, seed: int, epochs: int = 0
 ) -> tuple[Head, int, Curves]:
-    """Fit by Adam (Kingma & Ba 2015) with a learning rate that falls to zero along a cosine.
+    """Fit by Adam (Kingma & Ba 2015) with a learning rate that falls to 0 along a cosine (Loshchilov & Hutter 2017).
 
-    validation: its loss after each epoch decides where to stop; the best epoch's weights are returned.
-    features: how many numbers of a row are the head's.
-    epochs: without validation, stop after so many of the settings' epochs (0: all).
+    validation: its loss after each epoch decides when to stop; the best epoch's weights are returned.
+    features: how many numbers of a row are the head's, F; rows may be longer.
+    epochs: without validation, stop after this many of the settings' epochs (0: all).
 
-    Returns the head, the epochs that it was fitted for, and the curves.
+    Returns the head, the number of epochs it was fitted for, and the curves.
     """
     rng = np.random.default_rng(seed)
     classes = len(training.weights)
+    # Centred features make the problem far better conditioned; the mean is folded into the bias.
     mean = _mean(training, features)
-    parameters = [np.zeros((features, classes), np.float32), np.zeros(classes, np.float32)]
-    optimizer = _Adam(parameters)
-    kernel, bias = parameters
+    kernel, bias = np.zeros((features, classes), np.float32), np.zeros(classes, np.float32)
+    optimizer = _Adam([kernel, bias])
     curves = Curves()
-    best = (np.inf, Head(kernel.copy(), bias.copy()), 0)
-    per_epoch = -(-len(training.photos) // settings.batch_size)
+    best_loss, best_epoch, best_head = np.inf, 0, Head(kernel.copy(), bias.copy())
+    steps_per_epoch = -(-len(training.photos) // settings.batch_size)
     for epoch in range(1, (epochs or settings.epochs) + 1):
         order = rng.permutation(training.photos)
         shown = order * training.views + rng.integers(training.views, size=len(order))
@@ -156,53 +173,52 @@ def fit_head(
             curves.add_batch(probabilities, labels)
             targets = training.targets(batch, settings.label_smoothing)
             error = (probabilities - targets) * (training.weights[labels, None] / np.float32(len(batch)))
-            done = ((epoch - 1) * per_epoch + step) / (per_epoch * settings.epochs)
-            rate = settings.learning_rate * 0.5 * (1 + np.cos(np.pi * done))
+            progress = ((epoch - 1) * steps_per_epoch + step) / (steps_per_epoch * settings.epochs)
+            rate = settings.learning_rate * 0.5 * (1 + np.cos(np.pi * progress))
             optimizer.step([x.T @ error, error.sum(axis=0)], rate)
         curves.end_epoch(batches)
-        # Centred features make the problem far better conditioned; the mean is folded into the bias.
         head = Head(kernel.copy(), bias - mean @ kernel)
         if validation is None:
-            best = (0.0, head, epoch)
+            best_epoch, best_head = epoch, head
             continue
-        loss, accuracy = measure_head(head, validation)
+        loss, share_correct = measure_head(head, validation)
         curves.validation_loss.append(loss)
-        curves.validation_accuracy.append(accuracy)
-        if loss < best[0]:
-            best = (loss, head, epoch)
-        elif epoch - best[2] >= settings.patience:
+        curves.validation_accuracy.append(share_correct)
+        if loss < best_loss:
+            best_loss, best_epoch, best_head = loss, epoch, head
+        elif epoch - best_epoch >= settings.patience:
             break
-    return best[1], best[2], curves
+    return best_head, best_epoch, curves
 
 
 def head_logits(head: Head, examples: Examples, photos: np.ndarray) -> np.ndarray:
-    """The head's logits for these photos as they are, (n, K), read in parts."""
-    parts = np.array_split(photos, max(1, -(-len(photos) // _EVALUATION_ROWS)))
+    """The head's logits for these photos as they are, (len(photos), K), read in parts."""
+    parts = np.array_split(photos, max(1, -(-len(photos) // _ROWS_PER_READ)))
     return np.concatenate([head.logits(examples.read(part)) for part in parts])
 
 
 def measure_head(head: Head, examples: Examples) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy on the photos as they are."""
+    """Mean cross-entropy in nats, and accuracy, on `examples.photos` as they are."""
     probabilities = softmax(head_logits(head, examples, examples.photos))
     labels = examples.labels[examples.photos]
-    return cross_entropy(probabilities, labels), share_right(probabilities, labels)
+    return cross_entropy(probabilities, labels), accuracy(probabilities, labels)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that makes softmax(logits / temperature) likeliest (Guo et al. 2017), between 1/20 and 20.
+    """The temperature for which softmax(logits / temperature) is likeliest (Guo et al. 2017), between 1/20 and 20.
 
-    logits: (n, K), of photos that the head was not fitted on. labels: (n,).
+    logits: (n, K), of photos that the head was not fitted on. labels: class indices, (n,).
     """
 
-    def loss(temperature: float) -> float:
-        return cross_entropy(softmax(logits / temperature), labels)
+    def loss(log_temperature: float) -> float:
+        return cross_entropy(softmax(logits / float(np.exp(log_temperature))), labels)
 
-    # The loss has one minimum; a golden section finds it.
-    low, high = -np.log(20.0), np.log(20.0)
+    # The loss has one minimum; a golden-section search finds it.
+    low, high = -np.log(_MAX_TEMPERATURE), np.log(_MAX_TEMPERATURE)
     golden = (np.sqrt(5) - 1) / 2
-    while high - low > 1e-4:
+    while high - low > _TEMPERATURE_PRECISION:
         left, right = high - golden * (high - low), low + golden * (high - low)
-        if loss(float(np.exp(left))) < loss(float(np.exp(right))):
+        if loss(left) < loss(right):
             high = right
         else:
             low = left
@@ -210,22 +226,22 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def calibrated_loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean cross-entropy with the temperature that is best for these photos."""
+    """Mean cross-entropy in nats at the temperature that is best for these photos. Arguments as `fit_temperature`."""
     return cross_entropy(softmax(logits / fit_temperature(logits, labels)), labels)
 
 
 def _mean(training: Examples, features: int) -> np.ndarray:
+    """The mean of the features over all views, or over evenly spaced ones if there are many: float32, (F,)."""
     rows = (training.photos[:, None] * training.views + np.arange(training.views)).ravel()
-    chosen = rows[:: max(1, len(rows) // 8192)]
+    chosen = rows[:: max(1, len(rows) // _ROWS_FOR_MEAN)]
     total = np.zeros(features, np.float64)
-    for part in np.array_split(chosen, max(1, -(-len(chosen) // _EVALUATION_ROWS))):
+    for part in np.array_split(chosen, max(1, -(-len(chosen) // _ROWS_PER_READ))):
         total += training.rows.read(part)[:, :features].sum(axis=0)
-    mean: np.ndarray = (total / len(chosen)).astype(np.float32)
-    return mean
+    return (total / len(chosen)).astype(np.float32)
 
 
 class _Adam:
-    """Adam's moments, and its step in place."""
+    """Adam's moments, and its step, which changes the parameters in place."""
 
     def __init__(self, parameters: list[np.ndarray]) -> None:
         self._parameters = parameters
@@ -235,10 +251,10 @@ class _Adam:
 
     def step(self, gradients: list[np.ndarray], rate: float) -> None:
         self._steps += 1
-        scale = np.float32(rate / (1 - 0.9**self._steps))
-        correction = np.float32(1 / (1 - 0.999**self._steps))
+        scale = np.float32(rate / (1 - _BETA_1**self._steps))
+        correction = np.float32(1 / (1 - _BETA_2**self._steps))
         moments = zip(self._parameters, gradients, self._first, self._second, strict=True)
         for parameter, gradient, first, second in moments:
-            first += np.float32(0.1) * (gradient - first)
-            second += np.float32(0.001) * (gradient**2 - second)
-            parameter -= scale * first / (np.sqrt(second * correction) + np.float32(1e-7))
+            first += np.float32(1 - _BETA_1) * (gradient - first)
+            second += np.float32(1 - _BETA_2) * (gradient**2 - second)
+            parameter -= scale * first / (np.sqrt(second * correction) + np.float32(_EPSILON))

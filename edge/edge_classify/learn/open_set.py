@@ -1,11 +1,15 @@
 """The `unknown` output: how near a picture's features are to anything that the model was trained on.
 
-The features and, with half their weight, those of the backbone's middle make one vector of unit length. Two scores are
-asked of it. *Familiarity*, which tells strangers from afar: how much of the vector lies in the subspace of the training
-photos' vectors, and how near it comes there to the nearest prototype (a training photo). *Membership*, which tells
-those that are like the classes, as one more flower is: what all prototypes together say of the class, which is little
-of a picture between the classes. Familiarity counts where it is low, membership everywhere; their sum's sigmoid is the
+The backbone's features and, with half their weight, those of its middle layer make one vector of unit length, which
+gets two scores. *Familiarity* rejects pictures that are far from all classes: how much of the vector lies in the
+principal subspace of the training photos (compare ViM, Wang et al. 2022), and the cosine to the nearest prototype
+there, a training photo (compare nearest neighbours, Sun et al. 2022). *Membership* rejects those that resemble the
+classes, as one more kind of flower does: a kernel ridge regression of the classes on all prototypes, which is low for a
+picture between the classes. Familiarity counts where it is low, membership everywhere; the sigmoid of their sum is the
 probability *known*. The classes share that, `unknown` gets the rest.
+
+Needs numpy only, so that a device can fit one too. In the shapes below F is the number of features, M that of the
+middle layer (0 if there is none), K that of classes, d that of dimensions of the subspace, P that of prototypes.
 """
 
 from __future__ import annotations
@@ -14,49 +18,53 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-# At most so many dimensions and prototypes; few photos give fewer dimensions, more classes more prototypes.
-_DIMENSIONS = 96
-_PROTOTYPES = 512
+# At most this many dimensions of the subspace.
+_MAX_DIMENSIONS = 96
+# Fewer photos give fewer dimensions.
 _PHOTOS_PER_DIMENSION = 4
+# At most this many prototypes, unless there are more classes: each has one.
+_MAX_PROTOTYPES = 512
+# The middle layer's weight against the features'.
 _MIDDLE_WEIGHT = 0.5
-# What keeps the votes small.
+# The ridge regression's penalty, as a share of the mean squared kernel.
 _RIDGE = 0.01
-# The probability *known* of a typical photo of the classes; at the edge of the share kept it is about a half.
+# The probability *known* of a typical photo of the classes; at the edge of the share to keep it is about a half.
 _TYPICAL_KNOWN = 0.98
-# A picture is familiar enough at this many spreads below a typical photo of the classes (the share kept reaches down to
-# one).
-_FAMILIAR_ENOUGH = 0.8
-# What edge-convert needs beside what is fitted.
+# Familiarity hardly counts above this many spreads below a typical photo of the classes; one spread below is the edge
+# of the share to keep.
+_FAMILIAR_ENOUGH_SPREADS = 0.8
+# The formula's constants, which a model file needs beside what is fitted.
 SHAPE_CONSTANTS = {
-    # How fast a prototype's say falls with the distance of a picture.
+    # How fast a prototype's influence falls with its distance from a picture.
     "steepness": 5.0,
-    # What being more than familiar enough still counts for: near strangers are too, and membership is to tell them.
+    # What familiarity beyond enough still counts: near negatives are familiar too, and membership is to reject them.
     "leak": 0.03,
-    # Below a half *known* falls slower by this, else too many of the classes' own odd photos would share 0 with
-    # strangers where probabilities have 256 steps.
+    # How much slower *known* falls below a half: otherwise too many odd photos of the classes would share 0 with
+    # negatives where probabilities have 256 steps.
     "tail": 0.25,
 }
-# What a spread of membership counts for against one of familiarity: more tells near strangers better, and those from
-# afar less well.
+# A spread of membership against one of familiarity: more rejects near negatives better, and far ones less well.
 _MEMBERSHIP_WEIGHT = 0.1
-# How steeply the score tells strangers before a direction is added, and how far that may go.
-_STRANGERS_SHARPNESS = 20.0
+# Slope of the logistic regression on familiarity, from which a direction away from negatives is fitted.
+_NEGATIVES_SHARPNESS = 20.0
+# Variance of that direction's prior: how far few negatives may move it.
 _PRIOR_VARIANCE = 100.0
-# A space is fitted on at most so many photos, and as many tell how it scores new ones: memory stays bounded.
-MOST_PHOTOS = 2000
+# Newton steps for it.
+_NEWTON_STEPS = 20
+# A feature space is fitted on at most this many photos, and calibrated on as many: memory stays bounded.
+MAX_PHOTOS = 2000
 
 
 @dataclass(frozen=True)
-class Space:
-    """What is familiar, and of which class it is.
+class FeatureSpace:
+    """Where the training photos of the classes lie among all features, and which class lies where.
 
-    features: how many numbers of a row are features; the rest are the middle's.
+    features: F, how many numbers of a row are features; the rest are the middle layer's.
     basis: float32, shape (d, F + M): inside = basis · (features and middle, each of unit length). Its rows hold the
         weights of the two, and are orthonormal without them.
     prototypes: float32 of unit length, shape (P, d).
-    votes: float32, shape (K, P): what each prototype says of each class.
-    direction: float32, shape (F + M,), of the same as the basis: where pictures of nothing in particular were given,
-        away from these.
+    votes: float32, shape (K, P): how much each prototype speaks for each class.
+    direction: float32, shape (F + M,), or None if no negatives were given: points away from these.
 
     familiarity = |inside| + the largest of prototypes · inside (+ direction · features and middle).
     membership = |votes · sigmoid(steepness · (prototypes · inside − 1))|²: near 1 for the classes' own photos.
@@ -69,41 +77,41 @@ class Space:
     direction: np.ndarray | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays, by name."""
+        """All arrays by name, as the run folder and the model file call them."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
-        """Familiarity and membership, shape (n, 2), for rows of shape (n, F + M)."""
+        """Familiarity and membership, float32, shape (n, 2), for rows of shape (n, F + M)."""
         parts = _unit_parts(rows, self.features)
         inside = parts @ self.basis.T
-        nearness = inside @ self.prototypes.T
-        familiarity = np.sqrt((inside**2).sum(axis=1)) + nearness.max(axis=1)
+        cosines = inside @ self.prototypes.T
+        familiarity = np.sqrt((inside**2).sum(axis=1)) + cosines.max(axis=1)
         if self.direction is not None:
             familiarity = familiarity + parts @ self.direction
-        membership = ((_say(nearness) @ self.votes.T) ** 2).sum(axis=1)
+        membership = ((_kernel(cosines) @ self.votes.T) ** 2).sum(axis=1)
         return np.stack([familiarity, membership], axis=1)
 
 
 @dataclass(frozen=True)
-class Unknown:
-    """With a = sharpness · (score − threshold) of familiarity, b of membership, and z = min(a, leak · a) + b,
+class OpenSet:
+    """The probability that a picture is of one of the classes, from the two scores of its features.
 
+    With a = sharpness · (score − threshold) of familiarity, b the same of membership, and z = min(a, leak · a) + b:
     known = sigmoid(max(z, tail · z)).
 
     sharpness, threshold: float64, shape (2,).
     """
 
-    space: Space
+    space: FeatureSpace
     sharpness: np.ndarray
     threshold: np.ndarray
 
     def known(self, rows: np.ndarray) -> np.ndarray:
-        """The probability *known*, shape (n,)."""
-        logits = _logits(self.sharpness * (self.space.scores(rows) - self.threshold))
+        """The probability *known*, 0 to 1, shape (n,), for rows of shape (n, F + M)."""
+        logits = _combine(self.sharpness * (self.space.scores(rows) - self.threshold))
         logits = np.maximum(logits, SHAPE_CONSTANTS["tail"] * logits)
-        known: np.ndarray = 1 / (1 + np.exp(-np.maximum(logits, -80)))
-        return known
+        return 1 / (1 + np.exp(-np.maximum(logits, -80)))
 
 
 def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -111,64 +119,40 @@ def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([probabilities * known[:, None], 1 - known[:, None]], axis=1)
 
 
-def fit_space(rows: np.ndarray, labels: np.ndarray, features: int, seed: int, views: int = 1) -> Space:
+def fit_feature_space(rows: np.ndarray, labels: np.ndarray, features: int, seed: int, views: int = 1) -> FeatureSpace:
     """Subspace, prototypes and their votes from training photos.
 
-    rows: (n · views, F + M), all views of a photo in a row, the photo as it is first. labels: (n,), 0 to K − 1.
-    The votes are fitted on all views; the rest on the photos as they are, since what holds crops holds strangers too.
+    rows: (n · views, F + M), all views of a photo consecutively, the photo as it is first. labels: (n,), 0 to K − 1.
+    The votes are fitted on all views; the rest on the photos as they are, since what holds crops holds negatives too.
     """
     weights = _part_weights(rows.shape[1], features)
     vectors = _unit_parts(rows, features) * weights
-    basis = _main_directions(vectors[::views], int(np.clip(len(labels) // _PHOTOS_PER_DIMENSION, 2, _DIMENSIONS)))
+    dimensions = int(np.clip(len(labels) // _PHOTOS_PER_DIMENSION, 2, _MAX_DIMENSIONS))
+    basis = _principal_directions(vectors[::views], dimensions)
     inside = vectors @ basis.T
-    chosen = _draw_evenly(labels, max(_PROTOTYPES, len(np.unique(labels))), np.random.default_rng(seed))
+    chosen = _draw_evenly(labels, max(_MAX_PROTOTYPES, len(np.unique(labels))), np.random.default_rng(seed))
     prototypes = _unit(inside[::views][chosen])
-    votes = _fit_votes(_say(inside @ prototypes.T), np.repeat(labels, views))
-    return Space(features, basis * weights, prototypes, votes)
+    votes = _fit_votes(_kernel(inside @ prototypes.T), np.repeat(labels, views))
+    return FeatureSpace(features, basis * weights, prototypes, votes)
 
 
-def _say(nearness: np.ndarray) -> np.ndarray:
-    """How much each prototype's vote counts: (n, P) in 0 to 0.5, falling about exponentially with the distance."""
-    said: np.ndarray = 1 / (1 + np.exp(SHAPE_CONSTANTS["steepness"] * (1 - nearness)))
-    return said
+def fit_direction(space: FeatureSpace, rows: np.ndarray, negatives: np.ndarray) -> FeatureSpace:
+    """The space with a direction added, whose familiarity separates photos of the classes from negatives.
 
+    rows: of the classes' photos, (n, F + M). negatives: rows of the same length, (m, F + M).
 
-def _fit_votes(said: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Ridge regression of the classes on what the prototypes say, each class of the same weight: (K, P)."""
-    targets = np.eye(labels.max() + 1, dtype=np.float32)[labels]
-    scale = np.sqrt(1 / targets.sum(axis=0)[labels])[:, None]
-    said, targets = said * scale, targets * scale
-    products = (said.T @ said).astype(np.float64)
-    ridge = _RIDGE * np.trace(products) / len(products)
-    votes = np.linalg.solve(products + ridge * np.eye(len(products)), said.T @ targets)
-    return np.ascontiguousarray(votes.T, dtype=np.float32)
-
-
-def _draw_evenly(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """At most `count` indices, as equal a number of each class as there is."""
-    order = rng.permutation(len(labels))
-    turns = np.empty(len(labels), np.intp)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        turns[members] = np.arange(len(members))
-    return np.argsort(turns, kind="stable")[:count]
-
-
-def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
-    """The space with a direction added to its score that tells the rows from those of strangers.
-
-    By logistic regression, started from the score: Newton's method on the vectors' products, with a prior that
-    leaves the score alone where strangers are few.
+    Logistic regression with the familiarity as a fixed offset, in its dual form (n + m unknowns instead of F + M),
+    by Newton's method; its Gaussian prior leaves familiarity alone if there are few negatives.
     """
-    vectors = np.concatenate([_unit_parts(rows, space.features), _unit_parts(strange, space.features)])
-    known = np.repeat([1.0, 0.0], [len(rows), len(strange)])
-    weights = np.where(known == 1, 0.5 / len(rows), 0.5 / len(strange)) * len(vectors)
-    scores = space.scores(np.concatenate([rows, strange]))[:, 0]
-    scale = _STRANGERS_SHARPNESS
+    vectors = np.concatenate([_unit_parts(rows, space.features), _unit_parts(negatives, space.features)])
+    known = np.repeat([1.0, 0.0], [len(rows), len(negatives)])
+    weights = np.where(known == 1, 0.5 / len(rows), 0.5 / len(negatives)) * len(vectors)
+    scores = space.scores(np.concatenate([rows, negatives]))[:, 0]
+    scale = _NEGATIVES_SHARPNESS
     offset = scale * (scores - (scores[known == 1].mean() + scores[known == 0].mean()) / 2)
     products = (vectors @ vectors.T).astype(np.float64) * _PRIOR_VARIANCE
     dual = np.zeros(len(vectors))
-    for _ in range(20):
+    for _ in range(_NEWTON_STEPS):
         logits = offset + products @ dual
         probabilities = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
         curvature = np.maximum(weights * probabilities * (1 - probabilities), 1e-6)
@@ -178,33 +162,59 @@ def fit_direction(space: Space, rows: np.ndarray, strange: np.ndarray) -> Space:
     return replace(space, direction=direction)
 
 
-def fit_unknown(space: Space, scores: np.ndarray, confidences: np.ndarray, keep: float) -> Unknown:
-    """What the two scores say together, such that the share `keep` of new photos is not called unknown.
+def fit_open_set(space: FeatureSpace, scores: np.ndarray, confidences: np.ndarray, keep: float) -> OpenSet:
+    """Combine the two scores such that the share `keep` of new photos of the classes is not called unknown.
 
-    scores, confidences: of photos that neither the space that scored them nor the head has seen: the scores, (n, 2),
-        and the largest class probability, (n,).
+    scores: `FeatureSpace.scores` of photos that neither that space nor the head was fitted on, (n, 2).
+    confidences: the same photos' largest class probability, (n,).
     """
-    typical, least = np.median(scores, axis=0), np.quantile(scores, 1 - keep, axis=0)
-    spread = np.maximum(typical - least, 1e-3)
+    typical, edge = np.median(scores, axis=0), np.quantile(scores, 1 - keep, axis=0)
+    spread = np.maximum(typical - edge, 1e-3)
     weights = np.array([1.0, _MEMBERSHIP_WEIGHT]) / spread
-    threshold = typical - spread * [_FAMILIAR_ENOUGH, 0]
-    logits = _logits(weights * (scores - threshold))
-    to_edge = max(np.median(logits) - np.quantile(logits, 1 - keep), 1e-3)
-    scale = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / to_edge
+    threshold = typical - spread * [_FAMILIAR_ENOUGH_SPREADS, 0]
+    logits = _combine(weights * (scores - threshold))
+    logits_to_edge = max(np.median(logits) - np.quantile(logits, 1 - keep), 1e-3)
+    scale = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / logits_to_edge
     sharpness = scale * weights
-    # The best class, with probability p · known, beats 1 − known where known's logit is at least −log p.
+    # The best class, with probability p · known, beats 1 − known if the logit of known is at least −log p.
     threshold[1] += np.quantile(scale * logits + np.log(confidences), 1 - keep) / sharpness[1]
-    return Unknown(space, sharpness, threshold)
+    return OpenSet(space, sharpness, threshold)
 
 
-def _logits(scaled: np.ndarray) -> np.ndarray:
-    familiar, member = scaled.T
-    logits: np.ndarray = np.minimum(familiar, SHAPE_CONSTANTS["leak"] * familiar) + member
-    return logits
+def _kernel(cosines: np.ndarray) -> np.ndarray:
+    """The influence of each prototype on each picture, (n, P), 0 to 0.5: falls about exponentially with distance."""
+    return 1 / (1 + np.exp(SHAPE_CONSTANTS["steepness"] * (1 - cosines)))
 
 
-def _main_directions(vectors: np.ndarray, count: int) -> np.ndarray:
-    """The first right singular vectors, by the eigenvectors of the smaller product of the vectors with themselves."""
+def _fit_votes(kernel: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Ridge regression of one-hot labels, (n,), on the kernel, (n, P), each class with the same weight: (K, P)."""
+    targets = np.eye(labels.max() + 1, dtype=np.float32)[labels]
+    scale = np.sqrt(1 / targets.sum(axis=0)[labels])[:, None]
+    kernel, targets = kernel * scale, targets * scale
+    products = (kernel.T @ kernel).astype(np.float64)
+    ridge = _RIDGE * np.trace(products) / len(products)
+    votes = np.linalg.solve(products + ridge * np.eye(len(products)), kernel.T @ targets)
+    return np.ascontiguousarray(votes.T, dtype=np.float32)
+
+
+def _draw_evenly(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """At most `count` indices, as equally many of each class as there are."""
+    order = rng.permutation(len(labels))
+    turns = np.empty(len(labels), np.intp)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        turns[members] = np.arange(len(members))
+    return np.argsort(turns, kind="stable")[:count]
+
+
+def _combine(scaled: np.ndarray) -> np.ndarray:
+    """One logit, (n,), from both scores, scaled and shifted, (n, 2)."""
+    familiarity, membership = scaled.T
+    return np.minimum(familiarity, SHAPE_CONSTANTS["leak"] * familiarity) + membership
+
+
+def _principal_directions(vectors: np.ndarray, count: int) -> np.ndarray:
+    """The first right singular vectors, (count, F + M), from the eigenvectors of the smaller Gram matrix."""
     if len(vectors) < vectors.shape[1]:
         _, eigenvectors = np.linalg.eigh(vectors @ vectors.T)
         return np.ascontiguousarray(_unit((eigenvectors[:, ::-1][:, :count].T) @ vectors), dtype=np.float32)
@@ -219,7 +229,7 @@ def _unit_parts(rows: np.ndarray, features: int) -> np.ndarray:
 
 
 def _part_weights(length: int, features: int) -> np.ndarray:
-    """What makes one vector of unit length of the two, float32, shape (F + M,)."""
+    """Factors, float32 (F + M,), that make one vector of unit length of the two parts."""
     weights = np.ones(length, np.float32)
     weights[features:] = _MIDDLE_WEIGHT
     weights /= np.sqrt(weights[0] ** 2 + (_MIDDLE_WEIGHT**2 if length > features else 0))
@@ -228,5 +238,4 @@ def _part_weights(length: int, features: int) -> np.ndarray:
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     # The floor is that of TensorFlow's l2_normalize, which the model file uses.
-    unit: np.ndarray = vectors / np.sqrt(np.maximum((vectors**2).sum(axis=1, keepdims=True), 1e-12))
-    return unit
+    return vectors / np.sqrt(np.maximum((vectors**2).sum(axis=1, keepdims=True), 1e-12))

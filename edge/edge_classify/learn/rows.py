@@ -1,4 +1,4 @@
-"""Rows of one shape on disk: as many as there are, in memory only those being looked at."""
+"""Arrays too large for memory: rows of one shape in a file, of which only those being used are in memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-# Files up to this size are read at once.
-_SMALL = 64_000_000
+# Files of up to this many bytes are read at once, and kept in memory.
+_SMALL_FILE_BYTES = 64_000_000
 
 
 class Rows:
-    """An array [n, *shape] in an unnamed file: it grows by `append`, and is gone with the process, however that ends.
+    """An array (n, *shape) in an unnamed file: it grows by `append`, and is gone with the process, however that ends.
+
+    folder: which disk the file is on. shape, dtype: of a row.
 
     Rows are read by `pread` and not through a memory map, whose pages would count as the process's memory. A small
-    file is kept in memory from the first reading on.
+    file is kept in memory once it has been read.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
@@ -38,13 +40,12 @@ class Rows:
         self._whole = None
 
     def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The rows of these indices, [len(indices), *shape]."""
-        if self._count * self._row_bytes <= _SMALL:
+        """The rows with these indices, (len(indices), *shape), in any order and as often as wanted."""
+        if self._count * self._row_bytes <= _SMALL_FILE_BYTES:
             if self._whole is None:
                 self._file.seek(0)
                 self._whole = np.frombuffer(self._file.read(), self._dtype).reshape(-1, *self.shape)
-            chosen: np.ndarray = self._whole[np.asarray(indices, np.intp)]
-            return chosen
+            return self._whole[np.asarray(indices, np.intp)]
         self._file.flush()
         rows = np.empty((len(indices), *self.shape), self._dtype)
         descriptor = self._file.fileno()

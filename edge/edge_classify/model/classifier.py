@@ -17,7 +17,6 @@ from ..images.preprocessing import Image, preprocess
 from ..labels import UNKNOWN, read_labels
 from .interpreter import BUILTIN_MODEL, load_interpreter
 from .model_file import ModelFile, TestCard, read_model_file
-from .sandbox import try_model
 from .self_test import pixel_difference, prepare_card
 
 log = logging.getLogger(__name__)
@@ -100,6 +99,8 @@ class Classifier:
         )
         self.threshold = threshold
         if not self.model_file.intact:
+            from .sandbox import try_model  # our own files need none, and start sooner
+
             try_model(self.model_file.path, num_threads)
         self._interpreter = load_interpreter(self.model_file.path, num_threads)
         self._open_input()
@@ -264,7 +265,7 @@ class Classifier:
         if not worst <= card.score_tolerance:
             raise SelfTestError(
                 f"{path}: gives other probabilities than those recorded in it (self-test differs by {worst:.3f}, "
-                f"tolerance {card.score_tolerance:g}): the file is damaged or the runtime is broken; copy it again"
+                f"tolerance {card.score_tolerance:g}): the file is damaged or the runtime broken: copy the file again"
             )
 
 

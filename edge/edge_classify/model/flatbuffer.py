@@ -7,14 +7,13 @@ Format: the FlatBuffers "internals" documentation.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # More than any vector of tables that is read.
 _MAX_TABLES = 1000
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table at `position` in `data`. Its fields are addressed by slot, their number in the schema.
 
     Every method raises ValueError if an offset points outside the data.

@@ -50,7 +50,9 @@ def load_interpreter(path: Path, num_threads: int = 1) -> Interpreter:
         interpreter: Interpreter = interpreter_class()(model_path=str(path), num_threads=num_threads)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: the interpreter does not accept this model ({first_line(error)})") from error
+        raise ModelFileError(
+            f"{path}: the interpreter cannot load it ({first_line(error)}): it is damaged, or needs a newer runtime"
+        ) from error
     return interpreter
 
 

@@ -162,7 +162,7 @@ def _read_bytes(path: Path) -> bytes:
             raise ModelFileError(f"{path}: larger than any TFLite model (2 GiB): expected a .tflite file")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ModelFileError(f"{path}: no such model file") from None
+        raise ModelFileError(f"{path}: there is no such model file") from None
     except OSError as error:
         raise ModelFileError(f"{path}: {error.strerror}") from error
     if data[4:8] != b"TFL3":
@@ -178,7 +178,7 @@ def _read_metadata(data: bytes) -> tuple[list[str], tuple[float, float] | None]:
 
 
 def _read_parts(data: bytes, wanted: set[str]) -> tuple[dict[str, bytes], int]:
-    """(those of the `wanted` parts that the zip has, the number of bytes before the zip); {} if there is no zip."""
+    """({name: content} of the `wanted` parts that are there, the number of bytes before the zip)."""
     file = io.BytesIO(data)
     if not zipfile.is_zipfile(file):
         return {}, len(data)
@@ -214,7 +214,7 @@ def _labels(parts: Mapping[str, bytes], label_files: list[str]) -> tuple[str, ..
 
 
 def _contract(path: Path, text: bytes) -> dict[str, Any]:
-    """edge.json, with all fields that programs rely on, and made for a version such as this."""
+    """The content of edge.json, checked: it has all fields that programs rely on, and suits this version."""
     try:
         contract = json.loads(text)
     except (ValueError, RecursionError) as error:

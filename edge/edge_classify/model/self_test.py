@@ -28,7 +28,9 @@ def draw_card(variant: int) -> Image:
     card = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     card[..., 0] = x * 255 // WIDTH
     card[..., 1] = y * 255 // HEIGHT
-    card[..., 2] = 255 - (x + y) * 255 // (WIDTH + HEIGHT)
+    # Equal along x + y: each row is the row above, one pixel further on.
+    ramp = (255 - np.arange(WIDTH + HEIGHT - 1, dtype=np.int32) * 255 // (WIDTH + HEIGHT)).astype(np.uint8)
+    card[..., 2] = np.lib.stride_tricks.sliding_window_view(ramp, WIDTH)
     for _ in range(6):
         left, top = below(WIDTH - 160), below(HEIGHT - 120)
         w, h = 60 + below(220), 60 + below(160)

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import re
 import stat
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ..errors import CameraError, DataError, UsageError
+from ..errors import DataError, UsageError
 from ..images.photo import PICTURE_SUFFIXES
-from ..system.machine import System
-from .demo import DemoCamera
-from .device import CameraSettings, Device
-from .discovery import current_path, list_cameras, rpicam_vid, v4l2_cameras
+from .device import CameraSettings
 from .files import open_file, open_folder
 from .frame import UNCHANGED, Transform
-from .live import LiveCamera
-from .network import NetworkCamera, is_address, without_password
-from .rpicam import PiCamera
-from .source import Source
-from .v4l2 import V4l2Camera
+from .network import is_address, without_password
 
-__all__ = ["check_source", "is_stream", "list_cameras", "open_source"]
+if TYPE_CHECKING:
+    from .source import Source
 
 _Kind = Literal["camera", "network camera", "demo", "video", "picture", "folder"]
 
@@ -57,15 +49,10 @@ def open_source(
         return open_folder(Path(text), transform)
     if kind in ("picture", "video"):
         return open_file(Path(text), transform, fast=fast)
-    open_device: Callable[[], Device]
-    if kind == "camera":
-        open_device = _local_camera(text, settings)
-    elif kind == "network camera":
-        open_device = lambda: NetworkCamera(text)  # noqa: E731
-    else:
-        open_device = DemoCamera
-    camera = LiveCamera(without_password(text), open_device, transform, give_up)
-    return Source(camera.frames(), stream=True, camera=camera)
+
+    from .cameras import open_camera  # which files do without, and start sooner
+
+    return open_camera(text, settings, transform, give_up)
 
 
 def is_stream(address: int | str | Path) -> bool:
@@ -117,29 +104,3 @@ def _kind(text: str) -> _Kind:
     if stat.S_ISDIR(mode):
         return "folder"
     return "picture" if path.suffix.lower() in PICTURE_SUFFIXES else "video"
-
-
-def _local_camera(text: str, settings: CameraSettings) -> Callable[[], Device]:
-    """How to open, now and after each fault, the camera that `text` means on this machine."""
-    if text.startswith("csi"):
-        module = int(text.removeprefix("csi").removeprefix(":") or 0)
-        return lambda: PiCamera(module, settings)
-    path = Path(f"/dev/video{text}" if text.isdecimal() else text)
-    if sys.platform != "linux":
-        return lambda: V4l2Camera(path, settings)
-    system = System()
-    cameras = v4l2_cameras(system)
-    camera = next((camera for camera in cameras if camera.path == path.resolve()), None)
-    any_camera = text == "0"
-    if camera is None and any_camera:
-        if not cameras and rpicam_vid(system) is not None:
-            return lambda: PiCamera(0, settings)
-        camera = cameras[0] if cameras else None
-    if camera is None:
-        if text.isdecimal() or not path.exists():
-            present = ", ".join(address for address, _ in list_cameras(system)) or "none"
-            raise CameraError(f"camera {text} not found (present: {present}): connect one, or try --camera demo")
-        return lambda: V4l2Camera(path, settings)
-    known = camera
-    fallback = known.path if any_camera else path
-    return lambda: V4l2Camera(current_path(system, known, fallback, or_another=any_camera), settings)

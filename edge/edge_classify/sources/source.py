@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from .frame import Frame
-from .live import LiveCamera
+if TYPE_CHECKING:
+    from .frame import Frame
+    from .live import LiveCamera
 
 
 class Source:

@@ -1,0 +1,33 @@
+"""What to make of a run: precisions, and how a conversion is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_train.run_folder import CALIBRATION_PHOTOS
+
+FLOAT32 = "float32"
+FLOAT16 = "float16"
+DYNAMIC = "dynamic"
+INT8 = "int8"
+# The most exact first.
+PRECISIONS = (FLOAT32, FLOAT16, DYNAMIC, INT8)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to convert.
+
+    precisions: some of PRECISIONS.
+    calibration_photos: how many photos int8 takes its ranges from, 1 or more.
+    max_drop: the accuracy that a file may lose against the trainer's float model, in points, 0 or more.
+    author, license: recorded in the files' metadata; "" for none.
+    exports: third-party programs to write configuration files for, by their names in `exports.EXPORTS`.
+    """
+
+    precisions: tuple[str, ...] = PRECISIONS
+    calibration_photos: int = CALIBRATION_PHOTOS
+    max_drop: float = 3.0
+    author: str = ""
+    license: str = ""
+    exports: tuple[str, ...] = ()

@@ -1,0 +1,85 @@
+"""The scripts in examples/ run as their docstrings say, and are short enough to be read at a glance."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from itertools import islice, pairwise
+from pathlib import Path
+
+import cv2
+import pytest
+
+from conftest import ROOT, write_photos
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+def start(name: str, *arguments: object) -> subprocess.Popen[str]:
+    words = [sys.executable, str(ROOT / "examples" / name), *map(str, arguments)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(name: str, *arguments: object) -> str:
+    """Run an example that ends by itself; returns what it printed."""
+    output, errors = start(name, *arguments).communicate(timeout=120)
+    assert "Traceback" not in errors
+    return output
+
+
+def first_lines(count: int, name: str, *arguments: object) -> list[str]:
+    """The first lines of an example that runs until it is stopped."""
+    with start(name, *arguments) as process:
+        assert process.stdout is not None
+        lines = [line.strip() for line in islice(process.stdout, count)]
+        process.kill()
+    return lines
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_short_and_starts_with_its_command_line(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 25
+    docstring = text.split('"""')[1]
+    assert f"\npython examples/{path.name}" in docstring
+
+
+def test_own_loop() -> None:
+    lines = run("own_loop.py").splitlines()
+    assert re.fullmatch(r"frame \d+: (\d|unknown) [01]\.\d\d in \d+\.\d ms", lines[0])
+    assert int(lines[-1].split(":")[0].split()[1]) >= 30
+
+
+def test_save_unknown(tmp_path: Path) -> None:
+    for line in first_lines(2, "save_unknown.py", tmp_path / "new"):
+        assert Path(line).parent == tmp_path / "new"
+        assert cv2.imread(line).shape == (480, 640, 3)
+
+
+def test_on_change() -> None:
+    lines = first_lines(3, "on_change.py")
+    states = [line.split()[0] for line in lines]
+    assert all(first != second for first, second in pairwise(states))
+    assert re.search(r"\(after \d+\.\d s of (\d|unknown)\)$", lines[1])
+
+
+def test_two_cameras(tmp_path: Path) -> None:
+    run("two_cameras.py", tmp_path)
+    for name in ("0.jsonl", "1.jsonl"):
+        results = [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+        assert len(results) == 100
+        assert results[0]["model"] == "builtin"
+
+
+def test_folder_to_csv(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos", 2, ("disc", "cross"))
+    (tmp_path / "photos" / "broken.jpg").write_bytes(os.urandom(100))
+    run("folder_to_csv.py", photos, tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "0.png", "1.png"]
+    assert all(row["label"] and 0 <= float(row["score"]) <= 1 for row in rows)

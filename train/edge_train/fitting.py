@@ -1,0 +1,203 @@
+"""Fitting one cell: heads on the frozen backbone, a fine-tuned backbone if asked for, temperature, and `unknown`.
+
+Every choice is made on photos that what is chosen was not fitted on: each fold of the training photos in turn, or the
+user's own validation photos. Held-out photos play no part here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge_classify.learn.head import (
+    Curves,
+    Examples,
+    Head,
+    calibrated_loss,
+    cross_entropy,
+    fit_head,
+    fit_temperature,
+    head_logits,
+    softmax,
+)
+from edge_classify.learn.open_set import (
+    MAX_PHOTOS,
+    FeatureSpace,
+    OpenSet,
+    fit_direction,
+    fit_feature_space,
+    fit_open_set,
+)
+
+from .backbone import Backbone
+from .features import compute_run_features, gather_features, read_cost
+from .photos import TRAINING, VALIDATION, Photo
+from .settings import FOLDS
+from .training_run import CellJob
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Photos to fit on and photos to choose on: indices into the cell's photos."""
+
+    fitted: np.ndarray
+    chosen_on: np.ndarray
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A head and its backbone, and the heads fitted without each fold, for choosing on it.
+
+    features: how many numbers of a row are the head's.
+    examples: the photos that the head was fitted on, with the backbone's features.
+    """
+
+    backbone: Backbone
+    features: int
+    head: Head
+    examples: Examples
+    folds: Sequence[Fold]
+    fold_heads: Sequence[Head]
+    curves: Curves
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A head whose probabilities mean what they say, and what they are for the photos chosen on.
+
+    loss: mean cross-entropy of these photos, in nats. confidences: their largest class probability, (n,).
+    """
+
+    head: Head
+    temperature: float
+    loss: float
+    confidences: np.ndarray
+
+
+def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
+    """Fit heads on the frozen backbone's features: one without each fold, and one on all photos.
+
+    The last is fitted for as many epochs as were best on average without a fold. If the user gave validation photos,
+    these are the only fold, and the head fitted without them is the result.
+    """
+    settings = job.run.settings
+    photos = job.run.photos.of(TRAINING, VALIDATION)
+    labels = np.array([photo.label for photo in photos])
+    views = settings.augmentation.keys()
+    features = read_cost(database, job.backbone).features
+    examples = Examples(
+        rows=gather_features(database, job.backbone, photos, views),
+        views=len(views),
+        photos=np.arange(len(photos)),
+        labels=labels,
+        weights=_class_weights(labels, len(job.run.photos.labels), settings.class_weights),
+    )
+    folds = list(_find_folds(photos, settings.seed))
+    fits = [
+        fit_head(
+            replace(examples, photos=fold.fitted),
+            replace(examples, photos=fold.chosen_on),
+            features,
+            settings.head,
+            settings.seed,
+        )
+        for fold in folds
+    ]
+    heads, best_epochs, curves = zip(*fits, strict=True)
+    head = heads[0]
+    if not job.run.photos.of(VALIDATION):
+        epochs = max(1, round(float(np.mean(best_epochs))))
+        head, _, _ = fit_head(examples, None, features, settings.head, settings.seed, epochs)
+    return Fit(job.backbone, features, head, examples, folds, heads, curves[0])
+
+
+def fit_fine_tuned(job: CellJob, database: sqlite3.Connection, frozen: Fit) -> Fit:
+    """Train the backbone too, on all photos but the first fold, which is chosen on; `frozen` if that is no better.
+
+    It is not trained on all photos again: how confident such a network is on unseen photos would be guesswork.
+    """
+    from .fine_tuning import fine_tune  # brings TensorFlow
+
+    fold = frozen.folds[0]
+    tuned = fine_tune(job, frozen.fold_heads[0], replace(frozen.examples, photos=fold.fitted), fold.chosen_on)
+    logits = head_logits(frozen.fold_heads[0], frozen.examples, fold.chosen_on)
+    if min(tuned.curves.validation_loss) >= calibrated_loss(logits, frozen.examples.labels[fold.chosen_on]):
+        tuned.backbone.weights.unlink()
+        return frozen
+    compute_run_features(database, job.run, [tuned.backbone])
+    photos, views = job.run.photos.of(TRAINING, VALIDATION), job.run.settings.augmentation.keys()
+    rows = gather_features(database, tuned.backbone, photos, views)
+    examples = replace(frozen.examples, rows=rows, photos=fold.fitted)
+    return Fit(tuned.backbone, frozen.features, tuned.head, examples, [fold], [tuned.head], tuned.curves)
+
+
+def calibrate(fit: Fit) -> Calibration:
+    """Fit the temperature on the folds' photos, each scored by the head fitted without it."""
+    logits = np.concatenate(
+        [
+            head_logits(fold_head, fit.examples, fold.chosen_on)
+            for fold_head, fold in zip(fit.fold_heads, fit.folds, strict=True)
+        ]
+    )
+    labels = np.concatenate([fit.examples.labels[fold.chosen_on] for fold in fit.folds])
+    temperature = fit_temperature(logits, labels)
+    probabilities = softmax(logits / temperature)
+    return Calibration(
+        fit.head.with_temperature(temperature),
+        temperature,
+        cross_entropy(probabilities, labels),
+        probabilities.max(axis=1),
+    )
+
+
+def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidences: np.ndarray) -> OpenSet:
+    """Fit the `unknown` output: the feature space of all photos, with limits from how unseen photos score.
+
+    Each fold's photos are scored by a space that was fitted without them. confidences: as `Calibration` has them.
+    """
+    settings, examples = job.run.settings, fit.examples
+    negatives = gather_features(database, fit.backbone, job.run.photos.negatives(TRAINING))
+    negative_rows = negatives.read(range(min(len(negatives), MAX_PHOTOS)))
+
+    def space_of(photos: np.ndarray) -> FeatureSpace:
+        photos = _at_most(MAX_PHOTOS, photos, np.random.default_rng(settings.seed))
+        space = fit_space(fit, photos, settings.seed)
+        return fit_direction(space, examples.read(photos), negative_rows) if len(negative_rows) else space
+
+    scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fit.folds])
+    return fit_open_set(space_of(examples.photos), scores, confidences, settings.keep)
+
+
+def fit_space(fit: Fit, photos: np.ndarray, seed: int) -> FeatureSpace:
+    """The feature space of these photos, indices, in all their views."""
+    examples = fit.examples
+    return fit_feature_space(examples.read_views(photos), examples.labels[photos], fit.features, seed, examples.views)
+
+
+def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[Fold]:
+    """The user's own validation photos if there are any; otherwise each fifth of the training photos in turn.
+
+    No more photos are chosen on than choosing needs, so that memory does not grow with their number.
+    """
+    rng = np.random.default_rng(seed)
+    has_validation = any(photo.part == VALIDATION for photo in photos)
+    folds = np.array([photo.fold for photo in photos])
+    numbers = [-1] if has_validation else range(FOLDS)
+    for number in numbers:
+        chosen_on = np.flatnonzero(folds == number)
+        fitted = np.flatnonzero(folds != number)
+        if len(chosen_on) and len(fitted):
+            yield Fold(fitted, _at_most(MAX_PHOTOS // len(numbers), chosen_on, rng))
+
+
+def _at_most(count: int, photos: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return photos if len(photos) <= count else np.sort(rng.permutation(photos)[:count])
+
+
+def _class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
+    counts = np.bincount(labels, minlength=classes)
+    weights = len(labels) / (classes * np.maximum(counts, 1)) if choice == "balanced" else np.ones(classes)
+    return weights.astype(np.float32)

@@ -1,0 +1,132 @@
+"""Measuring one cell on photos that nothing was fitted or chosen on: those held out, and negatives."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_classify.learn.head import Head, accuracy
+from edge_classify.learn.open_set import MAX_PHOTOS, OpenSet, fit_open_set, with_unknown
+from edge_classify.learn.rows import Rows
+from edge_classify.metrics import auroc, evaluate, fpr_at_tpr
+
+from .features import gather_features
+from .fitting import Fit, fit_space
+from .photos import HELD_OUT, Photo
+from .settings import FOLDS, MAX_CLASSES_LEFT_OUT
+from .training_run import CellJob
+
+# Of the arrays' names in the run folder, whose format calls negatives strangers.
+NEGATIVES_PREFIX = "strangers:"
+_ROWS_PER_READ = 1024
+# Of the classes' own photos; the figure's name in run.json says it too.
+_KEPT_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class CellModel:
+    """What a cell's model file computes from features: class probabilities, and `unknown` if it has that output."""
+
+    head: Head
+    open_set: OpenSet | None = None
+
+    def probabilities(self, rows: Rows) -> np.ndarray:
+        """float32 (n, K), or (n, K + 1) with `unknown` last."""
+        outputs = []
+        for start in range(0, len(rows), _ROWS_PER_READ):
+            part = rows.read(range(start, min(start + _ROWS_PER_READ, len(rows))))
+            probabilities = self.head.probabilities(part)
+            outputs.append(with_unknown(probabilities, self.open_set.known(part)) if self.open_set else probabilities)
+        return np.concatenate(outputs).astype(np.float32)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name, as the run folder has them."""
+        arrays = {"kernel": self.head.kernel, "bias": self.head.bias}
+        return arrays | self.open_set.space.arrays() if self.open_set else arrays
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A cell's outputs for photos it was not fitted on, and the figures they give.
+
+    held_out: the probabilities of the held-out photos. negatives: by name, P(unknown) of each picture.
+    evaluation: ready for run.json.
+    """
+
+    held_out: np.ndarray
+    negatives: Mapping[str, np.ndarray]
+    evaluation: dict[str, Any]
+
+    def negative_arrays(self) -> dict[str, np.ndarray]:
+        """P(unknown) of the negatives, by the names that the run folder has for them."""
+        return {f"{NEGATIVES_PREFIX}{name}": unknown for name, unknown in self.negatives.items()}
+
+
+def measure_accuracy(job: CellJob, database: sqlite3.Connection, fit: Fit) -> float:
+    """The share of held-out photos whose best class is the true one."""
+    photos = job.run.photos.of(HELD_OUT)
+    probabilities = CellModel(fit.head).probabilities(gather_features(database, fit.backbone, photos))
+    return accuracy(probabilities, _truth(photos))
+
+
+def measure(
+    job: CellJob, database: sqlite3.Connection, fit: Fit, model: CellModel, fine_tuning: Mapping[str, Any]
+) -> Measurement:
+    """Run the model on the held-out photos and the negatives. fine_tuning: figures to put between the others."""
+    photos = job.run.photos
+    held_out = photos.of(HELD_OUT)
+    probabilities = model.probabilities(gather_features(database, fit.backbone, held_out))
+    sets: dict[str, Sequence[Photo]] = {}
+    if model.open_set:
+        sets = {"unknown/": photos.negatives(HELD_OUT), **job.run.negatives}
+    negatives = {
+        name: model.probabilities(gather_features(database, fit.backbone, pictures))
+        for name, pictures in sets.items()
+        if pictures
+    }
+    evaluation = {
+        **evaluate(probabilities, _truth(held_out), photos.labels),
+        **fine_tuning,
+        "held_out": photos.held_out_name,
+        "strangers": {name: _measure_negatives(probabilities, outputs) for name, outputs in negatives.items()},
+    }
+    # A fine-tuned backbone was trained on all classes: none would be new to it.
+    if model.open_set and fit.backbone == job.backbone and 3 <= len(photos.labels) <= MAX_CLASSES_LEFT_OUT:
+        evaluation["left_out_classes"] = _leave_out_classes(job, fit)
+    return Measurement(probabilities, {name: outputs[:, -1] for name, outputs in negatives.items()}, evaluation)
+
+
+def _truth(photos: Sequence[Photo]) -> np.ndarray:
+    return np.array([photo.label for photo in photos])
+
+
+def _measure_negatives(own: np.ndarray, negatives: np.ndarray) -> dict[str, Any]:
+    """How well `unknown` separates held-out photos of the classes from negatives; both are probabilities (n, K + 1)."""
+    return {
+        "pictures": len(negatives),
+        "auroc": auroc(1 - own[:, -1], 1 - negatives[:, -1]),
+        "accepted_at_95_kept": fpr_at_tpr(1 - own[:, -1], 1 - negatives[:, -1], keep=_KEPT_SHARE),
+        "accepted": float((negatives.argmax(axis=1) < negatives.shape[1] - 1).mean()),
+    }
+
+
+def _leave_out_classes(job: CellJob, fit: Fit) -> dict[str, float]:
+    """For each class: the AUROC of the others' photos against its own, had it not been trained on."""
+    examples, settings = fit.examples, job.run.settings
+    folds = np.arange(len(examples.labels)) % FOLDS
+    figures = {}
+    for index, label in enumerate(job.run.photos.labels):
+
+        def rows(chosen: np.ndarray) -> np.ndarray:
+            return examples.read(np.flatnonzero(chosen)[:MAX_PHOTOS])
+
+        others = examples.labels != index
+        space = fit_space(fit, np.flatnonzero(others & (folds > 1))[:MAX_PHOTOS], settings.seed)
+        scores = space.scores(rows(others & (folds == 1)))
+        open_set = fit_open_set(space, scores, np.ones(len(scores)), settings.keep)
+        figures[label] = auroc(open_set.known(rows(others & (folds == 0))), open_set.known(rows(~others)))
+    return figures

@@ -1,0 +1,40 @@
+"""The photos that edge-convert needs, written to the run folder as the device would see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import numpy as np
+
+from edge_classify.images.photo import read_photo
+from edge_classify.images.preprocessing import preprocess
+
+from . import run_folder
+from .photos import TRAINING, Photo, PhotoSet
+from .training_run import TrainingRun
+
+
+def choose_calibration(photos: PhotoSet, seed: int) -> list[Photo]:
+    """Random training photos for quantization: as many of each class as the smallest has, at most some 200 in all."""
+    rng = np.random.default_rng(seed)
+    classes = len(photos.labels)
+    members: list[list[Photo]] = [[] for _ in range(classes)]
+    for photo in photos.of(TRAINING):
+        members[photo.label].append(photo)
+    each = max(1, min(run_folder.CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
+    return [group[index] for group in members for index in sorted(rng.permutation(len(group))[:each])]
+
+
+def write_prepared(run: TrainingRun, part: str, photos: Sequence[Photo]) -> None:
+    """Write `prepared/{resolution}_{part}.npy` for each resolution of the run; each photo is decoded once."""
+    with ExitStack() as files:
+        outputs = []
+        for side in sorted({backbone.resolution for backbone in run.backbones}):
+            path = run_folder.prepared_path(run.folder, side, part)
+            append = files.enter_context(run_folder.prepared_file(path, len(photos), side))
+            outputs.append((np.empty((side, side, 3), np.uint8), append))
+        for photo in photos:
+            picture = read_photo(run.root / photo.path)
+            for out, append in outputs:
+                append(preprocess(picture, out))

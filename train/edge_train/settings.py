@@ -1,0 +1,92 @@
+"""Every number that shapes training, but two kinds that a device uses too: `HeadSettings` and the open set's constants.
+
+Those are in `edge_classify.learn`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edge_classify.learn.head import HeadSettings
+
+# The split
+
+# The share of each class that is held out, if the user gives no split.
+HELD_OUT_SHARE = 0.2
+# Training photos are dealt into this many folds; heads fitted without a fold are tried on it.
+FOLDS = 5
+# Fewer different training photos than this in a class are refused: each is in a fold of its own.
+MIN_PHOTOS_PER_CLASS = 3
+
+# Augmented views
+
+# The smallest share of the photo's area that a view shows.
+MIN_CROP_AREA = 0.5
+# The most by which a view's sides are stretched against each other.
+MAX_STRETCH = 1.25
+# The most by which contrast changes, as a share.
+MAX_CONTRAST_CHANGE = 0.2
+# The most by which a colour's contrast changes against the others', as a share.
+MAX_TINT_CHANGE = 0.1
+# The most by which brightness changes, as a share of the range from black to white.
+MAX_BRIGHTNESS_CHANGE = 0.1
+
+# Fine-tuning
+
+# Epochs of --fine-tune without a number.
+FINE_TUNING_EPOCHS = 15
+# Views of each photo, beside the photo as it is: more than a head gets, since a network overfits sooner.
+FINE_TUNING_VIEWS = 7
+# The highest learning rate: reached after warming up, then it falls to 0 along a cosine.
+FINE_TUNING_LEARNING_RATE = 3e-4
+# The share of all steps in which the rate rises from 0.
+WARM_UP_SHARE = 0.1
+# Gradients whose overall norm is larger are scaled down to it.
+MAX_GRADIENT_NORM = 5.0
+
+# Measuring
+
+# With more classes than this, none is left out to see how well the others reject it: each costs a fit.
+MAX_CLASSES_LEFT_OUT = 12
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Which changes views may show."""
+
+    # Views kept of each photo, beside the photo as it is.
+    views: int = 3
+    # Mirror half of them.
+    flip: bool = True
+    # Show a part of the photo only, as from nearer.
+    crop: bool = True
+    # Change brightness, contrast and tint, as other light would.
+    color: bool = True
+
+    def keys(self) -> list[str]:
+        """Names of the views, "" first for the photo as it is. Equal names show equal pictures, in any run."""
+        letters = "".join(
+            letter for letter, chosen in (("f", self.flip), ("c", self.crop), ("l", self.color)) if chosen
+        )
+        return ["", *(f"{letters}{number}" for number in range(self.views if letters else 0))]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train: what the command line chooses. It is recorded in run.json, under these names."""
+
+    # As `find_backbone` takes them.
+    backbone: str = "mobilenet_v2"
+    weights: str = "imagenet"
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    head: HeadSettings = field(default_factory=HeadSettings)
+    # "balanced": every class counts the same; "none": every photo does.
+    class_weights: str = "balanced"
+    # Epochs for which the backbone is trained too; 0 leaves it frozen.
+    fine_tune: int = 0
+    # Fit an output for pictures of none of the classes.
+    unknown: bool = True
+    # The share of the classes' own photos that should not be called unknown.
+    keep: float = 0.95
+    # Of all randomness in training. It does not change the split.
+    seed: int = 0

@@ -1,0 +1,121 @@
+"""The split: which photos are trained on, in which fold, and which are held out.
+
+Photos are split by content, and near-duplicates together: a photo is on the same side on every machine, under any name,
+and no picture is measured on that was trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from edge_classify.errors import DataError
+
+from .photos import HELD_OUT, LEFT_OUT, TRAINING, Photo, PhotoSet
+from .settings import FOLDS, HELD_OUT_SHARE, MIN_PHOTOS_PER_CLASS
+
+
+def split_photos(found: PhotoSet, near_duplicates: Iterable[tuple[str, str]]) -> PhotoSet:
+    """Give each photo its part and fold.
+
+    near_duplicates: pairs of photos, by sha256, that show the same picture.
+
+    Unless the user gave a split, a fifth of each class is held out, by content: the same photos on any machine.
+    Near-duplicates and copies go together, to one side and one fold. In a split of the user's own, photos to be
+    measured on that have a near-duplicate among the training photos are left out: they would make the figures better
+    than they are.
+    """
+    groups = _group(found.photos, near_duplicates)
+    if found.given_split:
+        trained_on = {groups[photo.sha256] for photo in found.photos if photo.part == TRAINING}
+        photos = [
+            replace(photo, part=LEFT_OUT) if photo.part != TRAINING and groups[photo.sha256] in trained_on else photo
+            for photo in found.photos
+        ]
+    else:
+        groups = _break_up_lone_groups(found.photos, groups)
+        held_out = _choose_held_out(found.photos, groups)
+        photos = [
+            replace(photo, part=HELD_OUT if groups[photo.sha256] in held_out else TRAINING) for photo in found.photos
+        ]
+    folds = _deal_folds(photos, groups)
+    photos = [replace(photo, fold=folds[groups[photo.sha256]]) if photo.part == TRAINING else photo for photo in photos]
+    return replace(found, photos=tuple(photos))
+
+
+def check_classes(photos: PhotoSet) -> None:
+    """Raise DataError unless each class has a photo to hold out, and enough to train and to choose on."""
+    for index, label in enumerate(photos.labels):
+        if not any(photo.label == index for photo in photos.of(HELD_OUT)):
+            raise DataError(f"class {label}: no readable picture left to hold out: add some")
+        # Each group of near-duplicates is in one fold, so these are different pictures.
+        different = len({photo.fold for photo in photos.of(TRAINING) if photo.label == index})
+        if different < MIN_PHOTOS_PER_CLASS:
+            raise DataError(
+                f"class {label}: expected at least {MIN_PHOTOS_PER_CLASS} different pictures to train on (50 are "
+                f"better), found {different} (near-duplicates count once): add some"
+            )
+
+
+def _group(photos: Iterable[Photo], near_duplicates: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """For each photo, by sha256, the smallest sha256 of those that near-duplicates link it to (union-find)."""
+    parent = {photo.sha256: photo.sha256 for photo in photos}
+
+    def root(sha256: str) -> str:
+        while parent[sha256] != sha256:
+            parent[sha256] = parent[parent[sha256]]
+            sha256 = parent[sha256]
+        return sha256
+
+    for pair in near_duplicates:
+        low, high = sorted(map(root, pair))
+        parent[high] = low
+    return {sha256: root(sha256) for sha256 in parent}
+
+
+def _break_up_lone_groups(photos: Iterable[Photo], groups: dict[str, str]) -> dict[str, str]:
+    """If all photos of a class show the same picture, they are split all the same: otherwise the class has one side."""
+    members: dict[int, set[str]] = defaultdict(set)
+    for photo in photos:
+        members[photo.label].add(photo.sha256)
+    lone = {sha256 for own in members.values() if len({groups[sha256] for sha256 in own}) == 1 for sha256 in own}
+    return {sha256: sha256 if sha256 in lone else group for sha256, group in groups.items()}
+
+
+def _choose_held_out(photos: Iterable[Photo], groups: dict[str, str]) -> set[str]:
+    """The groups to hold out: of each class a fifth of its pictures, in whole groups.
+
+    In the order of a hash of the group's hash: somebody may have split the photos by their own hashes before.
+    """
+    members: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for photo in photos:
+        members[photo.label][groups[photo.sha256]].add(photo.sha256)
+    held_out: set[str] = set()
+    for _, own in sorted(members.items()):
+        wanted = max(1, round(HELD_OUT_SHARE * sum(map(len, own.values()))))
+        taken = sum(len(own[group]) for group in own if group in held_out)
+        free = sorted((group for group in own if group not in held_out), key=_shuffled)
+        for group in free[: len(own) - 1]:
+            if taken + len(own[group]) <= wanted:
+                held_out.add(group)
+                taken += len(own[group])
+        if not taken and len(own) > 1:
+            held_out.add(min((len(own[group]), group) for group in free)[1])
+    return held_out
+
+
+def _shuffled(group: str) -> str:
+    return hashlib.sha256(b"held out" + group.encode()).hexdigest()
+
+
+def _deal_folds(photos: Iterable[Photo], groups: dict[str, str]) -> dict[str, int]:
+    """A fold for each group of training photos, dealt evenly within each class."""
+    dealt: dict[int, int] = defaultdict(int)
+    folds: dict[str, int] = {}
+    for group, label in sorted({(groups[photo.sha256], photo.label) for photo in photos if photo.part == TRAINING}):
+        if group not in folds:
+            folds[group] = dealt[label] % FOLDS
+            dealt[label] += 1
+    return folds
