@@ -80,7 +80,7 @@ def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | 
 
 def _check_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
-        raise DataError(f"{output}: a file of that name is in the way: give another folder with -o")
+        raise DataError(f"{output}: this is a file, not a folder: give another name with -o")
 
 
 def _find_kept(output: Path, keys: Sequence[str], max_drop: float) -> dict[str, ManifestEntry]:

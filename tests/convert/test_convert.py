@@ -195,7 +195,7 @@ def test_an_unexpected_error_in_a_cell_is_one_line_and_its_traceback_is_kept(
     head = run / "heads" / "0.35_96.npz"
     with np.load(head) as file:
         arrays = dict(file)
-    # Nothing checks this shape: TensorFlow stumbles over it while it builds the graph.
+    # Nothing checks this shape before TensorFlow builds the graph, and fails.
     np.savez(head, **{**arrays, "kernel": arrays["kernel"][:-1]})
     words = ("edge-convert", run, "-o", tmp_path / "models", "--precision", "float32")
     done = command(*words)

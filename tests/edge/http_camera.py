@@ -1,7 +1,7 @@
 """A camera on the network, for tests: MJPEG over HTTP from the standard library, in a process of its own.
 
 http_camera.py PORT [stall=N] [resize=N] [broken=N]: after N frames it sends no more, or larger ones; every Nth is
-cut in half. Frames are 320x240 at 25 a second, left half red, right half blue; it prints a line when it listens.
+cut in half. Frames are 320x240 at 25 per second, left half red, right half blue; it prints a line when it listens.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import cv2
 import numpy as np
 
-WANTED = {key: int(value) for key, value in (word.split("=") for word in sys.argv[2:])}
+BEHAVIOUR = {key: int(value) for key, value in (word.split("=") for word in sys.argv[2:])}
 
 
 def draw(width: int, height: int) -> bytes:
@@ -33,10 +33,10 @@ class Camera(BaseHTTPRequestHandler):
         number = 0
         while True:
             number += 1
-            if number == WANTED.get("stall"):
+            if number == BEHAVIOUR.get("stall"):
                 time.sleep(3600)
-            jpeg = LARGE if 0 < WANTED.get("resize", 0) < number else SMALL
-            if "broken" in WANTED and number % WANTED["broken"] == 0:
+            jpeg = LARGE if 0 < BEHAVIOUR.get("resize", 0) < number else SMALL
+            if "broken" in BEHAVIOUR and number % BEHAVIOUR["broken"] == 0:
                 jpeg = jpeg[: len(jpeg) // 2]
             try:
                 self.wfile.write(

@@ -129,26 +129,22 @@ settings_of_decisions = st.fixed_dictionaries(
         "smoothing": st.sampled_from((0, 1, 1.5, 3, 20)),
         "threshold_high": st.sampled_from((0.0, 0.3, 0.4, 0.9, 1.0)),
         "dwell": st.integers(0, 6),
-        "dwell_seconds": st.none() | st.sampled_from((0.0, 0.25, 1.0)),
+        "dwell_seconds": st.sampled_from((None, 0.0, 0.25, 1.0)),
     }
 )
-label_sets = st.sampled_from((LABELS, ("cup", "key"), ("unknown", "cup"), ("cup",)))
+label_sets = st.sampled_from((LABELS, ("cup", "key", "hat"), ("unknown", "cup", "key")))
+SCORES = [np.array(scores, np.float32) for scores in (CUP, KEY, STRANGE, (0.35, 0.33, 0.32), (0.0, 0.5, 0.5))]
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[tuple[str, ...], dict[str, Any], list[np.ndarray], list[float]]:
-    """(labels, settings, scores of each frame, time of each frame): anything that a camera may bring.
+    """(labels, settings, scores of each frame, time of each frame in seconds): whatever a camera may bring.
 
     Times are multiples of 1/64 s, so that shifting them is exact.
     """
-    labels = draw(label_sets)
-    count = draw(st.integers(1, 40))
-    scores = []
-    for _ in range(count):
-        weights = np.array(draw(st.tuples(*[st.integers(0, 8)] * len(labels))), np.float32) + np.float32(0.01)
-        scores.append(weights / weights.sum())
-    steps = draw(st.lists(st.integers(0, 100) | st.just(2), min_size=count, max_size=count))
-    return labels, draw(settings_of_decisions), scores, list(np.cumsum(steps) / 64)
+    frame = st.tuples(st.sampled_from(SCORES), st.sampled_from((2, 2, 0, 1, 13, 32, 64, 200)))
+    scores, steps = zip(*draw(st.lists(frame, min_size=1, max_size=40)), strict=True)
+    return draw(label_sets), draw(settings_of_decisions), list(scores), list(np.cumsum(steps) / 64)
 
 
 def changes(decision: Decision, scores: list[np.ndarray], times: list[float]) -> list[tuple[int, Change]]:

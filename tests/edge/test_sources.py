@@ -19,7 +19,7 @@ from conftest import write_photos
 from edge_classify import CameraError, DataError, UsageError, open_source
 from edge_classify.sources import demo, v4l2
 from edge_classify.sources.device import CameraSettings
-from edge_classify.sources.discovery import v4l2_cameras
+from edge_classify.sources.discovery import list_cameras
 from edge_classify.sources.frame import Transform
 from edge_classify.sources.opening import check_source, is_stream
 from edge_classify.system.machine import System
@@ -215,8 +215,9 @@ def test_the_demo_shows_all_digits_and_things_that_are_none() -> None:
     assert truths[-2:] == [None, "unknown"]
 
 
-def test_a_pi_s_own_devices_and_metadata_devices_are_not_cameras(tmp_path: Path) -> None:
+def test_cameras_are_listed_without_a_pi_s_own_devices_and_metadata(tmp_path: Path) -> None:
     # As on a Pi 4 with one webcam; nothing here can be opened, so only what /sys says counts.
+    # rpicam-vid lists one camera module.
     devices = {
         0: ("unicam-image", 0),
         1: ("HD Webcam: HD Webcam", 0),
@@ -233,8 +234,13 @@ def test_a_pi_s_own_devices_and_metadata_devices_are_not_cameras(tmp_path: Path)
         (folder / "index").write_text(f"{index}\n")
         (tmp_path / "dev").mkdir(exist_ok=True)
         (tmp_path / "dev" / f"video{number}").touch()
-    cameras = v4l2_cameras(System(root=tmp_path))
-    assert [(camera.path.name, camera.name) for camera in cameras] == [("video1", "HD Webcam: HD Webcam")]
+    program = tmp_path / "rpicam-vid"
+    program.write_text("#!/bin/sh\necho '0 : imx708 [4608x2592 10-bit RGGB] (/base/axi/pcie@1000120000/imx708@1a)'\n")
+    program.chmod(0o755)
+    assert list_cameras(System(root=tmp_path, search_path=str(tmp_path))) == [
+        (str(tmp_path / "dev" / "video1"), "HD Webcam: HD Webcam"),
+        ("csi:0", "imx708 [4608x2592 10-bit RGGB]"),
+    ]
 
 
 def test_a_jpeg_that_was_cut_off_is_told_from_a_complete_or_padded_one() -> None:

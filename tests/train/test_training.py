@@ -152,7 +152,7 @@ def test_a_folder_with_other_files_is_not_written_to(photos: Path, tmp_path: Pat
     (tmp_path / "thesis.txt").write_text("precious")
     done = command("edge-train", photos, "-o", tmp_path, *TRAINING)
     assert done.returncode == 6
-    assert "holds other files and no earlier run" in done.stderr
+    assert "contains files that are not a run" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 

@@ -17,6 +17,8 @@ HELD_OUT_SHARE = 0.2
 FOLDS = 5
 # Fewer different training photos than this in a class are refused: each is in a fold of its own.
 MIN_PHOTOS_PER_CLASS = 3
+# At most this many photos, equally many of each class, are kept for choosing the ranges of int8 numbers.
+CALIBRATION_PHOTOS = 200
 
 # Augmented views
 

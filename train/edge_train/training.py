@@ -172,7 +172,7 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
     write_prepared(run, run_folder.HELD_OUT, held_out)
     index: run_folder.Index = {
         "labels": [*photos.labels, UNKNOWN] if settings.unknown else photos.labels,
-        "cells": [{name: value for name, value in entry.items() if name not in ("curves", "key")} for entry in entries],
+        "cells": entries,
         "held_out_labels": [photo.label for photo in held_out],
         "calibration_labels": [photo.label for photo in calibration],
         "photos": {
