@@ -30,7 +30,7 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> Path:
         _choices(entries),
         "<h2>Accuracy against cost</h2>",
         image(_cost_plot(entries)),
-        "<p class='note'>Bars are 95 % confidence intervals: if two overlap, the photos do not show which file is "
+        "<p class='note'>Bars are 95% confidence intervals: if two overlap, the photos do not show which file is "
         "better. The line is the Pareto front: no other file is both more accurate and cheaper. Latency depends on the "
         "device's processor: measure it there with edge-benchmark.</p>",
         *_precisions(entries),
@@ -148,7 +148,7 @@ def _files(entries: Sequence[_Entry], front: Sequence[_Entry]) -> str:
             "precision": entry["precision"],
             "size (kB)": f"{entry['bytes'] / 1e3:.0f}",
             "accuracy": f"{figures['accuracy']:.1%}",
-            "95 % interval": f"{low:.1%} – {high:.1%}",
+            "95% interval": f"{low:.1%} – {high:.1%}",
             "float model": f"{figures['float32_accuracy']:.1%}",
             "kept": f"{figures['kept']:.1%}",
             "agreement": f"{figures['agreement']:.1%}",

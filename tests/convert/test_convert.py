@@ -244,6 +244,7 @@ def test_a_wrong_command_line_is_refused_before_anything_is_read(
 
 # What TensorFlow, Keras and LiteRT do not document, and we use. If one of these fails after an update, the place named
 # is what must change, and a rerun of this file shows whether the model files are still right.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "place"),
     [
