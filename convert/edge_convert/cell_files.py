@@ -32,6 +32,7 @@ _UNFINISHED = ".edge-convert-"
 _FIGURES = (
     "photos",
     "accuracy",
+    "accuracy_with_unknown",
     "float32_accuracy",
     "kept",
     "float32_kept",
@@ -191,9 +192,8 @@ def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:
     parts = [f"{path.name}: {path.stat().st_size / 1e3:.0f} kB"]
     if "accuracy" in figures:
         parts += [
-            f"accuracy {figures['accuracy']:.1%} on {figures['photos']} held-out photos "
-            f"(float model {figures['float32_accuracy']:.1%})",
-            f"{figures['kept']:.1%} kept",
+            f"{figures['accuracy_with_unknown']:.1%} of {figures['photos']} held-out photos correct as shown",
+            f"{figures['accuracy']:.1%} among classes (float model {figures['float32_accuracy']:.1%})",
             f"agreement {figures['agreement']:.1%}",
         ]
     elif figures["photos"]:

@@ -220,20 +220,25 @@ def _photo_entry(photo: Photo, labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The figures of each cell on held-out photos, with the accuracy's 95% interval."""
+    """The figures of each cell on held-out photos, with a 95% interval, and on negatives if there are any."""
     first = entries[0]["evaluation"]
     lines = [
-        f"measured on {first['photos']} held-out photos ({first['held_out']}):",
-        "  alpha  resolution  accuracy    95% interval   kept  parameters  multiply-adds  seconds",
+        f"measured on {first['photos']} held-out photos ({first['held_out']}); unknown counts as wrong in `correct`:",
+        "  alpha  resolution  correct    95% interval  among classes  parameters  multiply-adds  seconds",
     ]
     for entry in entries:
         evaluation = entry["evaluation"]
-        low, high = wilson_interval(evaluation["accuracy"], evaluation["photos"])
+        correct = evaluation["accuracy_with_unknown"]
+        low, high = wilson_interval(correct, evaluation["photos"])
         lines.append(
-            f"  {entry['alpha']:<5}  {entry['resolution']:>10}  {evaluation['accuracy']:8.1%}  "
-            f"{low:6.1%} – {high:6.1%}  {evaluation['kept']:5.1%}  {entry['parameters'] / 1e6:8.2f} M  "
+            f"  {entry['alpha']:<5}  {entry['resolution']:>10}  {correct:7.1%}  {low:6.1%} – {high:6.1%}  "
+            f"{evaluation['accuracy']:13.1%}  {entry['parameters'] / 1e6:8.2f} M  "
             f"{entry['multiply_adds'] / 1e6:11.1f} M  {entry['seconds']:7.1f}"
         )
+        lines += [
+            f"    {scores['accepted']:.1%} of {scores['pictures']} pictures in {name.rstrip('/')}/ get a class's label"
+            for name, scores in evaluation["strangers"].items()
+        ]
     without_views = [entry for entry in entries if entry["decision"].get("views") == 0]
     if without_views:
         cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in without_views)
