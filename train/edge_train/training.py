@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
-from edge_classify.images.photo import list_pictures
+from edge_classify.images.folder import list_pictures
 from edge_classify.labels import UNKNOWN
 from edge_classify.metrics import wilson_interval
 from edge_classify.system.checksum import file_sha256
@@ -134,20 +134,27 @@ def sort_photos(
 
 def list_negatives(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
     """The pictures in each folder. Raises DataError if there are none."""
-    paths = {name: list_pictures(folder) if folder.is_dir() else [] for name, folder in folders.items()}
-    for name, pictures in paths.items():
-        if not pictures:
-            raise DataError(f"--negatives {folders[name]}: no pictures in this folder")
+    paths = {}
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            raise DataError(f"--negatives {folder}: no such folder")
+        paths[name] = list_pictures(folder)
+        if not paths[name]:
+            raise DataError(f"--negatives {folder}: no pictures in this folder")
     return paths
 
 
 def read_negatives(database: sqlite3.Connection, paths: Mapping[str, Sequence[Path]]) -> dict[str, tuple[Photo, ...]]:
-    """Those of the pictures that can be read."""
+    """Those of the pictures that can be read. Warns of others; raises DataError if all of a folder are such."""
     negatives = {}
     for name, pictures in paths.items():
         photos = [Photo(path.absolute(), NEGATIVE, file_sha256(path), HELD_OUT) for path in pictures]
         unreadable = collect_facts(database, {photo.sha256: photo.path for photo in photos})
+        for line in unreadable.values():
+            log.warning("skipped %s", line)
         negatives[name] = tuple(photo for photo in photos if photo.sha256 not in unreadable)
+        if not negatives[name]:
+            raise DataError(f"--negatives {name}: none of its pictures can be read")
     return negatives
 
 
