@@ -323,13 +323,15 @@ def test_a_photos_name_that_is_not_utf_8_comes_back_from_the_run(tmp_path: Path,
 
 
 def test_negatives_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "1.jpg").write_bytes(b"x")
+    for name in ("1.jpg", "same.jpg"):
+        (tmp_path / name).write_bytes(b"x")
     with open_cache() as database:
         with pytest.raises(DataError, match="--negatives other: none of its pictures can be read"):
-            read_negatives(database, {"other": [tmp_path / "1.jpg"]})
+            read_negatives(database, {"other": list_pictures(tmp_path)})
         write_photos(tmp_path, 1)
         assert len(read_negatives(database, {"other": list_pictures(tmp_path)})["other"]) == 3
-    assert caplog.text.count("1.jpg: not a readable picture") == 2
+    for name in ("1.jpg", "same.jpg"):
+        assert caplog.text.count(f"skipped {tmp_path / name}: not a readable picture") == 2
 
 
 def test_a_class_with_no_readable_picture_is_named(tmp_path: Path, command) -> None:

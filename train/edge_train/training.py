@@ -123,13 +123,24 @@ def sort_photos(
     found = find_photos(root, with_unknown=settings.unknown)
     unreadable = collect_facts(database, {photo.sha256: root / photo.path for photo in found.photos})
     readable = tuple(photo for photo in found.photos if photo.sha256 not in unreadable)
-    skipped = (*found.skipped, *unreadable.values())
+    # Files of the same content are each named.
+    skipped = (*found.skipped, *_unreadable_lines(root, found.photos, unreadable))
     for line in skipped:
         log.warning("skipped %s", line)
     near_duplicates = find_near_duplicates(database, {photo.sha256 for photo in readable})
     photos = split_photos(replace(found, photos=readable, skipped=skipped), near_duplicates)
     check_classes(photos)
     return photos, near_duplicates
+
+
+def _unreadable_lines(root: Path, photos: Sequence[Photo], unreadable: Mapping[str, str]) -> list[str]:
+    """One line for each photo that cannot be read. unreadable: such a line by sha256, for one file of that content."""
+    paths = {photo.sha256: root / photo.path for photo in photos}  # the last of each content, as was read
+    return [
+        f"{root / photo.path}: {unreadable[photo.sha256].removeprefix(f'{paths[photo.sha256]}: ')}"
+        for photo in photos
+        if photo.sha256 in unreadable
+    ]
 
 
 def list_negatives(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
@@ -150,7 +161,7 @@ def read_negatives(database: sqlite3.Connection, paths: Mapping[str, Sequence[Pa
     for name, pictures in paths.items():
         photos = [Photo(path.absolute(), NEGATIVE, file_sha256(path), HELD_OUT) for path in pictures]
         unreadable = collect_facts(database, {photo.sha256: photo.path for photo in photos})
-        for line in unreadable.values():
+        for line in _unreadable_lines(Path(), photos, unreadable):
             log.warning("skipped %s", line)
         negatives[name] = tuple(photo for photo in photos if photo.sha256 not in unreadable)
         if not negatives[name]:
