@@ -106,10 +106,15 @@ def test_without_the_library_heic_is_refused_with_the_command_that_installs_it(
         open_source(tmp_path / "IMG_1.HEIC")
     with pytest.raises(DataError, match=r"left out: 1 HEIC photo \(to read them: pip install pillow-heif"):
         open_source(tmp_path)
+    red_top().save(tmp_path / "really_a_jpeg.HEIC", "JPEG")
+    with open_source(tmp_path) as source:
+        assert [Path(frame.name).name for frame in source] == ["really_a_jpeg.HEIC"]
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [*((kind, mode) for kind in ("PNG", "WEBP", "AVIF") for mode in ("RGBA", "LA")), ("GIF", "RGBA"), ("TIFF", "RGBA")],
+)
 def test_what_is_transparent_is_white(tmp_path: Path, kind: str, mode: str) -> None:
     picture = red_top("RGBA")
     alpha = np.full((40, 60), 255, np.uint8)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from edge_classify.errors import DataError
 from edge_classify.images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
-from edge_classify.images.formats import FORMATS_BY_SUFFIX
-from edge_classify.images.photo import missing_library
+from edge_classify.images.photo import without_library
 from edge_classify.system.checksum import file_sha256
 
 from .layout import HELD_OUT as HELD_OUT
@@ -140,9 +139,8 @@ def _pictures_of_class(folder: Path, left_out: Counter[Kind]) -> list[Path]:
         raise DataError(
             f"{folder}: no pictures in this folder{f' ({others})' if others else ''}: add some, or move the folder away"
         )
-    heic = sum(FORMATS_BY_SUFFIX.get(path.suffix.lower()) == "heic" for path in contents.pictures)
-    install = missing_library("heic")
-    if heic and install:
-        raise DataError(f"{folder}: {heic} HEIC photos: to read them, install pillow-heif: {install}")
+    heic, install = without_library(contents.pictures)
+    if heic:
+        raise DataError(f"{folder}: {len(heic)} HEIC photos: to read them, install pillow-heif: {install}")
     left_out.update(contents.left_out)
     return contents.pictures

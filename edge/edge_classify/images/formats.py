@@ -77,6 +77,7 @@ _TEXTS = {
 _SUBFILE_TYPE = 254
 _BITS_PER_SAMPLE = 258
 _ORIENTATION = 274
+_EXTRA_SAMPLES = 338
 _DNG_VERSION = 50706
 _SIZES = {1: "B", 3: "H", 4: "I"}
 
@@ -138,7 +139,11 @@ def bits_per_channel(data: bytes, kind: str) -> int:
 
 
 def may_be_transparent(data: bytes, kind: str) -> bool:
-    """Whether a PNG or WebP file has an alpha channel, or a transparent colour."""
+    """Whether a PNG, WebP, GIF or TIFF file has an alpha channel, or a transparent colour."""
+    if kind == "tiff":
+        return _tiff_tags(data).get(_EXTRA_SAMPLES) in (1, 2)
+    if kind == "gif":
+        return re.search(rb"\x21\xf9\x04[\x01\x03\x05\x07\x09\x0b\x0d\x0f]..", data, re.DOTALL) is not None
     if kind == "png":
         return data[25:26] in (b"\4", b"\6") or any(name == b"tRNS" for name, _ in _png_chunks(data))
     if data[12:16] == b"VP8X":
@@ -161,7 +166,9 @@ def holds_several(data: bytes, kind: str) -> bool:
 
 
 def exif_orientation(data: bytes, kind: str) -> int:
-    """The EXIF orientation of a PNG or WebP file, 1 to 8; 1 is upright."""
+    """The EXIF orientation of a PNG or WebP file, 1 to 8; 1 is upright, as is all else."""
+    if kind not in ("png", "webp"):
+        return 1
     chunks = _png_chunks(data) if kind == "png" else _webp_chunks(data)
     for name, body in chunks:
         if name in (b"eXIf", b"EXIF"):

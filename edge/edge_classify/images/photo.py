@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from ..errors import DataError, first_line
 from .formats import (
+    FORMATS_BY_SUFFIX,
     HEAD_BYTES,
     bits_per_channel,
     describe_other,
@@ -68,10 +70,12 @@ def decode_photo(data: bytes, name: str) -> Image:
         return _decode_heic(data, name)
     if kind == "avif":
         return _decode_avif(data, name)
-    if kind in ("png", "webp"):
-        image = _decode_png_or_webp(data, kind, name)
+    if kind in ("png", "webp", "gif"):
+        image = _decode_with_alpha(data, kind, name)
     else:
         image = _decode(data, cv2.IMREAD_COLOR)
+        if image is not None and kind == "tiff" and may_be_transparent(data, kind):
+            image = _tiff_on_white(image, data)
         if image is not None and bits_per_channel(data, kind) == 16:
             image = _with_all_bits(image, data, cv2.IMREAD_COLOR, name)
     if image is None:
@@ -80,13 +84,23 @@ def decode_photo(data: bytes, name: str) -> Image:
     return np.asarray(image, np.uint8)
 
 
-def missing_library(kind: str) -> str:
-    """The command that installs the library for pictures of this format; "" if there is one that reads them."""
-    import importlib.util
+def without_library(pictures: Iterable[Path]) -> tuple[list[Path], str]:
+    """The HEIC photos among files, by suffix and content, if no library for them is installed; how to install it."""
+    heic = [path for path in pictures if FORMATS_BY_SUFFIX.get(path.suffix.lower()) == "heic"]
+    if heic:
+        import importlib.util
 
-    if kind == "heic" and importlib.util.find_spec("pillow_heif") is None:
-        return _INSTALL[kind]
-    return ""
+        if importlib.util.find_spec("pillow_heif") is None:
+            return [path for path in heic if _starts_as_heic(path)], _INSTALL["heic"]
+    return [], ""
+
+
+def _starts_as_heic(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return picture_format(file.read(HEAD_BYTES)) == "heic"
+    except OSError:
+        return False
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray | None:
@@ -96,7 +110,7 @@ def _decode(data: bytes, flags: int) -> np.ndarray | None:
         return None
 
 
-def _decode_png_or_webp(data: bytes, kind: str, name: str) -> np.ndarray | None:
+def _decode_with_alpha(data: bytes, kind: str, name: str) -> np.ndarray | None:
     """OpenCV would drop what makes pixels transparent, and miss EXIF data that begins as it does in a JPEG file."""
     if may_be_transparent(data, kind):
         image = _decode(data, cv2.IMREAD_UNCHANGED)  # in its own orientation
@@ -130,6 +144,14 @@ def _to_8_bits(image: np.ndarray, name: str) -> np.ndarray:
         )
         return (image >> (bits - 8)).astype(np.uint8)
     return (image >> 8).astype(np.uint8)
+
+
+def _tiff_on_white(image: np.ndarray, data: bytes) -> np.ndarray:
+    """The image over white, if it has 8 bits: OpenCV has multiplied its colours by its alpha, and rotated both."""
+    whole = _decode(data, cv2.IMREAD_UNCHANGED)
+    if whole is None or whole.dtype != np.uint8 or whole.ndim != 3 or whole.shape[2] != 4:
+        return image
+    return np.asarray(cv2.add(whole[..., :3], cv2.cvtColor(255 - whole[..., 3], cv2.COLOR_GRAY2BGR)))
 
 
 def _on_white(image: np.ndarray) -> np.ndarray:

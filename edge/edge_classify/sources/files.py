@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import DataError
 from ..images.folder import describe_left_out, find_pictures
 from ..images.formats import FORMATS_BY_SUFFIX, HEAD_BYTES, describe_other, holds_several, picture_format
-from ..images.photo import missing_library, read_photo
+from ..images.photo import read_photo, without_library
 from .frame import Frame, Transform
 from .source import Source
 
@@ -32,13 +32,10 @@ def open_folder(folder: Path, transform: Transform) -> Source:
     """
     found = find_pictures(folder)
     left_out = describe_left_out(found.left_out)
-    heic = [path for path in found.pictures if FORMATS_BY_SUFFIX.get(path.suffix.lower()) == "heic"]
-    install = missing_library("heic")
-    if heic and install:
+    heic, install = without_library(found.pictures)
+    if heic:
         words = f"{len(heic)} HEIC photo{'' if len(heic) == 1 else 's'} (to read them: {install})"
         left_out = f"{words}, {left_out}" if left_out else words
-    else:
-        heic = []
     pictures = sorted(set(found.pictures) - set(heic)) if heic else found.pictures
     if not pictures:
         raise DataError(f"{folder}: no pictures in this folder" + (f"; left out: {left_out}" if left_out else ""))
