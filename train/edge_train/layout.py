@@ -252,7 +252,10 @@ def _too_few_classes(folder: Path, classes: Mapping[str, Path]) -> str:
 
 def _is_made_by_us(folder: Path) -> bool:
     """Whether it is a run, a folder of model files, or a folder of these (runs/)."""
-    return any((place / name).is_file() for place in (folder, *list_folder(folder).folders) for name in _RUN_FILES)
+    try:
+        return any((place / name).is_file() for place in (folder, *list_folder(folder).folders) for name in _RUN_FILES)
+    except PermissionError:  # a folder in it that may not be entered, as no run is
+        return False
 
 
 def _count_loose(pictures: Sequence[Path], where: str, left_out: Counter[Kind]) -> None:
