@@ -97,7 +97,7 @@ def test_unreadable_pictures_are_named_and_counted_each_time(photos: Path, tmp_p
         done = command("edge-train", mixed, "-o", tmp_path / "run", *TRAINING)
         assert done.returncode == 0, done.stderr
         assert "zero.jpg: the file is empty" in done.stderr
-        assert "torn ü.png: not a picture" in done.stderr
+        assert "torn ü.png: not a readable picture" in done.stderr
         assert "2 unreadable" in done.stdout
     assert len(json.loads((tmp_path / "run" / "run.json").read_text())["photos"]["skipped"]) == 2
 
@@ -123,7 +123,7 @@ def test_without_unknown_the_classes_are_all_there_is(photos: Path, tmp_path: Pa
         (["--alpha", "0.4"], 2, "--alpha: expected 0.35, 0.5, 0.75, 1.0, 1.3, 1.4 or all, found '0.4'"),
         (["--resolution", "all", "96"], 2, "--resolution: use all alone"),
         (["--keep", "1"], 2, "--keep: expected a number, 0.5 or more and less than 1, found '1'"),
-        (["--negatives", "nowhere"], 6, "--negatives nowhere: no pictures in this folder"),
+        (["--negatives", "nowhere"], 6, "--negatives nowhere: no such folder"),
         (["--backbone", "resnet"], 2, "--backbone: expected mobilenet_v2 or hub:URL_OR_FOLDER, found 'resnet'"),
         (["--backbone", "hub:nowhere"], 2, "--backbone hub:nowhere: no such folder"),
         (["--backbone", "hub:.", "--alpha", "0.35", "0.5"], 2, "has one width and resolution"),
