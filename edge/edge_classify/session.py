@@ -91,6 +91,8 @@ class Session:
         self._outputs = outputs
         self._destinations = destinations
         self._latency = Latency()
+        # Of separate pictures: how many were of each label.
+        self._labels: Counter[str] = Counter()
 
     def run(self) -> None:
         """Hand all results to all outputs, until the source ends, nobody is left to read them, or Ctrl-C."""
@@ -113,6 +115,8 @@ class Session:
                 self._latency.append_still(result.finished_at)
             else:
                 self._latency.append(result.timing_ms, result.finished_at)
+            if not self._source.stream:
+                self._labels[result.state] += 1
             for output in outputs:
                 output.append(result)
             if all(output.gone for output in outputs):
@@ -122,7 +126,11 @@ class Session:
         counts = Counter({"stale frames dropped": self._source.dropped})
         for output in self._outputs:
             counts.update(output.counts())
-        lines = [self._latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
+        lines = []
+        if self._labels.total() > 1:
+            labels = ", ".join(f"{label} {count}" for label, count in self._labels.most_common())
+            lines.append(f"{self._labels.total()} pictures: {labels}")
+        lines += [self._latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
         return "\n".join(lines) + "\n"
 
 
