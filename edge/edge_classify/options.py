@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import NoReturn, TypeVar
@@ -59,6 +60,11 @@ class Parser(argparse.ArgumentParser):
             lines += [f"  {command}", f"      {what}"]
         lines += ["", "exit codes:", *(f"  {code:<4} {meaning}" for code, meaning in exit_codes(self._errors))]
         return super().format_help() + "\n".join(lines) + "\n"
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse's, which takes the value -1..1 for an option; behind a space it does not."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([re.sub(r"^-(?=\d+\.\.)", " -", word) for word in words], namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(UsageError.exit_code, f"error: {message.removeprefix('argument ')} (see {self.prog} --help)\n")
