@@ -116,20 +116,16 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--labels",
         metavar="FILE",
-        help="one label per line, with or without its number, or CSV, JSON or pbtxt (default: those in the model file)",
+        help="names of the classes: one per line, CSV, JSON or pbtxt",
     )
     group.add_argument(
         "--input-range",
         type=_input_range,
         metavar="RANGE",
-        help="input of a third-party model: -1..1, 0..1, 0..255, or imagenet (per channel, as PyTorch's models want) "
-        "(default: what the file shows, else -1..1)",
+        help="third-party input: -1..1, 0..1, 0..255 or imagenet",
     )
     group.add_argument(
-        "--input-size",
-        type=_input_size,
-        metavar="WxH",
-        help="input size of a third-party model that takes any (default: its metadata's, else 224x224)",
+        "--input-size", type=_input_size, metavar="WxH", help="third-party model of any input size (default: 224x224)"
     )
     group.add_argument("--num-threads", type=integer(1), default=1, metavar="N", help="threads per inference")
 

@@ -341,6 +341,8 @@ class Classifier:
         )
 
     def _finish_probabilities(self, scores: np.ndarray) -> np.ndarray:
+        if scores.min() >= 0 and scores.max() <= 1:  # false for NaN
+            return scores
         if not np.isfinite(scores).all():
             self._refuse_numbers()
         if _in_range(scores):
