@@ -17,6 +17,7 @@ from conftest import ROOT, Command
 from edge_classify import Classifier, ModelFileError, UsageError, read_photo
 from edge_classify.model import input_scaling
 from edge_classify.model.interpreter import BUILTIN_MODEL, GraphStart
+from edge_classify.model.model_file import read_model_file
 
 MODELS = ROOT / "tests" / "cases" / "models"
 LABELS = ("dark", "middle", "bright")
@@ -34,6 +35,15 @@ def answers(classifier: Classifier) -> tuple[str, ...]:
 )
 def test_pictures_are_scaled_as_the_file_shows(name: str) -> None:
     assert answers(Classifier(MODELS / f"{name}.tflite", labels=LABELS)) == LABELS
+
+
+def test_each_channel_has_its_own_normalization() -> None:
+    normalization = read_model_file(MODELS / "perchannel.tflite").normalization
+    assert normalization is not None
+    table = input_scaling.table(normalization, np.dtype(np.float32), None)
+    assert table is not None
+    assert table[0, 0] == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], abs=0.01)
+    assert table[0, 255] == pytest.approx([0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225], abs=0.01)
 
 
 def test_metadata_with_ids_and_names_shows_the_names() -> None:

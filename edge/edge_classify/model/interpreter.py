@@ -22,6 +22,10 @@ _HOMES = (
 )
 
 
+# Operators that a graph rescales its input with, at most; a damaged graph may be a circle.
+_MAX_RESCALING = 8
+
+
 class Interpreter(Protocol):
     """The methods of a TFLite interpreter that this project uses."""
 
@@ -58,6 +62,9 @@ def load_interpreter(path: Path, num_threads: int = 1, dynamic_size: tuple[int, 
         if dynamic_size is not None and has_dynamic_size(interpreter):
             interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [1, *dynamic_size, 3])
         interpreter.allocate_tensors()
+        if dynamic_size is not None:  # a third-party file: names of tensors may be no text
+            interpreter.get_output_details()
+            interpreter.get_input_details()
     except (ValueError, RuntimeError) as error:
         raise ModelFileError(
             f"{path}: the interpreter cannot load it ({first_line(error)}): it is damaged, or needs a newer runtime"
@@ -149,13 +156,19 @@ def graph_start(interpreter: Interpreter) -> GraphStart | None:
     written = {int(tensor) for node in operators for tensor in node["outputs"]}
     tensor = int(interpreter.get_input_details()[0]["index"])
     factor, offset = np.ones(1), np.zeros(1)
-    while len(readers := [node for node in operators if tensor in map(int, node["inputs"])]) == 1:
+    for _ in range(_MAX_RESCALING):
+        readers = [node for node in operators if tensor in map(int, node["inputs"]) and len(node["outputs"])]
+        if len(readers) != 1:
+            break
         node = readers[0]
         name, inputs, output = node["op_name"], [int(index) for index in node["inputs"]], int(node["outputs"][0])
         if name == "QUANTIZE":
-            details = {int(details["index"]): details for details in interpreter.get_tensor_details()}
-            scale, zero_point = details[output]["quantization"]
-            return GraphStart(factor, offset, (float(scale), int(zero_point)))
+            try:
+                details = {int(details["index"]): details for details in interpreter.get_tensor_details()}
+            except (ValueError, RuntimeError):
+                return None
+            scale, zero_point = details[output]["quantization"] if output in details else (0.0, 0)
+            return GraphStart(factor, offset, (float(scale), int(zero_point)) if scale else None)
         if name not in ("MUL", "DIV", "ADD", "SUB") or len(inputs) != 2 or inputs[0] == inputs[1]:
             break
         value = _constant(interpreter, operators, written, inputs[inputs[0] == tensor])
@@ -185,7 +198,7 @@ def _constant(
             return None
     try:
         value = np.asarray(interpreter.get_tensor(tensor))
-    except ValueError:  # an input of the graph, without a value yet
+    except (ValueError, RuntimeError, IndexError):  # an input that was left out, or has no value yet
         return None
     is_small = value.dtype.kind == "f" and value.size in (1, 3) and value.shape[-1:] in ((), (value.size,))
     return value.reshape(-1).astype(np.float64) if is_small else None
@@ -193,4 +206,7 @@ def _constant(
 
 def _operators(interpreter: Interpreter) -> list[dict[str, Any]] | None:
     list_operators = getattr(interpreter, "_get_ops_details", None)  # private: LiteRT has no public way
-    return None if list_operators is None else list_operators()
+    try:
+        return None if list_operators is None else list_operators()
+    except (ValueError, RuntimeError):  # a name that is no text, or an operator that it does not know
+        return None
