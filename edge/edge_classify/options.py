@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from math import isfinite
@@ -64,6 +65,11 @@ class Parser(argparse.ArgumentParser):
         codes = "; ".join(f"{code} {meaning}" for code, meaning in exit_codes(self._errors))
         lines += ["", "exit codes:", *(f"  {line}" for line in textwrap.wrap(codes, _WIDTH))]
         return super().format_help() + "\n".join(lines) + "\n"
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse's, which takes the value -1..1 for an option; behind a space it does not."""
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([re.sub(r"^-(?=\d+\.\.)", " -", word) for word in words], namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(UsageError.exit_code, f"error: {message.removeprefix('argument ')} (see {self.prog} --help)\n")

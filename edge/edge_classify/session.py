@@ -34,6 +34,8 @@ def check(options: argparse.Namespace) -> None:
     """Raise an error for whatever cannot work, judged from the command line alone: nothing is opened or measured."""
     if (options.models is None) != (options.budget_ms is None) or (options.models and options.model):
         raise UsageError("use --models MODELS with --budget-ms MS, and without --model")
+    if (options.input_range or options.input_size) and not (options.model or options.models):
+        raise UsageError("--input-range and --input-size are for third-party models: name one with --model FILE")
     if options.models is not None:
         from .benchmark.metric import Metric
 
@@ -143,6 +145,8 @@ def _load_classifier(options: argparse.Namespace) -> Classifier:
             top_k=options.top_k,
             threshold=options.threshold,
             num_threads=options.num_threads,
+            input_range=options.input_range,
+            input_size=options.input_size,
         )
 
 
