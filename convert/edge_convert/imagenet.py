@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_classify.errors import DataError, UsageError
 from edge_classify.images.preprocessing import Image, preprocess
-from edge_classify.labels import read_labels
+from edge_classify.model.label_files import read_labels
 from edge_classify.sources.opening import open_source
 from edge_train.backbone import (
     MOBILENET,

@@ -1,10 +1,6 @@
-"""Class labels: reading them, and the one that means "none of these"."""
+"""Class labels, and the one that means "none of these"."""
 
 from __future__ import annotations
-
-from pathlib import Path
-
-from .errors import DataError
 
 UNKNOWN = "unknown"
 
@@ -12,18 +8,6 @@ UNKNOWN = "unknown"
 def parse_labels(text: str) -> tuple[str, ...]:
     """Labels from text with one per line, taken as they are; empty lines at the end do not count."""
     return tuple(line.strip() for line in text.rstrip().splitlines())
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Labels from a file in any common form, as `parse_label_file`. Raises DataError."""
-    from .label_files import LabelFileError, parse_label_file  # most runs take the labels in the model file
-
-    try:
-        return parse_label_file(Path(path).read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: labels cannot be read: {error.strerror}") from error
-    except LabelFileError as error:
-        raise DataError(f"{path}: labels cannot be read: {error}") from error
 
 
 def label_count_error(labels: int, outputs: int) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .command import native_output_dropped
 from .errors import UsageError
-from .labels import UNKNOWN, read_labels
+from .labels import UNKNOWN
 from .model.classifier import Classifier
 from .outputs import registry
 from .outputs.destinations import Destinations
@@ -45,6 +45,8 @@ def check(options: argparse.Namespace) -> None:
     # nothing is refused here that could work.
     Decision((UNKNOWN,), **_decision_settings(options))
     if options.labels is not None:
+        from .model.label_files import read_labels
+
         read_labels(options.labels)
     check_source(options.source, **_source_settings(options))
     _check_with_source(options, stream=is_stream(options.source))

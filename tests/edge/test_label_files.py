@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_classify import DataError
-from edge_classify.labels import read_labels
+from edge_classify.model.label_files import read_labels
 
 FORMS = {
     "plain": "cat\ndog\nred fox\n\n",

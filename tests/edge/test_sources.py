@@ -41,7 +41,8 @@ def test_a_video_gives_every_frame_and_ends(tmp_path: Path, fps: float, fast: bo
         frames = list(source)
     assert [(frame.number, round(frame.image.mean() / 20)) for frame in frames] == [(n, n) for n in range(12)]
     took = frames[-1].captured_at - frames[0].captured_at
-    assert took < 60 if fast else took > 10.5 / 25
+    # A frame that comes late is caught up with, so a busy machine may be nearly an interval short of eleven.
+    assert took < 60 if fast else took > 9.5 / 25
 
 
 def test_a_video_that_is_taken_slowly_leaves_nothing_out(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ModelFileError, SelfTestError, UsageError
 from ..images.preprocessing import Image, preprocess
-from ..labels import UNKNOWN, label_count_error, read_labels
+from ..labels import UNKNOWN, label_count_error
 from .interpreter import BUILTIN_MODEL, has_dynamic_size, load_interpreter
 from .model_file import ModelFile, TestCard, read_model_file
 from .self_test import pixel_difference, prepare_card
@@ -395,6 +395,8 @@ class Classifier:
 
 
 def _given_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
+    from .label_files import read_labels  # most files bring their labels
+
     return read_labels(labels) if isinstance(labels, str | Path) else tuple(labels)
 
 

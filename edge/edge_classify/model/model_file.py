@@ -231,7 +231,7 @@ def _labels(parts: Mapping[str, bytes], label_files: list[str]) -> tuple[str, ..
 
 def _third_party(path: Path, parts: Mapping[str, bytes], metadata: Metadata) -> ModelFile:
     """Its labels: from the first part that TFLite Metadata names, else from labels.txt."""
-    from ..label_files import LabelFileError, parse_label_file
+    from .label_files import LabelFileError, parse_label_file
 
     labels, problem = None, ""
     name = next((name for name in (*metadata.label_files, LABELS_PART) if name in parts), None)

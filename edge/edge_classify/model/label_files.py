@@ -7,7 +7,10 @@ import json
 import re
 from ast import literal_eval
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from ..errors import DataError
 
 # A number, something between, and a name: "3 cat", "3: cat", "3,cat", "3<tab>cat".
 _NUMBERED = re.compile(r"\s*(\d{1,9})\s*[\s:,;]\s*(\S.*)")
@@ -24,6 +27,16 @@ _HINT = "expected one label per line, in the order of the outputs"
 
 class LabelFileError(ValueError):
     """What is wrong with a label file, and what to do."""
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Labels from a file in any common form, as `parse_label_file`. Raises DataError."""
+    try:
+        return parse_label_file(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: labels cannot be read: {error.strerror}") from error
+    except LabelFileError as error:
+        raise DataError(f"{path}: labels cannot be read: {error}") from error
 
 
 def parse_label_file(data: bytes) -> tuple[str, ...]:
