@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import DataError, UsageError
 from ..images.photo import PICTURE_SUFFIXES
+from ..recognize import why_no_source
 from .device import CameraSettings
 from .files import open_file, open_folder
 from .frame import UNCHANGED, Transform
@@ -76,6 +77,8 @@ def check_source(
     if give_up is not None and not give_up > 0:
         raise UsageError(f"give_up is {give_up:g}: it must be above 0 seconds")
     kind = _kind(str(address))
+    if kind not in ("camera", "network camera", "demo") and (why := why_no_source(Path(str(address)))):
+        raise UsageError(why)
     name = without_password(str(address))
     if settings != CameraSettings() and kind != "camera":
         raise UsageError(f"size and fps only apply to USB cameras and Pi camera modules, not to {name}")
