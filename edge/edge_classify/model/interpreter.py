@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -17,6 +22,11 @@ _HOMES = (
     ("tflite_runtime.interpreter", "Interpreter"),
     ("tensorflow", "lite.Interpreter"),
 )
+
+# What LiteRT prints for the first interpreter of a process, as if it were news.
+_GREETING = b"INFO: Created TensorFlow Lite XNNPACK delegate"
+# Guards standard error, of which a process has one, while it leads elsewhere.
+_standard_error = threading.Lock()
 
 
 class Interpreter(Protocol):
@@ -46,14 +56,40 @@ def load_interpreter(path: Path, num_threads: int = 1) -> Interpreter:
 
     Raises ModelFileError if the file is not a TFLite model, or needs what the runtime lacks.
     """
+    interpreter_type = interpreter_class()
     try:
-        interpreter: Interpreter = interpreter_class()(model_path=str(path), num_threads=num_threads)
-        interpreter.allocate_tensors()
+        with _greeting_left_out():
+            interpreter: Interpreter = interpreter_type(model_path=str(path), num_threads=num_threads)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelFileError(
             f"{path}: the interpreter cannot load it ({first_line(error)}): it is damaged, or needs a newer runtime"
         ) from error
     return interpreter
+
+
+@contextmanager
+def _greeting_left_out() -> Iterator[None]:
+    """Leave LiteRT's greeting out of standard error. Whatever else is written there meanwhile follows at the end."""
+    if sys.platform != "linux":  # the only one with files in memory
+        yield
+        return
+    with _standard_error, ExitStack() as stack:
+        try:
+            saved = stack.enter_context(os.fdopen(os.dup(2), "wb"))
+        except OSError:  # it is closed
+            yield
+            return
+        buffer = stack.enter_context(os.fdopen(os.memfd_create("standard error"), "r+b"))
+        os.dup2(buffer.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved.fileno(), 2)
+            buffer.seek(0)
+            with suppress(OSError):
+                saved.writelines(line for line in buffer if not line.startswith(_GREETING))
+                saved.flush()
 
 
 def interpreter_package() -> tuple[str, str | None]:
