@@ -124,7 +124,9 @@ class Session:
                 return
 
     def _summary(self) -> str:
-        counts = Counter({"stale frames dropped": self._source.dropped})
+        counts = Counter(
+            {"stale frames dropped": self._source.dropped, "undecodable frames left out": self._source.undecodable}
+        )
         for output in self._outputs:
             counts.update(output.counts())
         lines = [self._latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
