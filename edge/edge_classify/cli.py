@@ -179,7 +179,7 @@ def _why_not_several(sources: Sequence[str], options: argparse.Namespace) -> str
     others = [source for source in sources if source not in models]
     if options.model is None and len(models) == 1 and len(others) == 1:
         return f"{models[0]} is a model file: did you mean edge-classify {others[0]} --model {models[0]}?"
-    found = ", ".join(map(without_password, sources[:3])) + (", …" if len(sources) > 3 else "")
+    found = ", ".join(map(without_password, sources[:3])) + (", ..." if len(sources) > 3 else "")
     return f"expected one SOURCE, found {len(sources)} ({found}): put pictures into one folder and give that"
 
 

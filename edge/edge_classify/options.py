@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from . import __version__
-from .errors import EdgeClassifyError, UsageError
+from .errors import DataError, EdgeClassifyError, UsageError
+from .system.standard_streams import drop_output, prepare
 
 Number = TypeVar("Number", int, float)
 
@@ -41,6 +43,19 @@ class Parser(argparse.ArgumentParser):
         )
         self._examples = examples
         self._errors = errors
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        prepare()  # before the first word is printed, by --help or about a wrong option
+        return super().parse_known_args(args, namespace)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        try:
+            print(message, end="", file=file or sys.stderr, flush=True)
+        except BrokenPipeError:  # `--help | head`
+            drop_output()
+        except OSError as error:
+            drop_output()
+            self.exit(DataError.exit_code, f"error: standard output: {error.strerror}\n")
 
     def add_common_options(self) -> None:
         """--traceback, --version and --help, last in --help."""

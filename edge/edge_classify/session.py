@@ -148,7 +148,7 @@ def _load_classifier(options: argparse.Namespace) -> Classifier:
 def _introduce(classifier: Classifier, options: argparse.Namespace) -> str:
     """Which model is in use, in one line, and what was probably meant if that is the built-in one."""
     labels = classifier.labels
-    shown = ", ".join(labels[:_MAX_LABELS_SHOWN]) + (", …" if len(labels) > _MAX_LABELS_SHOWN else "")
+    shown = ", ".join(labels[:_MAX_LABELS_SHOWN]) + (", ..." if len(labels) > _MAX_LABELS_SHOWN else "")
     path = classifier.model_file.path
     if path != BUILTIN_MODEL:
         return f"model {path}: {len(labels)} labels ({shown})"
