@@ -7,6 +7,7 @@ import re
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_a_video_that_was_cut_off_is_said_to_be(tmp_path: Path, caplog: pytest.L
     mark = b"\xff\xd8\xff"
     path.write_bytes(mark.join(path.read_bytes().split(mark)[:7]))
     assert len(list(open_source(path, fast=True))) == 6
-    assert re.search(r"clip.avi: ends after \d\.\d of 6\.0 seconds: it may be cut off", caplog.text)
+    assert re.search(r"clip.avi: no more frames after \d\.\d of 6\.0 seconds: it may be cut off", caplog.text)
 
 
 @pytest.mark.parametrize("name", ["rpicam.mjpeg", "RPICAM.MJPG", "no_suffix", "data.bin"])
@@ -393,3 +394,21 @@ def test_raw_is_taken_if_it_is_fast_enough_else_mjpg(
     device = tmp_path / "video0"
     device.touch()
     assert v4l2.V4l2Camera(device, CameraSettings(size, fps)).description == f"{device}: {expected}"
+
+
+def test_a_slow_video_is_whole_although_its_last_frame_begins_long_before_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(list(open_source(write_video(tmp_path / "clip.avi", 0.2), fast=True))) == 12
+    assert not caplog.messages
+
+
+def test_a_named_pipe_is_a_video(tmp_path: Path) -> None:
+    pipe = tmp_path / "camera.mjpeg"
+    os.mkfifo(pipe)
+    jpegs = [cv2.imencode(".jpg", np.full((48, 64, 3), 20 * n, np.uint8))[1].tobytes() for n in range(12)]
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b"".join(jpegs)))
+    writer.start()
+    with open_source(pipe, fast=True) as source:
+        assert [round(frame.image.mean() / 20) for frame in source] == list(range(12))
+    writer.join()

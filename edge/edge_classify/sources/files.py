@@ -56,7 +56,8 @@ def open_file(path: Path, transform: Transform, *, fast: bool) -> Source:
     Raises DataError if it is neither, or at the end of a video without any frame.
     """
     with _name_for_opencv(path) as name:
-        if cv2.haveImageReader(name) and not _is_mjpeg(path):
+        # A named pipe can be read once only, by FFmpeg.
+        if path.is_file() and cv2.haveImageReader(name) and not _is_mjpeg(path):
             return _open_picture(path, transform)
         capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     if not capture.isOpened():
@@ -152,7 +153,7 @@ class _Video:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         # Negative or beyond any length if unknown.
         self._count = int(count) if 0 < count < _MAX_COUNT else 0
-        # When its last frame is shown, in seconds.
+        # When its last frame is shown first, in seconds.
         self._end = 0.0
 
     def frames(self) -> Iterator[Frame]:
@@ -201,5 +202,6 @@ class _Video:
         if not self._rate or not self._count:
             return
         length = self._count / self._rate
-        if length - self._end > max(_MIN_MISSING_S, _MIN_MISSING * length):
-            log.warning("%s: ends after %.1f of %.1f seconds: it may be cut off", self._name, self._end, length)
+        end = self._end + 1 / self._rate
+        if length - end > max(_MIN_MISSING_S, _MIN_MISSING * length):
+            log.warning("%s: no more frames after %.1f of %.1f seconds: it may be cut off", self._name, end, length)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _Kind = Literal["camera", "network camera", "network video", "demo", "video", "picture", "folder"]
 
 # Of addresses that give a file with an end, not a camera.
-_VIDEO_ADDRESS = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|wmv|flv)([?#].*)?$", re.IGNORECASE)
+_VIDEO_ADDRESS = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|wmv|flv|3gp|ogv|m3u8)([?#].*)?$", re.IGNORECASE)
 
 
 def open_source(
