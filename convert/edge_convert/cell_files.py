@@ -15,13 +15,13 @@ from typing import Any, cast
 from edge_classify.errors import DataError, EdgeClassifyError, first_line
 from edge_classify.model.classifier import Classifier
 from edge_classify.model.manifest import Evaluation, ManifestEntry
-from edge_classify.model.model_file import read_model_file
+from edge_classify.model.model_file import CONTRACT_PART, LABELS_PART, read_model_file
 from edge_classify.system.checksum import file_sha256
 from edge_train.backbone import SCALINGS
 from edge_train.run_folder import Cell, Run, read_run
 
 from .conversion import Converter
-from .edge_json import CONTRACT_PART, LABELS_PART, attach, encode_contract, encode_labels, record_self_test
+from .edge_json import attach, encode_contract, encode_labels, record_self_test
 from .metadata import Description, add_metadata
 from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8, Settings
 from .verification import loses_too_much, measure, points_lost
@@ -32,6 +32,7 @@ _UNFINISHED = ".edge-convert-"
 _FIGURES = (
     "photos",
     "accuracy",
+    "accuracy_with_unknown",
     "float32_accuracy",
     "kept",
     "float32_kept",
@@ -191,9 +192,8 @@ def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:
     parts = [f"{path.name}: {path.stat().st_size / 1e3:.0f} kB"]
     if "accuracy" in figures:
         parts += [
-            f"accuracy {figures['accuracy']:.1%} on {figures['photos']} held-out photos "
-            f"(float model {figures['float32_accuracy']:.1%})",
-            f"{figures['kept']:.1%} kept",
+            f"{figures['accuracy_with_unknown']:.1%} of {figures['photos']} held-out photos correct as shown",
+            f"{figures['accuracy']:.1%} among classes (float model {figures['float32_accuracy']:.1%})",
             f"agreement {figures['agreement']:.1%}",
         ]
     elif figures["photos"]:

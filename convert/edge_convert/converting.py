@@ -81,7 +81,7 @@ def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | 
 
 def _check_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
-        raise DataError(f"{output}: a file of that name is in the way: give another folder with -o")
+        raise DataError(f"{output}: this is a file, not a folder: give another name with -o")
     kind = recognize(output)
     if kind in ("run folder", "photos"):
         what = "a run folder" if kind == "run folder" else "a folder of photos"

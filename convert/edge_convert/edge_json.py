@@ -14,16 +14,11 @@ import numpy as np
 
 from edge_classify.images.preprocessing import PREPARATION, Image
 from edge_classify.model.classifier import Classifier
-from edge_classify.model.model_file import FORMAT
+from edge_classify.model.model_file import CARD_PART, FORMAT, PICTURE_PART
 from edge_classify.model.self_test import prepare_card
 from edge_train.run_folder import Cell, Index, Run
 
 from .versions import converter_versions
-
-LABELS_PART = "labels.txt"
-CONTRACT_PART = "edge.json"
-CARD_PART = "test_card.png"
-PICTURE_PART = "test_picture.png"
 
 # In grey levels, mean over the card. OpenCV's linear resize differs by 0.07 at most between ARM and x86-64; area or
 # nearest interpolation, other crops and swapped colours differ by 0.7 to 80.

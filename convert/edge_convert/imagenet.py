@@ -86,10 +86,10 @@ class ImagenetModels:
 
 def write_imagenet_run(models: ImagenetModels, folder: Path) -> None:
     """Write a run folder with a cell for each width and resolution. Raises DataError."""
-    import keras
-
     labels = _read_labels(models.labels)
     pictures = _read_pictures(models.photos) if models.photos else []
+    import keras  # takes seconds, which a missing file should not cost
+
     entries = []
     for resolution in models.resolutions:
         _write_prepared(folder, resolution, CALIBRATION, pictures[::2])

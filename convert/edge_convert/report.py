@@ -30,13 +30,14 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> Path:
         _choices(entries),
         "<h2>Accuracy against cost</h2>",
         image(_cost_plot(entries)),
-        "<p class='note'>Bars are 95 % confidence intervals: if two overlap, the photos do not show which file is "
+        "<p class='note'>Bars are 95% confidence intervals: if two overlap, the photos do not show which file is "
         "better. The line is the Pareto front: no other file is both more accurate and cheaper. Latency depends on the "
         "device's processor: measure it there with edge-benchmark.</p>",
         *_precisions(entries),
         "<h2>All files</h2>",
         _files(entries, front),
-        "<p class='note'><i>Float model</i> is the accuracy before conversion, <i>kept</i> the percentage of held-out "
+        "<p class='note'><i>Correct</i> is what a camera would show: unknown counts as wrong. <i>Among classes</i> "
+        "leaves it aside, and <i>float model</i> is that before conversion. <i>Kept</i> is the percentage of held-out "
         "photos that are not called unknown, <i>agreement</i> the percentage that get the same label as from the float "
         "model, and <i>confidence</i> the change in the mean probability of the best label, in points. Files in bold "
         "are on the Pareto front of accuracy and size.</p>",
@@ -147,8 +148,9 @@ def _files(entries: Sequence[_Entry], front: Sequence[_Entry]) -> str:
             "cell": f"{entry['alpha']} @ {entry['resolution']}",
             "precision": entry["precision"],
             "size (kB)": f"{entry['bytes'] / 1e3:.0f}",
-            "accuracy": f"{figures['accuracy']:.1%}",
-            "95 % interval": f"{low:.1%} – {high:.1%}",
+            "correct": f"{figures['accuracy_with_unknown']:.1%}" if "accuracy_with_unknown" in figures else "–",
+            "among classes": f"{figures['accuracy']:.1%}",
+            "95% interval": f"{low:.1%} – {high:.1%}",
             "float model": f"{figures['float32_accuracy']:.1%}",
             "kept": f"{figures['kept']:.1%}",
             "agreement": f"{figures['agreement']:.1%}",

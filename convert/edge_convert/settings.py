@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_train.run_folder import CALIBRATION_PHOTOS
+from edge_train.settings import CALIBRATION_PHOTOS
 
 FLOAT32 = "float32"
 FLOAT16 = "float16"

@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> Parser:
     parser = Parser(
         "edge-classify",
-        "Classify what a camera sees, live, or pictures and videos, and report latency.\n"
-        "Ctrl-C stops it. Without --model it reads handwritten digits.\n"
+        "Classify what a camera sees, live, or pictures and videos, and report latency. Ctrl-C stops it. "
+        "Without --model it reads handwritten digits. "
         "docs/cameras.md, docs/decisions.md and docs/benchmarking.md explain the options.",
         usage="edge-classify [SOURCE] [options]",
         examples=[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from math import isfinite
 from typing import Any, NoReturn, TypeVar
@@ -14,6 +15,9 @@ from .errors import DataError, EdgeClassifyError, UsageError
 from .system.standard_streams import drop_output, prepare
 
 Number = TypeVar("Number", int, float)
+
+# Columns of the text after the options.
+_WIDTH = 76
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,14 +76,15 @@ class Parser(argparse.ArgumentParser):
         lines = ["", "examples:"] if self._examples else []
         for command, what in self._examples:
             lines += [f"  {command}", f"      {what}"]
-        lines += ["", "exit codes:", *(f"  {code:<4} {meaning}" for code, meaning in exit_codes(self._errors))]
+        codes = "; ".join(f"{code} {meaning}" for code, meaning in exit_codes(self._errors))
+        lines += ["", "exit codes:", *(f"  {line}" for line in textwrap.wrap(codes, _WIDTH))]
         return super().format_help() + "\n".join(lines) + "\n"
 
     def error(self, message: str) -> NoReturn:
         self.exit(UsageError.exit_code, f"error: {message.removeprefix('argument ')} (see {self.prog} --help)\n")
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
+class _Formatter(argparse.HelpFormatter):
     """Appends each option's default if there is one worth showing."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -94,10 +99,13 @@ def _has_default(action: argparse.Action) -> bool:
 
 
 def exit_codes(errors: Sequence[type[EdgeClassifyError]]) -> list[tuple[int, str]]:
-    """(code, meaning) for a command that can end with these kinds of error. Success and Ctrl-C are included."""
-    kinds: set[type[EdgeClassifyError]] = {UsageError, *errors}
-    by_code = sorted((kind.exit_code, kind.meaning) for kind in kinds)
-    return [(0, "success"), *by_code, (130, "stopped by Ctrl-C")]
+    """(code, meaning) for a command that can end with these kinds of error. Success and Ctrl-C are included.
+
+    If two kinds share a code, the last is the command's own word for it.
+    """
+    kinds: list[type[EdgeClassifyError]] = [EdgeClassifyError, UsageError, *errors]
+    meanings = {kind.exit_code: kind.meaning for kind in kinds}
+    return [(0, "success"), *sorted(meanings.items()), (130, "stopped by Ctrl-C")]
 
 
 def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:

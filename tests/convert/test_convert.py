@@ -195,7 +195,7 @@ def test_an_unexpected_error_in_a_cell_is_one_line_and_its_traceback_is_kept(
     head = run / "heads" / "0.35_96.npz"
     with np.load(head) as file:
         arrays = dict(file)
-    # Nothing checks this shape: TensorFlow stumbles over it while it builds the graph.
+    # Nothing checks this shape before TensorFlow builds the graph, and fails.
     np.savez(head, **{**arrays, "kernel": arrays["kernel"][:-1]})
     words = ("edge-convert", run, "-o", tmp_path / "models", "--precision", "float32")
     done = command(*words)
@@ -244,6 +244,7 @@ def test_a_wrong_command_line_is_refused_before_anything_is_read(
 
 # What TensorFlow, Keras and LiteRT do not document, and we use. If one of these fails after an update, the place named
 # is what must change, and a rerun of this file shows whether the model files are still right.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "place"),
     [

@@ -2,7 +2,7 @@
 
 http_camera.py PORT [stall=N] [resize=N] [broken=N] [garbage=N] [file=PATH]: after N frames it sends no more, or larger
 ones; every Nth is cut in half, or no picture at all. /photo.jpg and /snapshot give one picture, /clip.avi the file.
-Frames are 320x240 at 25 a second, left half red, right half blue; it prints a line when it listens.
+Frames are 320x240 at 25 per second, left half red, right half blue; it prints a line when it listens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 GIVEN = dict(word.split("=") for word in sys.argv[2:])
 FILE = Path(GIVEN.pop("file", __file__))
-WANTED = {key: int(value) for key, value in GIVEN.items()}
+BEHAVIOUR = {key: int(value) for key, value in GIVEN.items()}
 
 
 def draw(width: int, height: int) -> bytes:
@@ -41,12 +41,12 @@ class Camera(BaseHTTPRequestHandler):
         number = 0
         while True:
             number += 1
-            if number == WANTED.get("stall"):
+            if number == BEHAVIOUR.get("stall"):
                 time.sleep(3600)
-            jpeg = LARGE if 0 < WANTED.get("resize", 0) < number else SMALL
-            if "broken" in WANTED and number % WANTED["broken"] == 0:
+            jpeg = LARGE if 0 < BEHAVIOUR.get("resize", 0) < number else SMALL
+            if "broken" in BEHAVIOUR and number % BEHAVIOUR["broken"] == 0:
                 jpeg = jpeg[: len(jpeg) // 2]
-            if "garbage" in WANTED and number % WANTED["garbage"] == 0:
+            if "garbage" in BEHAVIOUR and number % BEHAVIOUR["garbage"] == 0:
                 jpeg = b"x" * 500
             try:
                 self.wfile.write(

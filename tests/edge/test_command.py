@@ -333,6 +333,20 @@ def test_a_bug_prints_its_traceback_and_asks_for_a_report(capsys: pytest.Capture
     assert errors[-1].startswith("error: IndexError: this is a bug in edge-classify")
 
 
+def test_a_picture_is_classified_without_importing_what_only_others_need() -> None:
+    """Each of these costs milliseconds of every start."""
+    code = (
+        "import sys\n"
+        "from edge_classify.cli import main\n"
+        f"main([{PICTURE!r}])\n"
+        "own = {name.removeprefix('edge_classify.') for name in sys.modules}\n"
+        "print(own & {'socket', 'subprocess', 'numpy.ma', 'importlib.metadata', 'sources.demo', 'sources.cameras',\n"
+        "             'system.machine', 'model.sandbox', 'benchmark', 'api'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
 def test_it_runs_as_a_module() -> None:
     words = [sys.executable, "-m", "edge_classify", PICTURE, "--json"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
@@ -340,7 +354,7 @@ def test_it_runs_as_a_module() -> None:
     assert json.loads(done.stdout)["source"] == PICTURE
 
 
-def test_what_had_to_be_assumed_of_a_model_of_others_is_said(command, tmp_path: Path) -> None:
+def test_what_had_to_be_assumed_about_a_third_party_model_is_a_warning(command, tmp_path: Path) -> None:
     with zipfile.ZipFile(BUILTIN_MODEL) as parts:
         end = min(part.header_offset for part in parts.infolist())
     bare = tmp_path / "bare.tflite"

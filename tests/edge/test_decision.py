@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edge_classify import Classifier, Frame, UsageError
+from edge_classify.pipeline import pacing
 from edge_classify.pipeline.decision import Change, Decision
 from edge_classify.pipeline.loop import classify_frames
 from edge_classify.pipeline.pacing import Pace
@@ -129,26 +131,22 @@ settings_of_decisions = st.fixed_dictionaries(
         "smoothing": st.sampled_from((0, 1, 1.5, 3, 20)),
         "threshold_high": st.sampled_from((0.0, 0.3, 0.4, 0.9, 1.0)),
         "dwell": st.integers(0, 6),
-        "dwell_seconds": st.none() | st.sampled_from((0.0, 0.25, 1.0)),
+        "dwell_seconds": st.sampled_from((None, 0.0, 0.25, 1.0)),
     }
 )
-label_sets = st.sampled_from((LABELS, ("cup", "key"), ("unknown", "cup"), ("cup",)))
+label_sets = st.sampled_from((LABELS, ("cup", "key", "hat"), ("unknown", "cup", "key")))
+SCORES = [np.array(scores, np.float32) for scores in (CUP, KEY, STRANGE, (0.35, 0.33, 0.32), (0.0, 0.5, 0.5))]
 
 
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[tuple[str, ...], dict[str, Any], list[np.ndarray], list[float]]:
-    """(labels, settings, scores of each frame, time of each frame): anything that a camera may bring.
+    """(labels, settings, scores of each frame, time of each frame in seconds): whatever a camera may bring.
 
     Times are multiples of 1/64 s, so that shifting them is exact.
     """
-    labels = draw(label_sets)
-    count = draw(st.integers(1, 40))
-    scores = []
-    for _ in range(count):
-        weights = np.array(draw(st.tuples(*[st.integers(0, 8)] * len(labels))), np.float32) + np.float32(0.01)
-        scores.append(weights / weights.sum())
-    steps = draw(st.lists(st.integers(0, 100) | st.just(2), min_size=count, max_size=count))
-    return labels, draw(settings_of_decisions), scores, list(np.cumsum(steps) / 64)
+    frame = st.tuples(st.sampled_from(SCORES), st.sampled_from((2, 2, 0, 1, 13, 32, 64, 200)))
+    scores, steps = zip(*draw(st.lists(frame, min_size=1, max_size=40)), strict=True)
+    return draw(label_sets), draw(settings_of_decisions), list(scores), list(np.cumsum(steps) / 64)
 
 
 def changes(decision: Decision, scores: list[np.ndarray], times: list[float]) -> list[tuple[int, Change]]:
@@ -236,24 +234,56 @@ def test_frames_are_taken_no_faster_than_requested() -> None:
     assert time.perf_counter() - began >= 5 / 50
 
 
-def test_a_throttled_device_takes_fewer_frames_until_it_recovers() -> None:
-    throttled = True
-    pace = Pace(None, lambda: throttled, poll=0.02)
+@pytest.mark.parametrize("from_the_start", [False, True])
+def test_a_throttled_device_takes_fewer_frames_until_it_recovers(
+    monkeypatch: pytest.MonkeyPatch, from_the_start: bool
+) -> None:
+    clock = 0.0
+    rests: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal clock
+        rests.append(seconds)
+        clock += seconds
+
+    monkeypatch.setattr(pacing, "perf_counter", lambda: clock)
+    monkeypatch.setattr(pacing, "sleep", sleep)
+    throttled = from_the_start
+    asked = threading.Semaphore(0)
+
+    def is_throttled() -> bool:
+        asked.release()
+        return throttled
 
     def frames() -> Iterator[Frame]:
+        nonlocal clock
         while True:
-            time.sleep(0.002)
+            clock += 0.01
             yield Frame(np.empty((1, 1, 3), np.uint8), 0, 0.0, "")
 
+    pace = Pace(None, is_throttled, poll=0.001)
     taken = pace.frames(frames())
-    until = time.perf_counter() + 20
-    while pace.factor < 8 and time.perf_counter() < until:
+    next(taken)
+    if not from_the_start:
         next(taken)
-    began = time.perf_counter()
-    for _ in range(5):
-        next(taken)
-    assert time.perf_counter() - began >= 5 * 0.002 * 6
+        assert rests == []
+    throttled = True
+    wait_until(asked, lambda: pace.factor == 8)
+    next(taken)
+    next(taken)
+    next(taken)
+    assert rests[-1] == pytest.approx(0.01 * 8)
     throttled = False
-    while pace.factor > 1 and time.perf_counter() < until:
-        next(taken)
-    assert pace.factor == 1
+    wait_until(asked, lambda: pace.factor == 1)
+    next(taken)
+    rests.clear()
+    next(taken)
+    assert rests == []
+
+
+def wait_until(asked: threading.Semaphore, holds: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        assert asked.acquire(timeout=60)
+    raise AssertionError("it never happens")

@@ -115,7 +115,7 @@ def test_only_a_few_threads_wait_for_a_dead_driver(start) -> None:
     consumer = threading.Thread(target=lambda: list(camera.frames()), daemon=True)
     consumer.start()
     assert eventually(lambda: len(opened) == 4)
-    time.sleep(0.8)  # when there would be more, were they not limited
+    time.sleep(0.5)  # when there would be more, were they not limited
     assert opened == [0, 1, 2, 3]
     assert stuck_readers() == 3
     camera.close()

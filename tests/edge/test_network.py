@@ -85,7 +85,7 @@ def test_an_http_camera_that_is_killed_and_started_again_goes_on(serve, port: in
 
 
 def test_an_http_camera_that_stalls_is_noticed_and_opened_again(serve, port: int, caplog) -> None:
-    serve(sys.executable, HERE / "http_camera.py", port, "stall=20")
+    serve(sys.executable, HERE / "http_camera.py", port, "stall=8")
     camera = LiveCamera("stalling", lambda: NetworkCamera(f"http://127.0.0.1:{port}/", timeout=1))
     try:
         for _ in camera.frames():
@@ -97,7 +97,7 @@ def test_an_http_camera_that_stalls_is_noticed_and_opened_again(serve, port: int
 
 
 def test_stopping_it_while_ffmpeg_waits_for_data(serve, port: int) -> None:
-    serve(sys.executable, HERE / "http_camera.py", port, "stall=15")
+    serve(sys.executable, HERE / "http_camera.py", port, "stall=8")
     process = subprocess.Popen(
         [Path(sys.executable).with_name("edge-classify"), f"http://127.0.0.1:{port}/", "--json"],
         stdout=subprocess.PIPE,
@@ -106,7 +106,7 @@ def test_stopping_it_while_ffmpeg_waits_for_data(serve, port: int) -> None:
     )
     assert process.stdout is not None
     process.stdout.readline()
-    time.sleep(1.5)  # longer than the frames last before it stalls, shorter than FFmpeg waits
+    time.sleep(0.8)  # longer than the frames last before it stalls, shorter than FFmpeg waits
     _, rest = stop(process, signal.SIGTERM)
     assert "capture_age" in rest
 
@@ -208,7 +208,7 @@ def test_ffmpeg_as_a_server_of_h264(port: int) -> None:
         stdin=subprocess.DEVNULL,
     )
     try:
-        # ffmpeg does not say when it listens, and serves the first who comes.
+        # ffmpeg does not report when it listens, and serves the first client only.
         for _ in range(100):
             time.sleep(0.1)
             try:

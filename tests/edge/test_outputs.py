@@ -18,6 +18,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -224,12 +225,12 @@ def test_in_python_a_dash_is_standard_output() -> None:
         "with JsonLines('-') as out:\n"
         "    for result in classify_frames([frame], Classifier()):\n"
         "        out.append(result)\n"
-        "        print(f'{result.classification}\\n', end='', flush=True)\n"  # one write
+        "print(result.classification)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    lines = sorted(done.stdout.splitlines())
-    assert re.fullmatch(r"(\d|unknown) [01]\.\d\d", lines[0])
-    assert json.loads(lines[1])["source"] == "black"
+    written, printed = done.stdout.splitlines()
+    assert json.loads(written)["source"] == "black"
+    assert re.fullmatch(r"(\d|unknown) [01]\.\d\d", printed)
 
 
 def test_the_time_to_compare_pictures_is_preprocessing_for_still_and_for_classified_frames() -> None:
@@ -247,68 +248,82 @@ def test_the_time_to_compare_pictures_is_preprocessing_for_still_and_for_classif
         assert result.timing_ms.total == pytest.approx(sum(result.timing_ms[:4]))
 
 
-# What somebody writes who adds an output: this file and one line in the registry.
-COUNTER = """
+# What somebody writes who adds an output: this file, and one line in the registry.
+ANOTHER_OUTPUT = '''
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..errors import UsageError
-from .lines import LineOutput
 
 
-class StateCounter(LineOutput):
-    def __init__(self, queue, word):
-        super().__init__(queue)
-        self._word, self._results = word, 0
+class Postcards(nullcontext):
+    """Sends each new state to a file, as slowly as a network may."""
+
+    gone = False
+
+    def __init__(self, path, destinations):
+        super().__init__()
+        self._path, self._sent = path, 0
+        self._queue = destinations.queue(self._send, f"postcards to {path}")
 
     def append(self, result):
-        self._results += 1
-        self._queue.put(f"{self._word} {result.state}\\n")
+        if result.change is not None:
+            self._queue.put(result.state)
+
+    def _send(self, state):
+        time.sleep(0.05)
+        with self._path.open("a") as file:
+            file.write(f"{state}\\n")
+        self._sent += 1
 
     def counts(self):
-        return {**super().counts(), "states counted": self._results}
+        return {"postcards sent": self._sent, "postcards lost": self._queue.dropped}
 
 
 def add_options(group):
-    group.add_argument("--count-states", metavar="FILE", help="write a line per result to FILE")
+    group.add_argument("--postcards", type=Path, metavar="FILE", help="send each new state to FILE")
 
 
 def check(options, *, stream):
-    if options.count_states == "-":
-        raise UsageError("--count-states needs a file")
+    if options.postcards is not None and not stream:
+        raise UsageError("--postcards needs a camera or a video")
 
 
 def open_output(options, destinations):
-    return StateCounter(destinations.file(options.count_states), "state") if options.count_states else None
-"""
+    return Postcards(options.postcards, destinations) if options.postcards else None
+'''
 
 
 @pytest.fixture(scope="module")
 def with_another_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the package with an output more."""
+    """A copy of the package with one output more."""
     root = tmp_path_factory.mktemp("copy")
     package = shutil.copytree(Path(edge_classify.__file__).parent, root / "edge_classify")
-    (package / "outputs" / "state_counter.py").write_text(COUNTER)
+    (package / "outputs" / "postcards.py").write_text(ANOTHER_OUTPUT)
     registry = package / "outputs" / "registry.py"
-    registry.write_text(registry.read_text().replace('    "events",\n', '    "events",\n    "state_counter",\n', 1))
+    registry.write_text(registry.read_text().replace('    "events",\n', '    "events",\n    "postcards",\n', 1))
     return root
 
 
 def test_adding_an_output_takes_one_file_and_one_line(with_another_output: Path, tmp_path: Path) -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        words = [sys.executable, "-m", "edge_classify", "--camera", "demo", *arguments]
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "edge_classify", *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": str(with_another_output)}
         return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
-    assert "--count-states FILE" in run("--help").stdout
-    refused = run("--count-states", "-")
+    assert "--postcards FILE" in run("--help").stdout
+    refused = run("picture.jpg", "--postcards", "cards", "--model", "gone")
+    assert refused.returncode == 6  # no such picture
+    (tmp_path / "picture.jpg").touch()
+    refused = run(tmp_path / "picture.jpg", "--postcards", "cards", "--model", "gone")
     assert refused.returncode == 2
-    assert refused.stderr == "error: --count-states needs a file\n"
-    done = run("--count", "20", "--json", "--count-states", str(tmp_path / "states"))
+    assert refused.stderr == "error: --postcards needs a camera or a video\n"
+    done = run("--camera", "demo", "--count", 30, "--json", "--postcards", tmp_path / "cards")
     assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "states").read_text().splitlines()
-    assert len(lines) == len(done.stdout.splitlines()) == 20
-    assert all(line.startswith("state ") for line in lines)
-    assert "states counted: 20" in done.stderr
+    states = [state for state, _ in groupby(json.loads(line)["state"] for line in done.stdout.splitlines())]
+    assert (tmp_path / "cards").read_text().splitlines() == states
+    assert f"postcards sent: {len(states)}" in done.stderr
 
 
 def terminal_lines(classification: Classification, name: str, columns: int, *, stream: bool) -> list[str]:

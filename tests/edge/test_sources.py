@@ -21,7 +21,7 @@ from conftest import write_photos
 from edge_classify import CameraError, DataError, UsageError, open_source
 from edge_classify.sources import demo, v4l2
 from edge_classify.sources.device import CameraSettings
-from edge_classify.sources.discovery import v4l2_cameras
+from edge_classify.sources.discovery import list_cameras
 from edge_classify.sources.frame import Transform
 from edge_classify.sources.opening import check_source, is_stream
 from edge_classify.system.machine import System
@@ -255,11 +255,12 @@ def test_a_camera_without_permission(tmp_path: Path) -> None:
         pytest.skip(f"this machine allows no device files: {error}")
     # The libraries are loaded as root, which may read them wherever they are installed.
     code = f"""
-import getpass, os, cv2, edge_classify.sources.opening
+import getpass, os, cv2, edge_classify.sources.cameras
+from edge_classify import CameraError, open_source
 os.setuid(65534)
 try:
-    edge_classify.open_source({str(device)!r})
-except edge_classify.CameraError as error:
+    open_source({str(device)!r})
+except CameraError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
@@ -301,8 +302,9 @@ def test_the_demo_shows_all_digits_and_things_that_are_none() -> None:
     assert truths[-2:] == [None, "unknown"]
 
 
-def test_a_pi_s_own_devices_and_metadata_devices_are_not_cameras(tmp_path: Path) -> None:
+def test_cameras_are_listed_without_a_pi_s_own_devices_and_metadata(tmp_path: Path) -> None:
     # As on a Pi 4 with one webcam; nothing here can be opened, so only what /sys says counts.
+    # rpicam-vid lists one camera module.
     devices = {
         0: ("unicam-image", 0),
         1: ("HD Webcam: HD Webcam", 0),
@@ -319,8 +321,13 @@ def test_a_pi_s_own_devices_and_metadata_devices_are_not_cameras(tmp_path: Path)
         (folder / "index").write_text(f"{index}\n")
         (tmp_path / "dev").mkdir(exist_ok=True)
         (tmp_path / "dev" / f"video{number}").touch()
-    cameras = v4l2_cameras(System(root=tmp_path))
-    assert [(camera.path.name, camera.name) for camera in cameras] == [("video1", "HD Webcam: HD Webcam")]
+    program = tmp_path / "rpicam-vid"
+    program.write_text("#!/bin/sh\necho '0 : imx708 [4608x2592 10-bit RGGB] (/base/axi/pcie@1000120000/imx708@1a)'\n")
+    program.chmod(0o755)
+    assert list_cameras(System(root=tmp_path, search_path=str(tmp_path))) == [
+        (str(tmp_path / "dev" / "video1"), "HD Webcam: HD Webcam"),
+        ("csi:0", "imx708 [4608x2592 10-bit RGGB]"),
+    ]
 
 
 def test_a_jpeg_that_was_cut_off_is_told_from_a_complete_or_padded_one() -> None:

@@ -23,6 +23,9 @@ from conftest import ROOT, assert_the_demo_is_read, draw_photo, needs_programs
 from edge_classify import read_photo
 from edge_classify.sources import demo
 
+# Emulated, pip takes minutes, and many of them on a busy machine.
+pytestmark = pytest.mark.timeout(5000)
+
 ANSWERS = Path(__file__).with_name("arm_answers.py")
 BOARDS = {"pi4": "Raspberry Pi 4 Model B", "pi5": "Raspberry Pi 5 Model B"}
 # Python 3.11 and 3.13; Cortex-A72, and Cortex-A76, which has int8 dot products.
@@ -36,7 +39,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 def run(*words: object) -> Done:
-    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(list(map(str, words)), capture_output=True, text=True, timeout=2400, check=False)
 
 
 def remove_ours(environment: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,13 @@ from edge_train.photos import TRAINING as TRAINED_ON
 from edge_train.split import check_classes, split_photos
 
 
-def split(root: Path, near_duplicates=(), with_unknown: bool = True):
-    return split_photos(find_photos(root, with_unknown=with_unknown), near_duplicates)
+def split(root: Path, *alike: Sequence[str], with_unknown: bool = True):
+    """alike: groups of photos that are near-duplicates of each other, by sha256."""
+    found = find_photos(root, with_unknown=with_unknown)
+    groups = {photo.sha256: photo.sha256 for photo in found.photos}
+    for group in alike:
+        groups |= dict.fromkeys(group, min(group))
+    return split_photos(found, groups)
 
 
 def test_the_split_goes_by_content(tmp_path: Path) -> None:
@@ -44,15 +49,14 @@ def test_the_split_goes_by_content(tmp_path: Path) -> None:
 def test_near_duplicates_stay_together_and_in_one_fold(tmp_path: Path) -> None:
     write_photos(tmp_path, 30)
     disc = [photo.sha256 for photo in find_photos(tmp_path, with_unknown=True).photos if photo.label == 1]
-    chain = list(itertools.pairwise(disc[:9]))
-    found = split(tmp_path, chain)
+    found = split(tmp_path, disc[:9])
     assert len({(photo.part, photo.fold) for photo in found.photos if photo.sha256 in disc[:9]}) == 1
 
 
 def test_a_class_of_near_duplicates_alone_can_still_be_split(tmp_path: Path) -> None:
     write_photos(tmp_path, 12)
     disc = [photo.sha256 for photo in find_photos(tmp_path, with_unknown=True).photos if photo.label == 1]
-    check_classes(split(tmp_path, list(itertools.pairwise(disc))))
+    check_classes(split(tmp_path, disc))
 
 
 def test_a_given_split_is_used(tmp_path: Path) -> None:
@@ -78,8 +82,7 @@ def test_in_a_given_split_near_duplicates_of_training_photos_are_left_out(tmp_pa
     write_photos(tmp_path / "validation", 3, seed=2)
     shutil.copy(tmp_path / "train" / "disc" / "1.png", tmp_path / "validation" / "disc" / "same.png")
     first = find_photos(tmp_path, with_unknown=True)
-    pair = tuple(photo.sha256 for photo in first.photos if photo.path.parts[1:] == ("cross", "0.png"))
-    found = split_photos(first, [pair])
+    found = split(tmp_path, [photo.sha256 for photo in first.photos if photo.path.parts[1:] == ("cross", "0.png")])
     assert {photo.path.as_posix() for photo in found.of(LEFT_OUT)} == {
         "validation/cross/0.png",
         "validation/disc/same.png",
@@ -110,13 +113,8 @@ def test_a_fifth_of_each_class_is_held_out_even_if_photos_come_in_bursts(tmp_pat
     write_photos(tmp_path, 50)
     photos = find_photos(tmp_path, with_unknown=True).photos
     own = [[photo.sha256 for photo in photos if photo.label == label] for label in range(3)]
-    bursts = [
-        pair
-        for sha256s in own[:2]
-        for first in range(0, 50, 5)
-        for pair in itertools.pairwise(sha256s[first : first + 5])
-    ]
-    found = split(tmp_path, bursts)
+    bursts = [sha256s[first : first + 5] for sha256s in own[:2] for first in range(0, 50, 5)]
+    found = split(tmp_path, *bursts)
     for label in range(3):
         assert sum(photo.label == label for photo in found.of(HELD_OUT)) == 10
 

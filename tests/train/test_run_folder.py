@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from edge_classify.errors import DataError
 from edge_classify.labels import UNKNOWN
-from edge_classify.learn.open_set import SHAPE_CONSTANTS, Space
+from edge_classify.learn.open_set import SHAPE_CONSTANTS, FeatureSpace
 from edge_train.backbone import ALPHAS, RESOLUTIONS, Backbone, BackboneCost
 from edge_train.run_folder import (
     CALIBRATION,
@@ -56,7 +56,9 @@ def runs(draw: st.DrawFn) -> Callable[[Path], Run]:
         arrays = {"kernel": array(8, len(labels)), "bias": array(len(labels))}
         decision: dict[str, object] = {"temperature": 0.5}
         if with_unknown:
-            space = Space(6, array(3, 8), array(4, 3), array(len(labels), 4), array(8) if with_direction else None)
+            space = FeatureSpace(
+                6, array(3, 8), array(4, 3), array(len(labels), 4), array(8) if with_direction else None
+            )
             arrays |= space.arrays()
             decision |= {"sharpness": [2.5, 1.0], "threshold": [0.5, 0.25], **SHAPE_CONSTANTS}
         weights = folder / "weights" / f"{alpha}.weights.h5"

@@ -34,6 +34,9 @@ def test_the_run_folder_holds_all_that_edge_convert_needs(run_folder: Path, phot
     (cell,) = index["cells"]
     assert (run_folder / cell["weights"]).is_file()
     assert cell["evaluation"]["accuracy"] > 0.6
+    with np.load(run_folder / cell["head"]) as arrays:
+        shown = arrays["held_out_probabilities"].argmax(axis=1)
+    assert cell["evaluation"]["accuracy_with_unknown"] == np.mean(shown == index["held_out_labels"])
     assert cell["evaluation"]["photos"] == len(held_out)
     assert str(photos) not in (run_folder / "run.json").read_text()
 
@@ -152,7 +155,7 @@ def test_a_folder_with_other_files_is_not_written_to(photos: Path, tmp_path: Pat
     (tmp_path / "thesis.txt").write_text("precious")
     done = command("edge-train", photos, "-o", tmp_path, *TRAINING)
     assert done.returncode == 6
-    assert "holds other files and no earlier run" in done.stderr
+    assert "contains files that are not a run" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -240,6 +243,7 @@ def test_fine_tuning_gives_the_same_weights_twice_and_reports_both_accuracies(
         run = tmp_path / name
         done = command("edge-train", photos, "-o", run, *TRAINING, "--fine-tune", 2, *negatives)
         assert done.returncode == 0, done.stderr
+        assert re.search(r"\d+\.\d% of 40 pictures in disc/ get a class's label", done.stdout)
         (cell,) = json.loads((run / "run.json").read_text())["cells"]
         assert {"accuracy", "frozen_accuracy"} <= set(cell["evaluation"])
         measured = cell["evaluation"]["strangers"]

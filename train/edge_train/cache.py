@@ -11,7 +11,7 @@ from edge_classify.system.machine import cache_folder as cache_folder
 
 # Another run may be writing meanwhile.
 _LOCK_TIMEOUT_S = 120
-# `looks` holds the facts of each photo (`near_duplicates.PhotoFacts`), under the name that existing caches have.
+# `looks` holds the facts of each photo (`photo_facts.PhotoFacts`), under the name that existing caches have.
 _TABLES = """
     CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, look BLOB NOT NULL) WITHOUT ROWID;

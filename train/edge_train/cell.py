@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +15,7 @@ from . import run_folder
 from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
 from .features import read_cost
-from .fitting import Calibration, calibrate, fit_fine_tuned, fit_frozen, fit_unknown
+from .fitting import Calibration, calibrate, choose_views, fit_fine_tuned, fit_frozen, fit_unknown
 from .measuring import CellModel, measure, measure_accuracy
 from .training_run import CellJob
 
@@ -42,6 +41,7 @@ def fit_cell(job: CellJob) -> dict[str, Any]:
 
 def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
     settings = job.run.settings
+    asked, job = job, choose_views(job, database)
     fit = fit_frozen(job, database)
     fine_tuning: dict[str, Any] = {}
     if settings.fine_tune:
@@ -53,22 +53,25 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
     model = CellModel(calibration.head, open_set)
     measurement = measure(job, database, fit, model, fine_tuning)
     cost = read_cost(database, job.backbone)
+    decision = _decision(job, cost, calibration, model)
+    if job is not asked:
+        decision["views"] = 0
     cell = run_folder.new_cell(
         job.backbone,
         cost,
         copy_weights(fit.backbone, job.run.folder / "weights"),
         model.arrays(),
         measurement.held_out,
-        _decision(job, cost, calibration, model),
+        decision,
         measurement.evaluation,
     )
     entry = run_folder.write_cell(job.run.folder, cell, measurement.negative_arrays())
     return {**entry, "curves": asdict(fit.curves)}
 
 
-def _decision(job: CellJob, cost: BackboneCost, calibration: Calibration, model: CellModel) -> Mapping[str, Any]:
+def _decision(job: CellJob, cost: BackboneCost, calibration: Calibration, model: CellModel) -> dict[str, Any]:
     """How temperature and `unknown` were fitted, with the numbers that edge-convert needs beside the arrays."""
-    decision = {
+    decision: dict[str, Any] = {
         "temperature": round(calibration.temperature, 4),
         "chosen_on": len(calibration.confidences),
         "choosing_loss": round(calibration.loss, 6),
@@ -77,7 +80,7 @@ def _decision(job: CellJob, cost: BackboneCost, calibration: Calibration, model:
     if open_set is None:
         return decision
     return decision | {
-        "keep": job.run.settings.keep,
+        "keep": job.run.keep,
         "features": cost.features,
         "dimensions": len(open_set.space.basis),
         "prototypes": len(open_set.space.prototypes),

@@ -16,11 +16,12 @@ from edge_classify.learn.head import HeadSettings
 from edge_classify.options import Parser, integer, number
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
-from .settings import FINE_TUNING_EPOCHS, Augmentation, Settings
+from .settings import FINE_TUNING_EPOCHS, KEEP, KEEP_STILL_CAMERA, Augmentation, Settings
 from .training import check, train
 from .weights import available_alphas
 
 _ALL = "all"
+_AUTO = "auto"
 _KERAS_BACKBONE = "mobilenet_v2"
 
 
@@ -133,7 +134,11 @@ def _add_fitting_options(parser: Parser) -> None:
         help="balanced: every class counts the same, whatever its size; none: every photo does",
     )
     group.add_argument(
-        "--views", type=integer(0), default=augmentation.views, metavar="N", help="augmented views per photo"
+        "--views",
+        type=_views,
+        default=_AUTO,
+        metavar="N",
+        help=f"augmented views per photo; {_AUTO}: {augmentation.views}, or none if they do harm in cross-validation",
     )
     group.add_argument(
         "--no-flip", action="store_true", help="do not mirror views: for text, and for things with a left and a right"
@@ -159,9 +164,9 @@ def _add_unknown_options(parser: Parser) -> None:
     group.add_argument(
         "--keep",
         type=number(minimum=0.5, below=1),
-        default=Settings().keep,
         metavar="X",
-        help="share of your own photos that should not be called unknown",
+        help="share of your own photos that should not be called unknown "
+        f"(default: {KEEP:g}, or {KEEP_STILL_CAMERA:g} if the camera does not move)",
     )
     group.add_argument(
         "--negatives",
@@ -176,13 +181,21 @@ def _add_unknown_options(parser: Parser) -> None:
     group.add_argument("--strangers", type=Path, nargs="+", action="extend", dest="negatives", help=argparse.SUPPRESS)
 
 
+def _views(text: str) -> int | str:
+    return text if text == _AUTO else integer(0)(text)
+
+
 def _train(options: argparse.Namespace) -> int:
     grid = _grid(options)
     settings = Settings(
         backbone=options.backbone,
         weights=options.weights,
         augmentation=Augmentation(
-            views=options.views, flip=not options.no_flip, crop=not options.no_crop, color=not options.no_color
+            views=Augmentation().views if options.views == _AUTO else options.views,
+            auto=options.views == _AUTO,
+            flip=not options.no_flip,
+            crop=not options.no_crop,
+            color=not options.no_color,
         ),
         head=HeadSettings(
             epochs=options.epochs,

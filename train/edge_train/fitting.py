@@ -35,7 +35,7 @@ from edge_classify.learn.open_set import (
 from .backbone import Backbone
 from .features import compute_run_features, gather_features, read_cost
 from .photos import TRAINING, VALIDATION, Photo
-from .settings import FOLDS
+from .settings import FOLDS, MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS, VIEW_FOLDS
 from .training_run import CellJob
 
 
@@ -77,6 +77,31 @@ class Calibration:
     confidences: np.ndarray
 
 
+def choose_views(job: CellJob, database: sqlite3.Connection) -> CellJob:
+    """The job as it is, or without augmented views, if heads fitted without them are better on photos not fitted on.
+
+    Views help with photos taken anywhere. Of a still camera, or of things with a left and a right, they may show what
+    the camera never will, or cut the thing out.
+    """
+    augmentation = job.run.settings.augmentation
+    if not augmentation.auto or len(augmentation.keys()) == 1:
+        return job
+    gains = []
+    without = job.without_views()
+    examples, examples_without = _gather_examples(job, database), _gather_examples(without, database)
+    features = read_cost(database, job.backbone).features
+    folds = list(_find_folds(job.run.photos.of(TRAINING, VALIDATION), job.run.settings.seed))[:VIEW_FOLDS]
+    for fold in folds:
+        losses = [
+            _losses(_fit_without_fold(job, some, fold, features)[0], some, fold.chosen_on)
+            for some in (examples, examples_without)
+        ]
+        gains.append(losses[0] - losses[1])
+    gain = np.concatenate(gains)
+    error = float(gain.std()) / np.sqrt(len(gain))
+    return without if gain.mean() > max(MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS * error) else job
+
+
 def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     """Fit heads on the frozen backbone's features: one without each fold, and one on all photos.
 
@@ -84,34 +109,42 @@ def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     these are the only fold, and the head fitted without them is the result.
     """
     settings = job.run.settings
-    photos = job.run.photos.of(TRAINING, VALIDATION)
-    labels = np.array([photo.label for photo in photos])
-    views = settings.augmentation.keys()
     features = read_cost(database, job.backbone).features
-    examples = Examples(
-        rows=gather_features(database, job.backbone, photos, views),
-        views=len(views),
-        photos=np.arange(len(photos)),
-        labels=labels,
-        weights=_class_weights(labels, len(job.run.photos.labels), settings.class_weights),
-    )
-    folds = list(_find_folds(photos, settings.seed))
-    fits = [
-        fit_head(
-            replace(examples, photos=fold.fitted),
-            replace(examples, photos=fold.chosen_on),
-            features,
-            settings.head,
-            settings.seed,
-        )
-        for fold in folds
-    ]
+    examples = _gather_examples(job, database)
+    folds = list(_find_folds(job.run.photos.of(TRAINING, VALIDATION), settings.seed))
+    fits = [_fit_without_fold(job, examples, fold, features) for fold in folds]
     heads, best_epochs, curves = zip(*fits, strict=True)
     head = heads[0]
     if not job.run.photos.of(VALIDATION):
         epochs = max(1, round(float(np.mean(best_epochs))))
         head, _, _ = fit_head(examples, None, features, settings.head, settings.seed, epochs)
     return Fit(job.backbone, features, head, examples, folds, heads, curves[0])
+
+
+def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
+    settings = job.run.settings
+    photos = job.run.photos.of(TRAINING, VALIDATION)
+    labels = np.array([photo.label for photo in photos])
+    views = settings.augmentation.keys()
+    return Examples(
+        rows=gather_features(database, job.backbone, photos, views),
+        views=len(views),
+        photos=np.arange(len(photos)),
+        labels=labels,
+        weights=_class_weights(labels, len(job.run.photos.labels), settings.class_weights),
+    )
+
+
+def _fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Head, int, Curves]:
+    settings = job.run.settings
+    fitted, chosen_on = replace(examples, photos=fold.fitted), replace(examples, photos=fold.chosen_on)
+    return fit_head(fitted, chosen_on, features, settings.head, settings.seed)
+
+
+def _losses(head: Head, examples: Examples, photos: np.ndarray) -> np.ndarray:
+    """Each photo's cross-entropy, in nats."""
+    probabilities = softmax(head_logits(head, examples, photos))
+    return -np.log(probabilities[np.arange(len(photos)), examples.labels[photos]] + 1e-12)
 
 
 def fit_fine_tuned(job: CellJob, database: sqlite3.Connection, frozen: Fit) -> Fit:
@@ -168,7 +201,7 @@ def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidence
         return fit_direction(space, examples.read(photos), negative_rows) if len(negative_rows) else space
 
     scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fit.folds])
-    return fit_open_set(space_of(examples.photos), scores, confidences, settings.keep)
+    return fit_open_set(space_of(examples.photos), scores, confidences, job.run.keep)
 
 
 def fit_space(fit: Fit, photos: np.ndarray, seed: int) -> FeatureSpace:

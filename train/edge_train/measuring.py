@@ -127,6 +127,6 @@ def _leave_out_classes(job: CellJob, fit: Fit) -> dict[str, float]:
         others = examples.labels != index
         space = fit_space(fit, np.flatnonzero(others & (folds > 1))[:MAX_PHOTOS], settings.seed)
         scores = space.scores(rows(others & (folds == 1)))
-        open_set = fit_open_set(space, scores, np.ones(len(scores)), settings.keep)
+        open_set = fit_open_set(space, scores, np.ones(len(scores)), job.run.keep)
         figures[label] = auroc(open_set.known(rows(others & (folds == 0))), open_set.known(rows(~others)))
     return figures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from edge_classify.system.atomic_write import write_atomic
 
 from .backbone import Backbone
 from .features import read_features
-from .near_duplicates import read_cached_facts
+from .near_duplicates import NearDuplicates, are_same_picture
+from .photo_facts import read_cached_facts
 from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, PhotoSet
 from .training_run import TrainingRun
 
@@ -35,6 +37,12 @@ _PROJECTED_DIMENSIONS = 128
 _PHOTOS_FOR_MEAN = 500
 # Cosines are computed in blocks of about this many: memory stays bounded.
 _COSINES_PER_BLOCK = 2_000_000
+# Photos named of each scene.
+_MAX_EXAMPLES = 3
+_STILL_CAMERA = (
+    "a camera that does not move took all photos, so they are split by time: accuracy is that of later photos of this "
+    "scene, and says nothing of another place"
+)
 # Photos on the contact sheet.
 _MAX_TILES = 48
 # Classes named in a line of the summary.
@@ -62,11 +70,21 @@ class Suspect:
 
 
 @dataclass(frozen=True)
+class Scene:
+    """A group of many photos that are alike: how many, and the paths of some."""
+
+    photos: int
+    examples: list[str]
+
+
+@dataclass(frozen=True)
 class PhotoCheck:
     """All findings, as `photo_check.json` has them; paths are relative to the photos' folder.
 
     classes: training photos per class. skipped: one line per unreadable file. wrong_suffix: (path, format by content).
-    copies, near_duplicates, two_labels: pairs of paths. left_out: near-duplicates of training photos, not measured on.
+    copies, near_duplicates, two_labels: pairs of paths. scenes: groups of photos too many to be copies.
+    still_camera: all photos show one scene from one place.
+    left_out: near-duplicates of training photos, not measured on.
     few, imbalanced: classes. small: narrower or lower than the smallest resolution.
     """
 
@@ -75,6 +93,8 @@ class PhotoCheck:
     wrong_suffix: list[tuple[str, str]]
     copies: list[tuple[str, str]]
     near_duplicates: list[tuple[str, str]]
+    scenes: list[Scene]
+    still_camera: bool
     two_labels: list[tuple[str, str]]
     left_out: list[str]
     few: list[str]
@@ -86,7 +106,8 @@ class PhotoCheck:
         """One line for each kind of finding, or one that there are none."""
         duplicates = {path for pair in self.near_duplicates for path in pair}
         findings = [
-            (len(duplicates), "near-duplicates of each other"),
+            (0 if self.still_camera else len(duplicates), "near-duplicates of each other"),
+            (0 if self.still_camera else sum(scene.photos for scene in self.scenes), "of scenes seen again and again"),
             (len(self.skipped), "unreadable, skipped"),
             (len(self.wrong_suffix), "with a suffix that does not match the file's format (used anyway)"),
             (len(self.copies), "exact copies of another photo"),
@@ -96,6 +117,8 @@ class PhotoCheck:
             (len(self.suspects), "possibly mislabelled (most similar to photos of another class): see photo_check.png"),
         ]
         lines = [f"  {count} {what}" for count, what in findings if count]
+        if self.still_camera:
+            lines.insert(0, f"  {_STILL_CAMERA}")
         if self.few:
             lines.append(f"  fewer than {_MIN_RECOMMENDED_PHOTOS} training photos in: {self._name(self.few)}")
         if self.imbalanced:
@@ -110,7 +133,7 @@ class PhotoCheck:
         return ", ".join([*named, f"and {more} more"] if more else named)
 
 
-def check_photos(database: sqlite3.Connection, run: TrainingRun) -> PhotoCheck:
+def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates: NearDuplicates) -> PhotoCheck:
     """Find all problems. The costliest backbone's features of all photos as they are must be in the cache."""
     photos = run.photos
     smallest = min(backbone.resolution for backbone in run.backbones)
@@ -130,20 +153,34 @@ def check_photos(database: sqlite3.Connection, run: TrainingRun) -> PhotoCheck:
     classes = {label: counts[index] for index, label in enumerate(photos.labels)}
     largest = max(classes.values())
     two_labels = [(same[0], same[1]) for sha256, same in paths.items() if len(labels[sha256]) > 1]
-    two_labels += [(paths[a][0], paths[b][0]) for a, b in run.near_duplicates if not labels[a] & labels[b]]
+    # Photos of two classes may well be alike, such as faces with a mask and without. Of a still scene all are.
+    for a, b in () if photos.still_camera else near_duplicates.pairs:
+        if not labels[a] & labels[b] and are_same_picture(run.root / paths[a][0], run.root / paths[b][0]):
+            two_labels.append((paths[a][0], paths[b][0]))
     return PhotoCheck(
         classes=classes,
         skipped=photos.skipped,
         wrong_suffix=wrong_suffix,
         copies=[(same[0], copy) for same in paths.values() for copy in same[1:]],
-        near_duplicates=[(paths[a][0], paths[b][0]) for a, b in run.near_duplicates],
+        near_duplicates=[(paths[a][0], paths[b][0]) for a, b in near_duplicates.pairs],
+        scenes=_describe_scenes(near_duplicates, paths),
+        still_camera=photos.still_camera,
         two_labels=two_labels,
         left_out=[photo.path.as_posix() for photo in photos.photos if photo.part == LEFT_OUT],
         few=[label for label, count in classes.items() if count < _MIN_RECOMMENDED_PHOTOS],
         imbalanced=[label for label, count in classes.items() if count * _IMBALANCE <= largest],
         small=small,
-        suspects=find_suspects(database, run.backbones[-1], photos),
+        # What is alike in one scene are light and time of day, not the classes.
+        suspects=[] if photos.still_camera else find_suspects(database, run.backbones[-1], photos),
     )
+
+
+def _describe_scenes(near_duplicates: NearDuplicates, paths: Mapping[str, list[str]]) -> list[Scene]:
+    members: dict[str, list[str]] = {scene: [] for scene in sorted(near_duplicates.scenes)}
+    for sha256, group in near_duplicates.groups.items():
+        if group in members:
+            members[group] += paths[sha256]
+    return [Scene(len(own), own[:_MAX_EXAMPLES]) for own in members.values()]
 
 
 def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: PhotoSet) -> list[Suspect]:

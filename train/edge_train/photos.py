@@ -55,6 +55,7 @@ class PhotoSet:
     skipped: one line for each file that is empty or cannot be read.
     given_split: whether the user split the photos, by `train/` with `validation/` or `test/`.
     held_out_name: what accuracy is measured on, in words.
+    still_camera: whether all photos show one scene from one place.
     """
 
     labels: tuple[str, ...]
@@ -62,6 +63,7 @@ class PhotoSet:
     skipped: tuple[str, ...]
     given_split: bool
     held_out_name: str
+    still_camera: bool = False
 
     def of(self, *parts: str) -> list[Photo]:
         """The photos of the classes in these parts; no negatives."""

@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from edge_classify.images.preprocessing import Image
 from edge_classify.metrics import reliability
@@ -90,20 +91,22 @@ def learning_curves(curves: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> bytes:
-    """counts: (K, K), one row per true class. Of many classes, those most often confused are drawn."""
+    """counts: (K, K), one row per true class; a label without photos has no row. Of many, those most often confused."""
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
     shown = np.sort(np.argsort(-wrong, kind="stable")[:_MAX_CLASSES_SHOWN])
     counts, names = counts[np.ix_(shown, shown)], [_shorten(labels[index], 18) for index in shown]
     side = 2.2 + 0.34 * len(names)
     figure = Figure(figsize=(side + 0.6, side), layout="constrained")
     axes = figure.subplots()
+    rows = np.flatnonzero(counts.sum(axis=1))
+    counts = counts[rows]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts):
         color = "white" if shares[row, column] > 0.55 else INK
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=color)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(range(len(rows)), [names[row] for row in rows], fontsize=8)
     axes.set_xlabel("predicted", fontsize=9)
     axes.set_ylabel("true", fontsize=9)
     return figure_png(figure)
@@ -142,7 +145,7 @@ def unknown_histogram(own: np.ndarray, negatives: Mapping[str, np.ndarray]) -> b
 
 
 def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[float, float]]) -> bytes:
-    """Held-out accuracy of each cell, with its 95% interval, against its multiply-adds; one line per width.
+    """Held-out photos that are correct, with the 95% interval, against multiply-adds: each cell; one line per width.
 
     entries: of run.json. intervals: (low, high) of each, as shares.
     """
@@ -154,7 +157,7 @@ def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[fl
             (entry, interval) for entry, interval in zip(entries, intervals, strict=True) if entry["alpha"] == alpha
         ]
         x = [entry["multiply_adds"] / 1e6 for entry, _ in cells]
-        shares = [entry["evaluation"]["accuracy"] for entry, _ in cells]
+        shares = [entry["evaluation"]["accuracy_with_unknown"] for entry, _ in cells]
         y = [100 * share for share in shares]
         spread = error_bars(shares, [interval for _, interval in cells])
         axes.errorbar(
@@ -165,8 +168,10 @@ def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[fl
                 str(entry["resolution"]), (left, height), textcoords="offset points", xytext=(5, 4), fontsize=6.5
             )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
-    style_axes(axes, "million multiply-adds (labels: resolution)", "held-out accuracy (%)")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    style_axes(axes, "million multiply-adds (labels: resolution)", "held-out photos correct (%)")
     axes.legend(fontsize=7, frameon=False, loc="lower right")
     return figure_png(figure)
 

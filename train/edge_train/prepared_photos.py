@@ -12,6 +12,7 @@ from edge_classify.images.preprocessing import preprocess
 
 from . import run_folder
 from .photos import TRAINING, Photo, PhotoSet
+from .settings import CALIBRATION_PHOTOS
 from .training_run import TrainingRun
 
 
@@ -22,7 +23,7 @@ def choose_calibration(photos: PhotoSet, seed: int) -> list[Photo]:
     members: list[list[Photo]] = [[] for _ in range(classes)]
     for photo in photos.of(TRAINING):
         members[photo.label].append(photo)
-    each = max(1, min(run_folder.CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
+    each = max(1, min(CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
     return [group[index] for group in members for index in sorted(rng.permutation(len(group))[:each])]
 
 

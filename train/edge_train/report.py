@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_classify.images.photo import read_photo
+from edge_classify.labels import UNKNOWN
 from edge_classify.metrics import class_confidences, confusion, wilson_interval
 from edge_classify.system.atomic_write import write_atomic
 
@@ -52,15 +53,22 @@ def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: 
 
 
 def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> str:
-    intervals = [wilson_interval(entry["evaluation"]["accuracy"], entry["evaluation"]["photos"]) for entry in entries]
+    intervals = []
+    for entry in entries:
+        evaluation = entry["evaluation"]
+        intervals.append(wilson_interval(evaluation["accuracy_with_unknown"], evaluation["photos"]))
     rows: list[dict[str, str]] = []
     for entry, (low, high) in zip(entries, intervals, strict=True):
         evaluation = entry["evaluation"]
-        row = {"cell": f"{entry['alpha']} @ {entry['resolution']}", "accuracy": f"{evaluation['accuracy']:.1%}"}
+        row = {
+            "cell": f"{entry['alpha']} @ {entry['resolution']}",
+            "correct": f"{evaluation['accuracy_with_unknown']:.1%}",
+            "95% interval": f"{low:.1%} – {high:.1%}",
+            "among classes": f"{evaluation['accuracy']:.1%}",
+        }
         if "frozen_accuracy" in evaluation:
             row["before fine-tuning"] = f"{evaluation['frozen_accuracy']:.1%}"
         row |= {
-            "95% interval": f"{low:.1%} – {high:.1%}",
             "calibration error": f"{evaluation['calibration_error']:.3f}",
             "kept": f"{evaluation['kept']:.1%}",
             "parameters": f"{entry['parameters'] / 1e6:.2f} M",
@@ -71,8 +79,10 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
     note = (
         f"Measured on {entries[0]['evaluation']['photos']} held-out photos ({escape(photos.held_out_name)}), which "
         "played no part in training: not in when to stop, nor in the temperature, nor in the limit of <i>unknown</i>. "
-        "A cell is a width multiplier @ a resolution. <i>Kept</i> is the share of these photos that is not called "
-        "unknown. "
+        "A cell is a width multiplier @ a resolution. <i>Correct</i> is what a camera would show: a photo called "
+        "<i>unknown</i> counts as wrong. <i>Among classes</i> leaves unknown aside, <i>kept</i> is the share of these "
+        "photos that is not called unknown. The interval says how far chance "
+        "may have moved the figure: with few photos, a long way. "
     )
     if len(entries) > 1:
         note += (
@@ -98,8 +108,9 @@ class _Predictions:
     """A cell's outputs for the held-out photos.
 
     probabilities: (n, K) or (n, K + 1) with `unknown`. negatives: P(unknown) of each picture, by name.
-    truth, chosen: the true and the best class, indices (n,). confidences: of the best class among the classes, (n,).
-    right: bool, (n,).
+    truth, chosen: the true class and the label shown, indices (n,); label K is `unknown`.
+    confidences: of the best class among the classes, (n,).
+    right: whether the best class is the true one, bool (n,).
     """
 
     labels: Sequence[str]
@@ -123,7 +134,7 @@ def _read_predictions(run: TrainingRun, entry: Mapping[str, Any]) -> _Prediction
         }
     truth = np.array([photo.label for photo in photos])
     confidences, right = class_confidences(probabilities, truth, len(labels))
-    chosen = probabilities[:, : len(labels)].argmax(axis=1)
+    chosen = probabilities.argmax(axis=1)
     return _Predictions(labels, photos, probabilities, negatives, truth, chosen, confidences, right)
 
 
@@ -146,12 +157,13 @@ def _classes(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
         ([label, str(scores["photos"]), _percent(scores["precision"]), _percent(scores["recall"])], False)
         for label, scores in entry["evaluation"]["per_class"].items()
     ]
-    counts = confusion(predictions.chosen, predictions.truth, len(predictions.labels))
+    shown = [*predictions.labels, UNKNOWN][: predictions.probabilities.shape[1]]
+    counts = confusion(predictions.chosen, predictions.truth, len(shown))
     return [
         "<h3>Classes</h3>",
         "<div class='row'>",
         "<div>" + table(["class", "held-out photos", "precision", "recall"], rows[:_MAX_CLASSES]) + "</div>",
-        image(plots.confusion_matrix(counts, predictions.labels)),
+        image(plots.confusion_matrix(counts, shown)),
         "</div>",
     ]
 
@@ -212,7 +224,8 @@ def _sheets(run: TrainingRun, predictions: _Predictions) -> list[str]:
     """Random held-out photos, and the mistakes with the highest confidence."""
     rng = np.random.default_rng(0)
     some = np.sort(rng.permutation(len(predictions.photos))[:_SHEET_PHOTOS]).tolist()
-    mistakes = np.flatnonzero(~predictions.right).tolist()
+    correct = predictions.chosen == predictions.truth
+    mistakes = np.flatnonzero(~correct).tolist()
     worst = sorted(mistakes, key=lambda index: -predictions.confidences[index])[:_SHEET_PHOTOS]
     parts = []
     for title, indices in (("Random predictions", some), ("Most confident mistakes", worst)):
@@ -225,18 +238,18 @@ def _sheets(run: TrainingRun, predictions: _Predictions) -> list[str]:
                 )
                 for index in indices
             ]
-            colors = [plots.GREEN if predictions.right[index] else plots.RED for index in indices]
+            colors = [plots.GREEN if correct[index] else plots.RED for index in indices]
             parts += [f"<h3>{title}</h3>", image(plots.contact_sheet(tiles, colors))]
     return parts
 
 
 def _caption(predictions: _Predictions, index: int) -> str:
     labels = predictions.labels
-    text = f"{labels[predictions.chosen[index]]} {predictions.confidences[index]:.0%}"
+    best = int(predictions.probabilities[index, : len(labels)].argmax())
+    text = f"{labels[best]} {predictions.confidences[index]:.0%}"
     if not predictions.right[index]:
         text += f", is {labels[predictions.truth[index]]}"
-    called_unknown = predictions.probabilities[index].argmax() == len(labels)
-    return f"unknown ({text})" if called_unknown else text
+    return f"unknown ({text})" if predictions.chosen[index] == len(labels) else text
 
 
 def _percent(share: float | None) -> str:

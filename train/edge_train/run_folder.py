@@ -36,10 +36,8 @@ INDEX = "run.json"
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
 HELD_OUT = "held_out"
-# How many photos int8 takes its ranges from, unless the user asks for another number.
-CALIBRATION_PHOTOS = 200
 
-# Arrays of heads/*.npz that are part of the model; with an `unknown` output those of `open_set.Space` too.
+# Arrays of heads/*.npz that are part of the model; with an `unknown` output those of `open_set.FeatureSpace` too.
 CLASS_ARRAYS = ("kernel", "bias")
 OPEN_SET_ARRAYS = ("basis", "prototypes", "votes", "direction")
 # One more array of heads/*.npz: what the trainer's own model gives for the held-out photos.
@@ -90,7 +88,7 @@ class Cell:
 
     backbone: "mobilenet_v2", or "hub": then `weights` is the folder of a SavedModel.
     parameters, multiply_adds: of the whole model.
-    arrays: `kernel` [F, K] and `bias` [K], and with an `unknown` output those of `open_set.Space`; float32.
+    arrays: `kernel` [F, K] and `bias` [K], and with an `unknown` output those of `open_set.FeatureSpace`; float32.
     held_out_probabilities: the trainer's own, float32 [n, labels], for the held-out photos in order.
     """
 
@@ -160,14 +158,14 @@ class Run:
 def open_run_folder(folder: Path) -> None:
     """Make the folder ready to be written. Raises DataError if it holds anything but an earlier run."""
     if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: a file of that name is in the way: give another folder with -o")
+        raise DataError(f"{folder}: this is a file, not a folder: give another name with -o")
     if (
         folder.is_dir()
         and any(folder.iterdir())
         and not (folder / INDEX).exists()
         and not (folder / "photo_check.json").exists()
     ):
-        raise DataError(f"{folder}: holds other files and no earlier run: give another folder with -o")
+        raise DataError(f"{folder}: contains files that are not a run: give another folder with -o")
     folder.mkdir(parents=True, exist_ok=True)
 
 
@@ -243,12 +241,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as one .npz."""
     with atomic_file(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write one .npy."""
-    with atomic_file(path) as file:
-        np.save(file, array)
 
 
 def write_index(folder: Path, index: Index) -> None:

@@ -17,6 +17,8 @@ HELD_OUT_SHARE = 0.2
 FOLDS = 5
 # Fewer different training photos than this in a class are refused: each is in a fold of its own.
 MIN_PHOTOS_PER_CLASS = 3
+# At most this many photos, equally many of each class, are kept for choosing the ranges of int8 numbers.
+CALIBRATION_PHOTOS = 200
 
 # Augmented views
 
@@ -44,6 +46,22 @@ WARM_UP_SHARE = 0.1
 # Gradients whose overall norm is larger are scaled down to it.
 MAX_GRADIENT_NORM = 5.0
 
+# Choosing views
+
+# Heads without views are tried on so many folds: choosing costs a third more of the time that fitting heads takes.
+VIEW_FOLDS = 2
+# They are taken if their photos' cross-entropy is lower by this much on average, in nats, and by more than chance: the
+# mean of the differences is above this many of its standard errors.
+MIN_VIEW_GAIN = 0.01
+MIN_VIEW_GAIN_ERRORS = 1.0
+
+# Unknown
+
+# The share of own photos to keep, if the user names none. Of a camera that does not move: what it shows is always
+# nearly the same, and what is wrongly called unknown is most of its errors.
+KEEP = 0.95
+KEEP_STILL_CAMERA = 0.99
+
 # Measuring
 
 # With more classes than this, none is left out to see how well the others reject it: each costs a fit.
@@ -56,6 +74,8 @@ class Augmentation:
 
     # Views kept of each photo, beside the photo as it is.
     views: int = 3
+    # Fit a cell without them if its cross-validation says that they do harm: crops cut small things out.
+    auto: bool = True
     # Mirror half of them.
     flip: bool = True
     # Show a part of the photo only, as from nearer.
@@ -86,7 +106,7 @@ class Settings:
     fine_tune: int = 0
     # Fit an output for pictures of none of the classes.
     unknown: bool = True
-    # The share of the classes' own photos that should not be called unknown.
-    keep: float = 0.95
+    # The share of the classes' own photos that should not be called unknown; None: as KEEP or KEEP_STILL_CAMERA.
+    keep: float | None = None
     # Of all randomness in training. It does not change the split.
     seed: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from edge_classify.errors import DataError
@@ -17,17 +17,20 @@ from .photos import HELD_OUT, LEFT_OUT, TRAINING, Photo, PhotoSet
 from .settings import FOLDS, HELD_OUT_SHARE, MIN_PHOTOS_PER_CLASS
 
 
-def split_photos(found: PhotoSet, near_duplicates: Iterable[tuple[str, str]]) -> PhotoSet:
+def split_photos(found: PhotoSet, groups: Mapping[str, str], by_time: Sequence[Photo] = ()) -> PhotoSet:
     """Give each photo its part and fold.
 
-    near_duplicates: pairs of photos, by sha256, that show the same picture.
+    groups: for each photo its group of near-duplicates, by sha256.
+    by_time: photos of a scene that is seen again and again, in the order they were taken. They are all alike, so of
+        each class the last fifth is held out, and the rest is dealt into folds of photos that follow one another.
 
     Unless the user gave a split, a fifth of each class is held out, by content: the same photos on any machine.
     Near-duplicates and copies go together, to one side and one fold. In a split of the user's own, photos to be
     measured on that have a near-duplicate among the training photos are left out: they would make the figures better
-    than they are.
+    than they are. Of a scene only copies are, byte for byte.
     """
-    groups = _group(found.photos, near_duplicates)
+    scene = {photo.sha256 for photo in by_time}
+    groups = {sha256: sha256 if sha256 in scene else group for sha256, group in groups.items()}
     if found.given_split:
         trained_on = {groups[photo.sha256] for photo in found.photos if photo.part == TRAINING}
         photos = [
@@ -35,14 +38,35 @@ def split_photos(found: PhotoSet, near_duplicates: Iterable[tuple[str, str]]) ->
             for photo in found.photos
         ]
     else:
-        groups = _break_up_lone_groups(found.photos, groups)
-        held_out = _choose_held_out(found.photos, groups)
+        groups = _break_up_groups(found.photos, groups)
+        held_out = _choose_held_out([photo for photo in found.photos if photo.sha256 not in scene], groups)
+        held_out |= {sha256 for run in _classes(by_time) for sha256 in run[len(run) - _count_held_out(len(run)) :]}
         photos = [
             replace(photo, part=HELD_OUT if groups[photo.sha256] in held_out else TRAINING) for photo in found.photos
         ]
-    folds = _deal_folds(photos, groups)
+    folds = _deal_folds([photo for photo in photos if photo.sha256 not in scene], groups)
+    for run in _classes(photo for photo in _in_order(by_time, photos) if photo.part == TRAINING):
+        folds |= {sha256: place * FOLDS // len(run) for place, sha256 in enumerate(run)}
     photos = [replace(photo, fold=folds[groups[photo.sha256]]) if photo.part == TRAINING else photo for photo in photos]
     return replace(found, photos=tuple(photos))
+
+
+def _classes(photos: Iterable[Photo]) -> list[list[str]]:
+    """The photos of each class, by sha256, each once, in the order given."""
+    runs: dict[int, dict[str, None]] = defaultdict(dict)
+    for photo in photos:
+        runs[photo.label][photo.sha256] = None
+    return [list(run) for _, run in sorted(runs.items())]
+
+
+def _in_order(by_time: Sequence[Photo], photos: Iterable[Photo]) -> list[Photo]:
+    """The photos of `by_time`, with the parts they have in `photos`."""
+    now = {photo.path: photo for photo in photos}
+    return [now[photo.path] for photo in by_time]
+
+
+def _count_held_out(photos: int) -> int:
+    return max(1, round(HELD_OUT_SHARE * photos))
 
 
 def check_classes(photos: PhotoSet) -> None:
@@ -55,33 +79,21 @@ def check_classes(photos: PhotoSet) -> None:
         if different < MIN_PHOTOS_PER_CLASS:
             raise DataError(
                 f"class {label}: expected at least {MIN_PHOTOS_PER_CLASS} different pictures to train on (50 are "
-                f"better), found {different} (near-duplicates count once): add some"
+                f"better), found {different} (copies count once): add some"
             )
 
 
-def _group(photos: Iterable[Photo], near_duplicates: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """For each photo, by sha256, the smallest sha256 of those that near-duplicates link it to (union-find)."""
-    parent = {photo.sha256: photo.sha256 for photo in photos}
+def _break_up_groups(photos: Iterable[Photo], groups: Mapping[str, str]) -> dict[str, str]:
+    """Take apart the groups of classes that have too few of them for both sides and all folds that are needed.
 
-    def root(sha256: str) -> str:
-        while parent[sha256] != sha256:
-            parent[sha256] = parent[parent[sha256]]
-            sha256 = parent[sha256]
-        return sha256
-
-    for pair in near_duplicates:
-        low, high = sorted(map(root, pair))
-        parent[high] = low
-    return {sha256: root(sha256) for sha256 in parent}
-
-
-def _break_up_lone_groups(photos: Iterable[Photo], groups: dict[str, str]) -> dict[str, str]:
-    """If all photos of a class show the same picture, they are split all the same: otherwise the class has one side."""
+    No class is refused, or trained on next to nothing, because its photos are alike.
+    """
     members: dict[int, set[str]] = defaultdict(set)
     for photo in photos:
         members[photo.label].add(photo.sha256)
-    lone = {sha256 for own in members.values() if len({groups[sha256] for sha256 in own}) == 1 for sha256 in own}
-    return {sha256: sha256 if sha256 in lone else group for sha256, group in groups.items()}
+    needed = MIN_PHOTOS_PER_CLASS + 1
+    few = {sha256 for own in members.values() if len({groups[member] for member in own}) < needed for sha256 in own}
+    return {sha256: sha256 if sha256 in few else group for sha256, group in groups.items()}
 
 
 def _choose_held_out(photos: Iterable[Photo], groups: dict[str, str]) -> set[str]:
@@ -94,7 +106,7 @@ def _choose_held_out(photos: Iterable[Photo], groups: dict[str, str]) -> set[str
         members[photo.label][groups[photo.sha256]].add(photo.sha256)
     held_out: set[str] = set()
     for _, own in sorted(members.items()):
-        wanted = max(1, round(HELD_OUT_SHARE * sum(map(len, own.values()))))
+        wanted = _count_held_out(sum(map(len, own.values())))
         taken = sum(len(own[group]) for group in own if group in held_out)
         free = sorted((group for group in own if group not in held_out), key=_shuffled)
         for group in free[: len(own) - 1]:

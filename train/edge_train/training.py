@@ -22,8 +22,9 @@ from .backbone import Backbone
 from .cache import open_cache
 from .cell import fit_cell
 from .features import compute_features, compute_run_features
-from .near_duplicates import collect_facts, find_near_duplicates
+from .near_duplicates import NearDuplicates, find_near_duplicates
 from .photo_check import check_photos, write_check
+from .photo_facts import collect_facts
 from .photos import (
     HELD_OUT,
     NEGATIVE,
@@ -38,6 +39,7 @@ from .photos import (
 from .prepared_photos import choose_calibration, write_prepared
 from .settings import Settings
 from .split import check_classes, split_photos
+from .still_camera import is_still_camera, sort_by_time
 from .training_run import CellJob, TrainingRun
 from .weights import find_backbone
 from .workers import in_processes
@@ -68,9 +70,9 @@ def train(
     with open_cache() as database:
         photos, near_duplicates = sort_photos(database, root, settings)
         negatives = read_negatives(database, negative_paths)
-        run = TrainingRun(root, folder, settings, backbones, photos, near_duplicates, negatives)
+        run = TrainingRun(root, folder, settings, backbones, photos, negatives)
         compute_run_features(database, run, run.backbones)
-        found = check_photos(database, run)
+        found = check_photos(database, run, near_duplicates)
     write_check(run, found)
     report(found.summary())
     report(run.photos.counts())
@@ -90,9 +92,9 @@ def check(root: Path, folder: Path, grid: Grid, settings: Settings) -> str:
     run_folder.open_run_folder(folder)
     with open_cache() as database:
         photos, near_duplicates = sort_photos(database, root, settings)
-        run = TrainingRun(root, folder, settings, backbones, photos, near_duplicates)
+        run = TrainingRun(root, folder, settings, backbones, photos)
         compute_features(database, root, photos.photos, backbones, lambda _: ("",))
-        found = check_photos(database, run)
+        found = check_photos(database, run, near_duplicates)
     write_check(run, found)
     return found.summary()
 
@@ -113,9 +115,7 @@ def find_backbones(grid: Grid, settings: Settings) -> tuple[Backbone, ...]:
     return backbones
 
 
-def sort_photos(
-    database: sqlite3.Connection, root: Path, settings: Settings
-) -> tuple[PhotoSet, tuple[tuple[str, str], ...]]:
+def sort_photos(database: sqlite3.Connection, root: Path, settings: Settings) -> tuple[PhotoSet, NearDuplicates]:
     """Find all photos, leave out what cannot be read, and split the rest; returns them and their near-duplicates.
 
     Raises DataError.
@@ -127,9 +127,23 @@ def sort_photos(
     for line in skipped:
         log.warning("skipped %s", line)
     near_duplicates = find_near_duplicates(database, {photo.sha256 for photo in readable})
-    photos = split_photos(replace(found, photos=readable, skipped=skipped), near_duplicates)
+    photos = _split(database, root, replace(found, photos=readable, skipped=skipped), near_duplicates)
     check_classes(photos)
     return photos, near_duplicates
+
+
+def _split(database: sqlite3.Connection, root: Path, found: PhotoSet, near_duplicates: NearDuplicates) -> PhotoSet:
+    """Split by content, but photos of one scene by time."""
+    still = is_still_camera(database, found.photos)
+    scene = [photo for photo in found.photos if still or near_duplicates.groups[photo.sha256] in near_duplicates.scenes]
+    if not scene:
+        return split_photos(found, near_duplicates.groups)
+    scene, clock = sort_by_time(root, scene)
+    if not found.given_split:
+        which = "photos" if still else f"{len(scene)} photos of scenes seen again and again, and of the others"
+        name = f"the last fifth of each class's {which}, by {clock}"
+        found = replace(found, held_out_name=name if still else f"{name} a fifth")
+    return replace(split_photos(found, near_duplicates.groups, scene), still_camera=still)
 
 
 def list_negatives(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
@@ -172,7 +186,7 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
     write_prepared(run, run_folder.HELD_OUT, held_out)
     index: run_folder.Index = {
         "labels": [*photos.labels, UNKNOWN] if settings.unknown else photos.labels,
-        "cells": [{name: value for name, value in entry.items() if name not in ("curves", "key")} for entry in entries],
+        "cells": entries,
         "held_out_labels": [photo.label for photo in held_out],
         "calibration_labels": [photo.label for photo in calibration],
         "photos": {
@@ -187,6 +201,7 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
         # Only names: where a file was is nobody's business in a model file.
         "arguments": {
             **asdict(settings),
+            "keep": run.keep,
             "weights": Path(settings.weights).name,
             "backbone": run.backbones[0].kind,
         },
@@ -205,20 +220,29 @@ def _photo_entry(photo: Photo, labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
-    """The figures of each cell on held-out photos, with the accuracy's 95% interval."""
+    """The figures of each cell on held-out photos, with a 95% interval, and on negatives if there are any."""
     first = entries[0]["evaluation"]
     lines = [
-        f"measured on {first['photos']} held-out photos ({first['held_out']}):",
-        "  alpha  resolution  accuracy    95% interval   kept  parameters  multiply-adds  seconds",
+        f"measured on {first['photos']} held-out photos ({first['held_out']}); unknown counts as wrong in `correct`:",
+        "  alpha  resolution  correct    95% interval  among classes  parameters  multiply-adds  seconds",
     ]
     for entry in entries:
         evaluation = entry["evaluation"]
-        low, high = wilson_interval(evaluation["accuracy"], evaluation["photos"])
+        correct = evaluation["accuracy_with_unknown"]
+        low, high = wilson_interval(correct, evaluation["photos"])
         lines.append(
-            f"  {entry['alpha']:<5}  {entry['resolution']:>10}  {evaluation['accuracy']:8.1%}  "
-            f"{low:6.1%} – {high:6.1%}  {evaluation['kept']:5.1%}  {entry['parameters'] / 1e6:8.2f} M  "
+            f"  {entry['alpha']:<5}  {entry['resolution']:>10}  {correct:7.1%}  {low:6.1%} – {high:6.1%}  "
+            f"{evaluation['accuracy']:13.1%}  {entry['parameters'] / 1e6:8.2f} M  "
             f"{entry['multiply_adds'] / 1e6:11.1f} M  {entry['seconds']:7.1f}"
         )
+        lines += [
+            f"    {scores['accepted']:.1%} of {scores['pictures']} pictures in {name.rstrip('/')}/ get a class's label"
+            for name, scores in evaluation["strangers"].items()
+        ]
+    without_views = [entry for entry in entries if entry["decision"].get("views") == 0]
+    if without_views:
+        cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in without_views)
+        lines.append(f"augmented views did harm in cross-validation, and were left out for: {cells}")
     kept_frozen = [entry for entry in entries if not entry["evaluation"].get("fine_tuned", True)]
     if kept_frozen:
         cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in kept_frozen)

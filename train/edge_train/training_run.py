@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from . import run_folder
 from .backbone import Backbone
 from .photos import Photo, PhotoSet, fingerprint
-from .settings import Settings
+from .settings import KEEP, KEEP_STILL_CAMERA, Settings
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,6 @@ class TrainingRun:
     """A run, once its photos are known and split. It is pickled to the processes that fit its cells.
 
     root: the folder of photos. folder: the run folder to write. backbones: one per cell, the costliest last.
-    near_duplicates: pairs of photos that show the same picture, by sha256.
     negatives: folders of pictures of none of the classes, by name: measured on, never fitted on.
     """
 
@@ -28,8 +27,14 @@ class TrainingRun:
     settings: Settings
     backbones: tuple[Backbone, ...]
     photos: PhotoSet
-    near_duplicates: tuple[tuple[str, str], ...] = ()
     negatives: Mapping[str, tuple[Photo, ...]] = field(default_factory=dict)
+
+    @property
+    def keep(self) -> float:
+        """The share of the classes' own photos that should not be called unknown."""
+        if self.settings.keep is not None:
+            return self.settings.keep
+        return KEEP_STILL_CAMERA if self.photos.still_camera else KEEP
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,11 @@ class CellJob:
     @property
     def name(self) -> str:
         return f"{self.backbone.alpha}_{self.backbone.resolution}"
+
+    def without_views(self) -> CellJob:
+        settings = self.run.settings
+        settings = replace(settings, augmentation=replace(settings.augmentation, views=0))
+        return replace(self, run=replace(self.run, settings=settings))
 
     @property
     def key(self) -> str:

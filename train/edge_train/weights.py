@@ -13,7 +13,7 @@ import numpy as np
 from edge_classify.errors import DataError, UsageError
 from edge_classify.system.checksum import file_sha256
 
-from .backbone import ALPHAS, HUB, MOBILENET, ONLY_AT_224, Backbone
+from .backbone import ALPHAS, HUB, MOBILENET, ONLY_AT_224, Backbone, load_backbone
 from .cache import cache_folder
 
 if TYPE_CHECKING:
@@ -84,26 +84,30 @@ def _save_weights(choice: str, alpha: float, resolution: int, seed: int, path: P
     import keras
 
     keras.utils.set_random_seed(seed)
+    if choice == "none":
+        model = load_backbone(None, alpha, resolution)
+        _settle_batch_norm(model, seed)
+    else:
+        model = _download(alpha, resolution)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        whole = Path(folder) / path.name
+        model.save_weights(whole)
+        whole.replace(path)
+
+
+def _download(alpha: float, resolution: int) -> keras.Model:
+    import keras
+
     try:
-        model = keras.applications.MobileNetV2(
-            input_shape=(resolution, resolution, 3),
-            alpha=alpha,
-            include_top=False,
-            weights="imagenet" if choice == "imagenet" else None,
-            pooling="avg",
+        return keras.applications.MobileNetV2(
+            input_shape=(resolution, resolution, 3), alpha=alpha, include_top=False, weights="imagenet", pooling="avg"
         )
     except Exception as error:  # Keras raises a bare Exception if the download fails
         raise DataError(
             f"--weights imagenet: cannot download the weights of alpha {alpha} at {resolution} ({error}): "
             "connect to the internet once, or use --weights FILE"
         ) from error
-    if choice == "none":
-        _settle_batch_norm(model, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        whole = Path(folder) / path.name
-        model.save_weights(whole)
-        whole.replace(path)
 
 
 def _settle_batch_norm(model: keras.Model, seed: int) -> None:

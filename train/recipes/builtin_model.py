@@ -31,7 +31,7 @@ from edge_classify.learn.head import Head
 from edge_classify.metrics import evaluate
 from edge_classify.sources.demo import load_digits
 from edge_train import run_folder
-from edge_train.backbone import Backbone
+from edge_train.backbone import MOBILENET, SCALINGS, Backbone, load_backbone
 from edge_train.feature_model import make_feature_model, open_feature_model
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     run: Path = options.output
-    run_folder.open_run_folder(run)
+    if not (run / "prepared").is_dir():  # else it is a stopped run of this recipe
+        run_folder.open_run_folder(run)
 
     (train_digits, train_labels), (test_digits, test_labels) = load_mnist(options.mnist)
     clutter = int(options.scenes * CLUTTER_SHARE)
@@ -144,9 +145,7 @@ def make_network() -> tuple[keras.Model, keras.layers.Dense, keras.Model]:
     """The backbone, the layer that gives logits on top of it, and the whole network."""
     import keras
 
-    backbone = keras.applications.MobileNetV2(
-        input_shape=(RESOLUTION, RESOLUTION, 3), alpha=ALPHA, include_top=False, weights=None, pooling="avg"
-    )
+    backbone = load_backbone(None, ALPHA, RESOLUTION)
     for layer in backbone.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.99  # 0.999 is for the millions of steps of ImageNet
@@ -189,7 +188,7 @@ def train_network(
 
         def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
             rows = np.sort(self.order[step * BATCH_SIZE : (step + 1) * BATCH_SIZE])
-            return scenes[rows].astype(np.float32) / 127.5 - 1, labels[rows]
+            return SCALINGS[MOBILENET].divide(scenes[rows].astype(np.float32)), labels[rows]
 
     batches = Batches()
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -227,7 +226,7 @@ def write_run(
 ) -> None:
     """Write what edge-convert needs, as edge-train does; here `unknown` is a class like the others."""
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
-    backbone = Backbone("mobilenet_v2", ALPHA, RESOLUTION, weights, sha256, RESOLUTION, "from scratch")
+    backbone = Backbone(MOBILENET, ALPHA, RESOLUTION, weights, sha256, RESOLUTION, "from scratch")
     model, cost = make_feature_model(backbone)
     features = open_feature_model(model)
     prepared = np.load(run_folder.prepared_path(run, RESOLUTION, run_folder.HELD_OUT), mmap_mode="r")

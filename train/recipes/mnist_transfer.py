@@ -28,7 +28,7 @@ import numpy as np
 from builtin_model import load_mnist
 from matplotlib.figure import Figure
 
-from edge_train.backbone import load_backbone
+from edge_train.backbone import MOBILENET, SCALINGS, load_backbone
 from edge_train.plots import BLUE, GREY, ORANGE, RED
 from edge_train.weights import find_backbone
 
@@ -100,12 +100,7 @@ class Network:
     def __init__(self, weights: Path | None) -> None:
         import keras
 
-        if weights is not None:
-            self.backbone = load_backbone(weights, ALPHA, RESOLUTION)
-        else:
-            self.backbone = keras.applications.MobileNetV2(
-                input_shape=(RESOLUTION, RESOLUTION, 3), alpha=ALPHA, include_top=False, weights=None, pooling="avg"
-            )
+        self.backbone = load_backbone(weights, ALPHA, RESOLUTION)
         for layer in self.backbone.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = 0.9  # 0.999 is for the millions of steps of ImageNet
@@ -137,7 +132,8 @@ class Network:
 
     def _features(self, images: np.ndarray) -> np.ndarray:
         batches = np.array_split(images, -(-len(images) // 256))
-        return np.concatenate([self.backbone(batch / np.float32(127.5) - 1, training=False) for batch in batches])
+        scaled = (SCALINGS[MOBILENET].divide(batch.astype(np.float32)) for batch in batches)
+        return np.concatenate([self.backbone(batch, training=False) for batch in scaled])
 
 
 def _fit(network: keras.Model, train: Digits, test: Digits, epochs: int, rate: float, began: float) -> History:

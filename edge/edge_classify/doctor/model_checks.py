@@ -91,6 +91,8 @@ def _accuracy(contract: Mapping[str, Any]) -> Finding:
     )
     if contract["decision"]["unknown"]:
         text += f"; {evaluation['kept']:.1%} of them not called unknown"
+        if "accuracy_with_unknown" in evaluation:
+            text += f", {evaluation['accuracy_with_unknown']:.1%} correct as shown"
     return Finding("green", "accuracy", text)
 
 

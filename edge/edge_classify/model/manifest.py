@@ -32,6 +32,7 @@ class Evaluation(TypedDict):
 
     photos: int
     accuracy: NotRequired[float]
+    accuracy_with_unknown: NotRequired[float]
     float32_accuracy: NotRequired[float]
     kept: NotRequired[float]
     float32_kept: NotRequired[float]

@@ -45,7 +45,8 @@ class Pace:
         try:
             for frame in frames:
                 now = perf_counter()
-                if taken_at is not None and self.factor == 1:
+                # Of a device that is throttled from the start the first interval has to do.
+                if taken_at is not None and (self.factor == 1 or not usual):
                     usual += 0.1 * (now - taken_at - usual) if usual else now - taken_at
                 taken_at = now
                 yield frame

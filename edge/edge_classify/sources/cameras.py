@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ..errors import CameraError
@@ -25,7 +26,7 @@ def open_camera(text: str, settings: CameraSettings, transform: Transform, give_
     if text == "demo":
         open_device = DemoCamera
     elif is_address(text):
-        open_device = lambda: NetworkCamera(text)  # noqa: E731
+        open_device = partial(NetworkCamera, text)
     else:
         open_device = _local_camera(text, settings)
     camera = LiveCamera(without_password(text), open_device, transform, give_up)

@@ -1,8 +1,8 @@
 """What a new kind of camera implements, and what all kinds share.
 
 One module per kind: `v4l2` (USB), `rpicam` (Raspberry Pi camera modules), `network`, `demo`. Each opens its camera in a
-constructor and has the three members of `Device`; `live` reads it in a thread, and `opening` decides which address
-means which kind.
+constructor and has the members of `Device`; `opening` recognises its addresses, `cameras` opens it, and `live` reads it
+in a thread.
 """
 
 from __future__ import annotations

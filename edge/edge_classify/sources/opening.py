@@ -18,7 +18,7 @@ from .network import is_address, is_http, open_network_video, why_no_address, wi
 if TYPE_CHECKING:
     from .source import Source
 
-_Kind = Literal["camera", "network camera", "network video", "demo", "video", "picture", "folder"]
+_Kind = Literal["camera", "network", "network video", "demo", "video", "picture", "folder"]
 
 # Of addresses that give a file with an end, not a camera.
 _VIDEO_ADDRESS = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|wmv|flv|3gp|ogv|m3u8)([?#].*)?$", re.IGNORECASE)
@@ -46,7 +46,8 @@ def open_source(
 
     Raises UsageError, DataError or CameraError.
     """
-    settings = check_source(address, size=size, fps=fps, give_up=give_up, fast=fast)
+    check_source(address, size=size, fps=fps, give_up=give_up, fast=fast)
+    settings = CameraSettings(size, fps)
     text = str(address)
     kind = _kind(text)
     if kind == "folder":
@@ -76,8 +77,8 @@ def check_source(
     fps: float | None = None,
     give_up: float | None = None,
     fast: bool = False,
-) -> CameraSettings:
-    """Refuse whatever `open_source` would refuse without opening anything. Raises UsageError or DataError."""
+) -> None:
+    """Refuse what `open_source` can refuse before it opens anything. Raises UsageError or DataError."""
     settings = CameraSettings(size, fps)
     if give_up is not None and not give_up > 0:
         raise UsageError(f"give_up is {give_up:g}: it must be above 0 seconds")
@@ -89,7 +90,6 @@ def check_source(
         raise UsageError(f"size and fps only apply to USB cameras and Pi camera modules, not to {name}")
     if fast and kind not in ("video", "network video"):
         raise UsageError(f"fast only applies to video files, not to {name}")
-    return settings
 
 
 def _kind(text: str) -> _Kind:
@@ -101,7 +101,7 @@ def _kind(text: str) -> _Kind:
     if text == "demo":
         return "demo"
     if is_address(text):
-        return "network video" if is_http(text) and _VIDEO_ADDRESS.search(text) else "network camera"
+        return "network video" if is_http(text) and _VIDEO_ADDRESS.search(text) else "network"
     path = Path(text)
     try:
         mode = path.stat().st_mode

@@ -1,0 +1,122 @@
+"""Facts of each photo, read once and cached: is it readable, how large, of which format, what does it look like."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from edge_classify.errors import DataError
+from edge_classify.images.photo import decode_photo
+from edge_classify.images.preprocessing import Image
+
+from .workers import in_processes
+
+# A difference hash has this many rows of this many bits.
+_HASH_SIDE = 16
+_THUMBNAIL_SIDE = 32
+_PHOTOS_PER_JOB = 64
+# A cached row: width, height and format, then the hash and the thumbnail.
+_HEADER = struct.Struct("<II8s")
+_HASH_BYTES = _HASH_SIDE**2 // 8
+
+_FORMATS_BY_MAGIC = {
+    b"\xff\xd8\xff": "jpeg",
+    b"\x89PNG": "png",
+    b"BM": "bmp",
+    b"GIF8": "gif",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"RIFF": "webp",
+}
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What is known of a photo without any network.
+
+    width, height: pixels, upright. format: by content: jpeg, png, ... or "" if unknown.
+    difference_hash: 256 bits, uint64 (4,) (dHash, Krawetz 2013). thumbnail: uint8 grey (32, 32).
+    """
+
+    width: int
+    height: int
+    format: str
+    difference_hash: np.ndarray
+    thumbnail: Image
+
+
+def read_facts(data: bytes, name: str) -> PhotoFacts:
+    """The facts of an image file's bytes. Raises DataError if it is no picture; `name` is for the error."""
+    image = decode_photo(data, name)
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(grey, (_HASH_SIDE + 1, _HASH_SIDE), interpolation=cv2.INTER_AREA)
+    difference_hash = np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
+    thumbnail = cv2.resize(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
+    kind = next((kind for magic, kind in _FORMATS_BY_MAGIC.items() if data.startswith(magic)), "")
+    return PhotoFacts(image.shape[1], image.shape[0], kind, difference_hash, np.asarray(thumbnail, np.uint8))
+
+
+def collect_facts(database: sqlite3.Connection, photos: Mapping[str, Path]) -> dict[str, str]:
+    """Read all photos, path by sha256, whose facts are not cached yet.
+
+    Returns one line for each that cannot be read, by sha256.
+    """
+    missing = [(sha256, path) for sha256, path in photos.items() if not _row(database, sha256)]
+    chunks = [missing[first : first + _PHOTOS_PER_JOB] for first in range(0, len(missing), _PHOTOS_PER_JOB)]
+    results = in_processes(_read_chunk, chunks) if len(chunks) > 1 else map(_read_chunk, chunks)
+    unreadable: dict[str, str] = {}
+    with tqdm(total=len(missing), desc="reading photos", unit="photo", disable=not missing) as progress:
+        for chunk, outcomes in zip(chunks, results, strict=True):
+            rows = []
+            for (sha256, _), outcome in zip(chunk, outcomes, strict=True):
+                if isinstance(outcome, bytes):
+                    rows.append((sha256, outcome))
+                else:
+                    unreadable[sha256] = outcome
+            with database:
+                database.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?)", rows)
+            progress.update(len(chunk))
+    return unreadable
+
+
+def read_cached_facts(database: sqlite3.Connection, photos: Iterable[str]) -> Iterator[PhotoFacts]:
+    """The facts of photos by sha256, in order; all must be in the cache."""
+    for sha256 in photos:
+        yield _unpack(_row(database, sha256))
+
+
+def _read_chunk(chunk: list[tuple[str, Path]]) -> list[bytes | str]:
+    """For each photo a row for the cache, or one line that says why it cannot be read."""
+    cv2.setNumThreads(1)
+    outcomes: list[bytes | str] = []
+    for _, path in chunk:
+        try:
+            facts = read_facts(path.read_bytes(), str(path))
+        except DataError as error:
+            outcomes.append(str(error))
+        except OSError as error:
+            outcomes.append(f"{path}: {error.strerror}")
+        else:
+            header = _HEADER.pack(facts.width, facts.height, facts.format.encode())
+            outcomes.append(header + facts.difference_hash.tobytes() + facts.thumbnail.tobytes())
+    return outcomes
+
+
+def _unpack(blob: bytes) -> PhotoFacts:
+    width, height, kind = _HEADER.unpack_from(blob)
+    rest = np.frombuffer(blob, np.uint8, offset=_HEADER.size)
+    thumbnail = rest[_HASH_BYTES:].reshape(_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
+    difference_hash = rest[:_HASH_BYTES].copy().view(np.uint64)
+    return PhotoFacts(width, height, kind.rstrip(b"\0").decode(), difference_hash, thumbnail)
+
+
+def _row(database: sqlite3.Connection, sha256: str) -> bytes:
+    row = database.execute("SELECT look FROM looks WHERE sha256 = ?", (sha256,)).fetchone()
+    return row[0] if row else b""
