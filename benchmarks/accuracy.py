@@ -21,7 +21,7 @@ from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
 from edge_classify import Classifier, read_photo
-from edge_classify.images.photo import list_pictures
+from edge_classify.images.folder import list_pictures
 from edge_classify.metrics import auroc, evaluate
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from common import DATA, FLOWERS, ROOT, machine
 
 from edge_classify import Classifier, read_photo
-from edge_classify.images.photo import list_pictures
+from edge_classify.images.folder import list_pictures
 from edge_classify.labels import UNKNOWN
 from edge_classify.model.interpreter import BUILTIN_MODEL
 from edge_classify.sources import demo

@@ -30,7 +30,7 @@ import numpy as np
 from common import CELLS, FLOWERS, PHOTOS, ROOT, WORK, environment, machine, model_file, ratio
 
 from edge_classify import read_photo
-from edge_classify.images.photo import list_pictures
+from edge_classify.images.folder import list_pictures
 from edge_classify.labels import UNKNOWN
 from edge_classify.model.model_file import read_model_file
 

@@ -27,7 +27,7 @@ import numpy as np
 from common import DATA, ROOT, WORK, command, machine
 
 from edge_classify import Classifier, read_photo
-from edge_classify.images.photo import list_pictures
+from edge_classify.images.folder import list_pictures
 from edge_classify.metrics import auroc, calibration_error, class_confidences, fpr_at_tpr
 
 SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers", "TrashNet": "trashnet"}

@@ -76,7 +76,10 @@ def native_output_dropped() -> Iterator[None]:
         if isinstance(handler, logging.StreamHandler) and handler.stream is python_stderr
     ]
     saved = os.dup(2)
-    with os.fdopen(os.dup(saved), "w", buffering=1) as stream, Path(os.devnull).open("wb") as nowhere:
+    with (
+        os.fdopen(os.dup(saved), "w", buffering=1, errors="backslashreplace") as stream,
+        Path(os.devnull).open("wb") as nowhere,
+    ):
         os.dup2(nowhere.fileno(), 2)
         sys.stderr = stream
         for handler in handlers:

@@ -10,15 +10,28 @@ UNKNOWN = "unknown"
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """Labels from text with one per line; empty lines at the end do not count."""
+    """Labels from text with one per line, taken as they are; empty lines at the end do not count."""
     return tuple(line.strip() for line in text.rstrip().splitlines())
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Labels from a file, as `parse_labels`. Raises DataError."""
+    """Labels from a file in any common form, as `parse_label_file`. Raises DataError."""
+    from .label_files import LabelFileError, parse_label_file  # most runs take the labels in the model file
+
     try:
-        return parse_labels(Path(path).read_text("utf-8"))
+        return parse_label_file(Path(path).read_bytes())
     except OSError as error:
         raise DataError(f"{path}: labels cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: labels cannot be read: expected UTF-8 text with one label per line") from error
+    except LabelFileError as error:
+        raise DataError(f"{path}: labels cannot be read: {error}") from error
+
+
+def label_count_error(labels: int, outputs: int) -> str:
+    """What is wrong, and what to do, if there is not one label per output."""
+    if labels + 1 == outputs:
+        hint = 'if its first output means background, put the label "background" first'
+    elif labels == outputs + 1:
+        hint = "if the first label is background or a heading, remove it: the model has no output for it"
+    else:
+        hint = "expected one label per output"
+    return f"{labels} labels for {outputs} outputs: {hint}"

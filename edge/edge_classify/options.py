@@ -48,10 +48,6 @@ class Parser(argparse.ArgumentParser):
         self._examples = examples
         self._errors = errors
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        prepare()  # before the first word is printed, by --help or about a wrong option
-        return super().parse_known_args(args, namespace)
-
     def _print_message(self, message: str, file: Any = None) -> None:
         try:
             print(message, end="", file=file or sys.stderr, flush=True)
@@ -79,6 +75,12 @@ class Parser(argparse.ArgumentParser):
         codes = "; ".join(f"{code} {meaning}" for code, meaning in exit_codes(self._errors))
         lines += ["", "exit codes:", *(f"  {line}" for line in textwrap.wrap(codes, _WIDTH))]
         return super().format_help() + "\n".join(lines) + "\n"
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse's, which takes the value -1..1 for an option; behind a space it does not."""
+        prepare()  # before the first word is printed, by --help or about a wrong option
+        words = sys.argv[1:] if args is None else args
+        return super().parse_known_args([re.sub(r"^-(?=\d+\.\.)", " -", word) for word in words], namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(UsageError.exit_code, f"error: {message.removeprefix('argument ')} (see {self.prog} --help)\n")

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from .images.photo import PICTURE_SUFFIXES
+from .images.formats import FORMATS_BY_SUFFIX
 
 Kind = Literal["model file", "run folder", "model folder", "photos"]
 
@@ -102,7 +102,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in PICTURE_SUFFIXES
+    return not name.startswith(".") and Path(name).suffix.lower() in FORMATS_BY_SUFFIX
 
 
 def _is_model(path: Path) -> bool:

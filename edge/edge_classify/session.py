@@ -38,6 +38,8 @@ def check(options: argparse.Namespace) -> None:
     """Raise an error for whatever cannot work, judged from the command line alone: nothing is opened or measured."""
     if (options.models is None) != (options.budget_ms is None) or (options.models and options.model):
         raise UsageError("use --models MODELS with --budget-ms MS, and without --model")
+    if (options.input_range or options.input_size) and not (options.model or options.models):
+        raise UsageError("--input-range and --input-size are for third-party models: name one with --model FILE")
     if options.models is not None:
         from .benchmark.metric import Metric
 
@@ -96,6 +98,8 @@ class Session:
         self._outputs = outputs
         self._destinations = destinations
         self._latency = Latency()
+        # Of separate pictures: how many were of each label.
+        self._labels: Counter[str] = Counter()
 
     def run(self) -> None:
         """Hand all results to all outputs, until the source ends, nobody is left to read them, or Ctrl-C."""
@@ -118,6 +122,8 @@ class Session:
                 self._latency.append_still(result.finished_at)
             else:
                 self._latency.append(result.timing_ms, result.finished_at)
+            if not self._source.stream:
+                self._labels[result.state] += 1
             for output in outputs:
                 output.append(result)
             if all(output.gone for output in outputs):
@@ -129,7 +135,11 @@ class Session:
         )
         for output in self._outputs:
             counts.update(output.counts())
-        lines = [self._latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
+        lines = []
+        if self._labels.total() > 1:
+            labels = ", ".join(f"{label} {count}" for label, count in self._labels.most_common())
+            lines.append(f"{self._labels.total()} pictures: {labels}")
+        lines += [self._latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
         return "\n".join(lines) + "\n"
 
 
@@ -142,6 +152,8 @@ def _load_classifier(options: argparse.Namespace) -> Classifier:
             top_k=options.top_k,
             threshold=options.threshold,
             num_threads=options.num_threads,
+            input_range=options.input_range,
+            input_size=options.input_size,
         )
 
 

@@ -218,6 +218,35 @@ def test_a_file_that_fails_its_self_test_ends_it_with_that_error(
     assert "error: " in capsys.readouterr().err
 
 
+def test_one_unusable_file_does_not_end_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_model(tmp_path / "a.tflite")
+    with zipfile.ZipFile(BUILTIN_MODEL) as archive:
+        scores = json.loads(archive.read("edge.json"))["test_card"]["scores"]
+    write_model(tmp_path / "broken.tflite", test_card={"scores": scores[::-1]})
+    (tmp_path / "empty.tflite").write_bytes(b"")
+    assert main([str(tmp_path), "--rounds", "2", "--num-runs", "4", "--num-threads", "1"]) == 4
+    printed = capsys.readouterr()
+    assert "\na " in printed.out
+    assert "2 of 3 files left out" in printed.err
+    assert "empty.tflite: not a TFLite model" in caplog.text + printed.err
+    assert main([str(tmp_path), "--budget-ms", "1000", "--num-runs", "4"]) == 0
+    assert "/a.tflite: accuracy" in capsys.readouterr().out
+
+
+def test_an_unusable_file_is_left_out_of_a_choice() -> None:
+    def measure(file: Candidate) -> Turn:
+        if file.path.stem == "bad":
+            raise ModelFileError("bad.tflite: damaged")
+        return turn(5)
+
+    files = [candidate("good", 0.8, 100), candidate("bad", 0.9, 100)]
+    assert choose(files, Metric("total", "p90"), 10, 1, measure).candidate == files[0]
+    with pytest.raises(ModelFileError, match="damaged"):
+        choose(files[1:], Metric("total", "p90"), 10, 1, measure)
+
+
 def test_a_file_that_is_not_the_one_in_its_manifest_is_refused(tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "models")
     first, second, *_ = sorted(folder.glob("*.tflite"))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from typing import IO
@@ -38,6 +39,16 @@ def test_the_demo_shows_label_score_latency_and_at_the_end_a_table(command) -> N
     for stage in ("capture_age", "preprocess", "inference", "postprocess", "total"):
         assert re.search(rf"^{stage}( +\d+\.\d\d){{3}}$", done.stdout, re.MULTILINE), stage
     assert re.search(r"^40 frames, [\d.]+ frames per second$", done.stdout, re.MULTILINE)
+
+
+def test_a_folder_of_pictures_ends_with_the_count_of_each_label(command, tmp_path: Path) -> None:
+    write_photos(tmp_path, 3, ("disc",))
+    done = command("edge-classify", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"^3 pictures: (.*)$", done.stdout, re.MULTILINE)
+    assert found is not None
+    shown = Counter(re.findall(r"\.png: +(\S+) ", done.stdout))
+    assert dict(part.rsplit(" ", 1) for part in found[1].split(", ")) == {k: str(n) for k, n in shown.items()}
 
 
 def test_json_lines_have_the_documented_keys(command, tmp_path: Path) -> None:
@@ -293,7 +304,7 @@ def test_help_is_short_and_says_defaults_and_exit_codes(command) -> None:
     done = command("edge-classify", "--help", env={**os.environ, "COLUMNS": "80"})
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert len(lines) <= 72
+    assert len(lines) <= 74
     assert max(map(len, lines)) <= 80
     text = " ".join(done.stdout.split())
     for expected in (

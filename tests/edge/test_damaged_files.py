@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import json
 import resource
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_classify import Classifier, ModelFileError
+from conftest import ROOT
+from edge_classify import Classifier, EdgeClassifyError, ModelFileError
 from edge_classify.doctor.model_checks import model_card
 from edge_classify.model.flatbuffer import Table
 from edge_classify.model.interpreter import BUILTIN_MODEL
@@ -57,7 +60,9 @@ def structure(content: bytes) -> list[int]:
 
 
 FOREIGN = without_contract(OURS)
-PLACES = {OURS: structure(OURS), FOREIGN: structure(FOREIGN)}
+# How its graph begins is looked at, too.
+FLOAT = (ROOT / "tests" / "cases" / "models" / "scale_0_255.tflite").read_bytes()
+PLACES = {OURS: structure(OURS), FOREIGN: structure(FOREIGN), FLOAT: list(range(len(FLOAT)))}
 WORDS = [bytes(4), b"\xff" * 4, b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\1\0\0\0", b"../a", b"PK\x05\x06", b"PK\x03\x04"]
 
 
@@ -108,7 +113,7 @@ def test_reading_a_damaged_file(content: bytes, damaged_file: Path) -> None:
 
 # Each example starts a process.
 @settings(max_examples=settings.default.max_examples // 4)
-@given(content=damaged(FOREIGN))
+@given(content=st.sampled_from([FOREIGN, FLOAT]).flatmap(damaged))
 def test_a_damaged_third_party_model_does_not_crash_us(content: bytes, damaged_file: Path) -> None:
     damaged_file.write_bytes(content)
     survives(damaged_file, Classifier)
@@ -144,11 +149,44 @@ def test_any_value_in_any_field_of_the_contract(data: st.DataObject, damaged_fil
 
 def test_a_model_that_crashes_the_interpreter_is_refused(damaged_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Which file crashes LiteRT changes with its version, so the crash is made.
-    (damaged_file.parent / "crash.py").write_text("import ctypes\nctypes.string_at(0)\n")
-    monkeypatch.setattr("edge_classify.model.sandbox.__name__", "crash")
-    monkeypatch.chdir(damaged_file.parent)
-    with pytest.raises(ModelFileError, match="the interpreter crashes on it: the file is damaged or malicious"):
+    child = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
+    monkeypatch.setattr("edge_classify.model.sandbox.isolated_python", lambda _: child)
+    with pytest.raises(ModelFileError, match=r"the interpreter crashes on it \(SIGSEGV\): the file is damaged"):
         try_model(damaged_file, 1)
+
+
+def test_a_trial_that_fails_for_another_reason_does_not_blame_the_model(
+    damaged_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code, reason in (
+        ("import no_such_module", "No module named"),
+        ("import os; os.kill(os.getpid(), 9)", "killed"),
+    ):
+        child = [sys.executable, "-c", code]
+        monkeypatch.setattr("edge_classify.model.sandbox.isolated_python", lambda _, child=child: child)
+        with pytest.raises(
+            EdgeClassifyError, match=f"the process that tries unknown model files failed.*{reason}"
+        ) as e:
+            try_model(damaged_file, 1)
+        assert not isinstance(e.value, ModelFileError)
+
+
+def test_programs_of_the_current_folder_are_not_run(tmp_path: Path) -> None:
+    for name in ("numpy", "re", "edge_classify", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text(f"open('{name}.ran', 'w')")
+    model = ROOT / "tests" / "cases" / "models" / "uint8_cast.tflite"
+    # The program itself is not to run them: it puts their folder back when all is imported.
+    program = f"""
+import sys
+here = sys.path.pop(0)
+from pathlib import Path
+from edge_classify.model.sandbox import try_model
+sys.path[:0] = [here, ""]
+try_model(Path({str(model)!r}), 1)
+"""
+    (tmp_path / "program.py").write_text(program)
+    subprocess.run([sys.executable, "program.py"], cwd=tmp_path, check=True, timeout=60)
+    assert not list(tmp_path.glob("*.ran"))
 
 
 def with_parts(parts: dict[str, bytes]) -> bytes:

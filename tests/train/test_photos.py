@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
-from conftest import TRAINING, write_photos
+from conftest import TRAINING, Command, write_photos
 from edge_classify import DataError
+from edge_classify.images.folder import list_pictures
+from edge_train.cache import open_cache
+from edge_train.cli import main
 from edge_train.photos import HELD_OUT, LEFT_OUT, VALIDATION, find_photos, fingerprint
 from edge_train.photos import TRAINING as TRAINED_ON
 from edge_train.split import check_classes, split_photos
+from edge_train.training import read_negatives
 
 
 def split(root: Path, *alike: Sequence[str], with_unknown: bool = True):
@@ -130,13 +139,103 @@ def test_the_unknown_folder_holds_negatives(tmp_path: Path) -> None:
     assert find_photos(tmp_path, with_unknown=False).labels == ("cross", "stripes", "unknown")
 
 
-def test_other_files_are_ignored_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("train", "others", "held_out"),
+    [
+        ("train", ["val"], "val"),
+        ("Train", ["Valid"], "Valid"),
+        ("training", ["VALIDATION"], "VALIDATION"),
+        ("train2017", ["val2017", "test2017"], "test2017"),
+        ("training_set", ["test_set"], "test_set"),
+        ("train", ["valid", "testing"], "testing"),
+    ],
+)
+def test_the_names_people_use_for_splits(tmp_path: Path, train: str, others: list[str], held_out: str) -> None:
+    for seed, name in enumerate((train, *others)):
+        write_photos(tmp_path / name, 3, seed=seed)
+    found = split(tmp_path)
+    assert found.labels == ("cross", "disc", "stripes")
+    assert {photo.path.parts[0] for photo in found.of(TRAINED_ON)} == {train}
+    assert {photo.path.parts[0] for photo in found.of(HELD_OUT)} == {held_out}
+    assert len(found.of(VALIDATION)) == 9 * (len(others) - 1)
+
+
+def test_what_is_left_out_is_said_once_with_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_photos(tmp_path, 2)
-    (tmp_path / "disc" / "IMG_1.HEIC").write_bytes(b"x")
-    (tmp_path / "disc" / ".DS_Store").write_bytes(b"x")
-    assert len(find_photos(tmp_path, with_unknown=True).photos) == 6
-    assert "1 .heic" in caplog.text
-    assert "DS_Store" not in caplog.text
+    shutil.copy(tmp_path / "disc" / "0.png", tmp_path / "loose.png")
+    (tmp_path / "disc" / "gone.jpg").symlink_to("/nowhere/gone.jpg")
+    (tmp_path / "disc" / "0.txt").write_text("0 .5 .5 .2 .2")
+    for folder in ("__MACOSX/disc", "disc/@eaDir", ".ipynb_checkpoints"):
+        write_photos(tmp_path / folder, 1)
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "0.txt").write_text("0 .5 .5 .2 .2")
+    (tmp_path / "runs" / "old").mkdir(parents=True)
+    (tmp_path / "runs" / "old" / "run.json").write_text("{}")
+    (tmp_path / "runs" / "old" / "sheet.png").write_bytes(b"x")
+    (tmp_path / "self").symlink_to(tmp_path)
+    found = find_photos(tmp_path, with_unknown=True)
+    assert found.labels == ("cross", "disc", "stripes")
+    assert len(found.photos) == 6
+    (record,) = caplog.records
+    for words in (
+        f"1 picture in no class folder (directly in {tmp_path})",
+        "1 broken link",
+        "1 .txt file",
+        "1 folder named __MACOSX",
+        "1 folder named @eaDir",
+        "1 hidden folder .ipynb_checkpoints",
+        "1 folder without pictures (labels)",
+        "1 folder that edge-train or edge-convert wrote (runs)",
+        "1 link to a folder that it is in",
+    ):
+        assert words in record.getMessage()
+
+
+def test_folders_beside_a_split_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("train", "val", "originals"):
+        write_photos(tmp_path / name, 2)
+    find_photos(tmp_path, with_unknown=True)
+    assert "1 folder beside train/ (originals)" in caplog.text
+
+
+def test_names_in_another_unicode_form_are_the_same_class(tmp_path: Path) -> None:
+    for seed, (name, form) in enumerate([("train", "NFC"), ("test", "NFD")]):
+        write_photos(tmp_path / name, 2, seed=seed)
+        (tmp_path / name / "disc").rename(tmp_path / name / unicodedata.normalize(form, "Schlüssel"))
+    found = split(tmp_path)
+    assert found.labels == (unicodedata.normalize("NFC", "Schlüssel"), "cross", "stripes")
+    assert len(found.of(HELD_OUT)) == 6
+
+
+def test_unknown_in_another_case_holds_negatives_and_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_photos(tmp_path, 3)
+    (tmp_path / "disc").rename(tmp_path / "Unknown")
+    found = find_photos(tmp_path, with_unknown=True)
+    assert found.labels == ("cross", "stripes")
+    assert len(found.negatives(TRAINED_ON)) == 3
+    assert "Unknown: taken for unknown/" in caplog.text
+
+
+def test_a_split_inside_the_classes_is_said_to_be_unused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for part in ("train", "test"):
+        write_photos(tmp_path / "new", 2)
+        for label in ("cross", "disc"):
+            (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "new" / label).rename(tmp_path / "photos" / label / part)
+    assert len(find_photos(tmp_path / "photos", with_unknown=True).photos) == 8
+    assert "test/ and train/ inside" in caplog.text
+
+
+def make_layout(*folders: str) -> Callable[[Path], None]:
+    """One photo in each of these folders."""
+
+    def make(root: Path) -> None:
+        picture = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+        for folder in folders:
+            (root / folder).mkdir(parents=True)
+            (root / folder / "0.png").write_bytes(picture)
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -150,6 +249,23 @@ def test_other_files_are_ignored_with_a_warning(tmp_path: Path, caplog: pytest.L
             lambda root: (write_photos(root / "train", 2), write_photos(root / "validation", 1, ("disc", "cross"))),
             "stripes: a class in only one of",
         ),
+        (make_layout("cup", "keys", "Cup"), "Cup/ and cup/ differ only in upper and lower case"),
+        (make_layout("train/cup", "train/keys", "val/Cup", "val/keys"), "Cup/ and cup/, in .* differ only in upper"),
+        (make_layout("café", "cafe\u0301"), "two folders of one name"),
+        (make_layout("g\udce4nse", "enten"), "a class name that is not UTF-8: rename the folder"),
+        (make_layout("train", "val"), "1 picture, but no class folders: train/ and val/ are taken for a split"),
+        (make_layout("train/cup", "train/keys", "test"), r"to leave test/ out, give .*train$"),
+        (make_layout("train/cup", "training/cup", "val/cup"), "train/ and training/ are the same part of a split"),
+        (make_layout("seg_train/cup", "seg_test/cup"), "are seg_test/ and seg_train/ classes, or parts of a split"),
+        (make_layout("train/cup", "dev/cup"), "are dev/ and train/ classes, or parts of a split"),
+        (make_layout("cup", "keys", "test/cup"), "is test/ a class, or a part of a split"),
+        (make_layout("photos/cup", "photos/keys"), r"found one \(photos\): .*or give .*/photos$"),
+        (make_layout("images"), "exports for object detection"),
+        (lambda root: (root / "a.txt").write_text(""), "no class folders"),
+        (
+            lambda root: write_photos(root, 1) and (root / "disc" / "0.png").rename(root / "disc" / "0.txt"),
+            r"1 .txt file",
+        ),
     ],
 )
 def test_folders_that_cannot_be_trained_on(tmp_path: Path, make, message: str) -> None:
@@ -158,6 +274,61 @@ def test_folders_that_cannot_be_trained_on(tmp_path: Path, make, message: str) -
     make(root)
     with pytest.raises(DataError, match=message):
         find_photos(root, with_unknown=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("photos.zip", b"PK\3\4", "a zip archive: unpack it, and give the folder"),
+        ("photo.jpg", b"\xff\xd8\xff", "one picture: give the folder"),
+        ("list.txt", b"a.jpg", "a file, not a folder"),
+    ],
+)
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        find_photos(tmp_path / name, with_unknown=True)
+
+
+def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
+    make_layout("bus", "car", "train")(tmp_path)
+    assert find_photos(tmp_path, with_unknown=True).labels == ("bus", "car", "train")
+
+
+@pytest.mark.parametrize("arguments", [[], ["-o", "run"], ["-o", "../photos/a/b"]])
+def test_a_run_is_never_written_into_the_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    write_photos(tmp_path / "photos", 1)
+    monkeypatch.chdir(tmp_path / "photos")
+    assert main([".", "--weights", "none", *arguments]) == 2
+    assert (
+        "is inside the folder of photos: write the run elsewhere, as with -o ../runs/photos" in capfd.readouterr().err
+    )
+    assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["cross", "disc", "stripes"]
+
+
+def test_a_photos_name_that_is_not_utf_8_comes_back_from_the_run(tmp_path: Path, command: Command) -> None:
+    write_photos(tmp_path / "photos", 6)
+    name = os.fsdecode(b"gr\xfcn.png")
+    (tmp_path / "photos" / "disc" / "0.png").rename(tmp_path / "photos" / "disc" / name)
+    shutil.copy(tmp_path / "photos" / "disc" / name, tmp_path / "photos" / "cross" / name)
+    done = command("edge-train", tmp_path / "photos", "-o", tmp_path / "run", *TRAINING)
+    assert done.returncode == 0, done.stderr
+    files = json.loads((tmp_path / "run" / "run.json").read_text())["photos"]["files"]
+    assert f"disc/{name}" in {entry["path"] for entry in files}
+
+
+def test_negatives_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("1.jpg", "same.jpg"):
+        (tmp_path / name).write_bytes(b"x")
+    with open_cache() as database:
+        with pytest.raises(DataError, match="--negatives other: none of its pictures can be read"):
+            read_negatives(database, {"other": list_pictures(tmp_path)})
+        write_photos(tmp_path, 1)
+        assert len(read_negatives(database, {"other": list_pictures(tmp_path)})["other"]) == 3
+    for name in ("1.jpg", "same.jpg"):
+        assert caplog.text.count(f"skipped {tmp_path / name}: not a readable picture") == 2
 
 
 def test_a_class_with_no_readable_picture_is_named(tmp_path: Path, command) -> None:

@@ -100,7 +100,7 @@ def test_unreadable_pictures_are_named_and_counted_each_time(photos: Path, tmp_p
         done = command("edge-train", mixed, "-o", tmp_path / "run", *TRAINING)
         assert done.returncode == 0, done.stderr
         assert "zero.jpg: the file is empty" in done.stderr
-        assert "torn ü.png: not a picture" in done.stderr
+        assert "torn ü.png: not a readable picture" in done.stderr
         assert "2 unreadable" in done.stdout
     assert len(json.loads((tmp_path / "run" / "run.json").read_text())["photos"]["skipped"]) == 2
 
@@ -126,7 +126,7 @@ def test_without_unknown_the_classes_are_all_there_is(photos: Path, tmp_path: Pa
         (["--alpha", "0.4"], 2, "--alpha: expected 0.35, 0.5, 0.75, 1.0, 1.3, 1.4 or all, found '0.4'"),
         (["--resolution", "all", "96"], 2, "--resolution: use all alone"),
         (["--keep", "1"], 2, "--keep: expected a number, 0.5 or more and less than 1, found '1'"),
-        (["--negatives", "nowhere"], 6, "--negatives nowhere: no pictures in this folder"),
+        (["--negatives", "nowhere"], 6, "--negatives nowhere: no such folder"),
         (["--backbone", "resnet"], 2, "--backbone: expected mobilenet_v2 or hub:URL_OR_FOLDER, found 'resnet'"),
         (["--backbone", "hub:nowhere"], 2, "--backbone hub:nowhere: no such folder"),
         (["--backbone", "hub:.", "--alpha", "0.35", "0.5"], 2, "has one width and resolution"),
@@ -243,7 +243,7 @@ def test_fine_tuning_gives_the_same_weights_twice_and_reports_both_accuracies(
         run = tmp_path / name
         done = command("edge-train", photos, "-o", run, *TRAINING, "--fine-tune", 2, *negatives)
         assert done.returncode == 0, done.stderr
-        assert re.search(r"\d+\.\d% of 40 pictures in disc/ get a class's label", done.stdout)
+        assert re.search(r"\d+\.\d% of 40 pictures in .*disc/ get a class's label", done.stdout)
         (cell,) = json.loads((run / "run.json").read_text())["cells"]
         assert {"accuracy", "frozen_accuracy"} <= set(cell["evaluation"])
         measured = cell["evaluation"]["strangers"]

@@ -11,6 +11,8 @@ from edge_classify.system.machine import cache_folder as cache_folder
 
 # Another run may be writing meanwhile.
 _LOCK_TIMEOUT_S = 120
+# To be raised when `decode_photo` gives other pixels: the facts of photos are then read again.
+_VERSION = 1
 # `looks` holds the facts of each photo (`photo_facts.PhotoFacts`), under the name that existing caches have.
 _TABLES = """
     CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, vector BLOB NOT NULL);
@@ -30,6 +32,10 @@ def open_cache() -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(folder / "features.sqlite", timeout=_LOCK_TIMEOUT_S)) as database:
             database.executescript(_TABLES)
+            if database.execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+                with database:
+                    database.execute("DELETE FROM looks")
+                    database.execute(f"PRAGMA user_version = {_VERSION}")
             yield database
     except sqlite3.Error as error:
         raise DataError(f"{folder}: cannot cache features ({error}): free some space, or delete this folder") from error

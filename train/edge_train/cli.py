@@ -210,7 +210,7 @@ def _train(options: argparse.Namespace) -> int:
         keep=options.keep,
         seed=options.seed,
     )
-    output = options.output or Path("runs") / options.photos.resolve().name
+    output = _output_folder(options)
     if options.check:
         print(check(options.photos, output, grid, settings))
         print(f"wrote {output / 'photo_check.json'}")
@@ -218,6 +218,15 @@ def _train(options: argparse.Namespace) -> int:
     print(train(options.photos, output, grid, settings, _by_name(options.negatives), report=print))
     print(f"wrote {output} (see {output / 'report.html'}); next: edge-convert {output} -o models")
     return 0
+
+
+def _output_folder(options: argparse.Namespace) -> Path:
+    photos = options.photos.resolve()
+    output: Path = options.output or Path("runs") / photos.name
+    if output.resolve().is_relative_to(photos):
+        outside = os.path.relpath(photos.parent / "runs" / photos.name)
+        raise UsageError(f"{output} is inside the folder of photos: write the run elsewhere, as with -o {outside}")
+    return output
 
 
 def _grid(options: argparse.Namespace) -> list[tuple[float, int]]:

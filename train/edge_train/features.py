@@ -31,8 +31,9 @@ from .views import show_view
 from .workers import in_processes
 
 _PHOTOS_PER_JOB = 32
-# Part of the cache's keys: to be raised when what `preprocess`, the views or the backbones compute changes.
-_VERSION = 3
+# Part of the cache's keys: to be raised when what `decode_photo`, `preprocess`, the views or the backbones compute
+# changes.
+_VERSION = 4
 
 _Views = tuple[tuple[Backbone, str], ...]
 

@@ -22,7 +22,7 @@ def page(title: str, body: Iterable[str]) -> bytes:
     """A whole page, UTF-8. title: as text. body: its parts, as HTML."""
     text = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title>"
     text += f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style>{''.join(body)}</html>\n"
-    return text.encode()
+    return text.encode(errors="backslashreplace")  # a file name may not be UTF-8
 
 
 def table(columns: Sequence[str], rows: Iterable[tuple[Sequence[str], bool]]) -> str:

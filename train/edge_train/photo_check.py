@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edge_classify.images.formats import FORMATS_BY_SUFFIX
 from edge_classify.images.photo import read_photo
 from edge_classify.system.atomic_write import write_atomic
 
@@ -47,16 +48,6 @@ _STILL_CAMERA = (
 _MAX_TILES = 48
 # Classes named in a line of the summary.
 _MAX_NAMED = 5
-_FORMATS_BY_SUFFIX = {
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".png": "png",
-    ".bmp": "bmp",
-    ".gif": "gif",
-    ".webp": "webp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-}
 
 
 @dataclass(frozen=True)
@@ -145,7 +136,7 @@ def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates
         path = photo.path.as_posix()
         paths[photo.sha256].append(path)
         labels[photo.sha256].add(photo.label)
-        if facts.format and facts.format != _FORMATS_BY_SUFFIX.get(photo.path.suffix.lower()):
+        if facts.format and photo.path.suffix and facts.format != FORMATS_BY_SUFFIX.get(photo.path.suffix.lower()):
             wrong_suffix.append((path, facts.format))
         if min(facts.width, facts.height) < smallest:
             small.append(path)

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
+from edge_classify.images.formats import HEAD_BYTES, picture_format
 from edge_classify.images.photo import decode_photo
 from edge_classify.images.preprocessing import Image
 
@@ -25,16 +26,6 @@ _PHOTOS_PER_JOB = 64
 # A cached row: width, height and format, then the hash and the thumbnail.
 _HEADER = struct.Struct("<II8s")
 _HASH_BYTES = _HASH_SIDE**2 // 8
-
-_FORMATS_BY_MAGIC = {
-    b"\xff\xd8\xff": "jpeg",
-    b"\x89PNG": "png",
-    b"BM": "bmp",
-    b"GIF8": "gif",
-    b"II*\0": "tiff",
-    b"MM\0*": "tiff",
-    b"RIFF": "webp",
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ def read_facts(data: bytes, name: str) -> PhotoFacts:
     small = cv2.resize(grey, (_HASH_SIDE + 1, _HASH_SIDE), interpolation=cv2.INTER_AREA)
     difference_hash = np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
     thumbnail = cv2.resize(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    kind = next((kind for magic, kind in _FORMATS_BY_MAGIC.items() if data.startswith(magic)), "")
+    kind = picture_format(data[:HEAD_BYTES])
     return PhotoFacts(image.shape[1], image.shape[0], kind, difference_hash, np.asarray(thumbnail, np.uint8))
 
 

@@ -10,24 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_classify.errors import DataError
-from edge_classify.images.photo import PICTURE_SUFFIXES, list_pictures
-from edge_classify.labels import UNKNOWN
+from edge_classify.images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
+from edge_classify.images.photo import without_library
 from edge_classify.system.checksum import file_sha256
+
+from .layout import HELD_OUT as HELD_OUT
+from .layout import TRAINING as TRAINING
+from .layout import VALIDATION as VALIDATION
+from .layout import read_layout
 
 log = logging.getLogger(__name__)
 
-# What a photo is used for. Nothing is ever chosen on a photo that is held out: figures are reported on those.
-TRAINING = "training"
-VALIDATION = "validation"
-HELD_OUT = "held_out"
 # A near-duplicate of a training photo, in a split of the user's own.
 LEFT_OUT = "left_out"
 # The label of a negative: a picture of none of the classes.
 NEGATIVE = -1
-
-_TRAINING_FOLDER = "train"
-_VALIDATION_FOLDER = "validation"
-_TEST_FOLDER = "test"
 
 
 @dataclass(frozen=True)
@@ -83,31 +80,29 @@ class PhotoSet:
 
 def check_folders(root: Path, *, with_unknown: bool) -> None:
     """Raise DataError unless `root` has the folders that `find_photos` takes; no photo is looked at."""
-    _find_labels(_find_parts(root), with_unknown=with_unknown)
+    read_layout(root, with_unknown=with_unknown)
 
 
 def find_photos(root: Path, *, with_unknown: bool) -> PhotoSet:
     """The classes and photos below `root`, in a fixed order, not yet split unless `root` gives the split.
 
-    root: has one folder per class, or `train/` with `validation/` or `test/` or both, each with one folder per class.
+    root: has one folder per class, or `train/` with `validation/` or `test/` or both, each with one folder per class;
+        other common names of these (`training`, `val`, `Test`, `train2017`, ...) are known.
         `unknown/` among the classes holds negatives: pictures of none of them.
     with_unknown: whether `unknown/` has that meaning; otherwise it is a class like the others.
 
-    Raises DataError.
+    Warns of what is left out, and of what is assumed. Raises DataError.
     """
-    parts = _find_parts(root)
-    labels = _find_labels(parts, with_unknown=with_unknown)
-    _warn_of_other_files(root)
+    layout = read_layout(root, with_unknown=with_unknown)
+    left_out = Counter(layout.left_out)
     photos: list[Photo] = []
     skipped: list[str] = []
-    for folder, part in parts.items():
-        has_negatives = with_unknown and (folder / UNKNOWN).is_dir()
-        for label in (*labels, UNKNOWN) if has_negatives else labels:
-            pictures = list_pictures(folder / label)
-            if not pictures:
-                raise DataError(f"{folder / label}: no pictures in this folder: add some, or remove the folder")
-            index = labels.index(label) if label in labels else NEGATIVE
-            for path in pictures:
+    for folder, part in layout.parts.items():
+        for label, class_folder in sorted(
+            layout.folders[folder].items(), key=lambda item: _order(item[0], layout.labels)
+        ):
+            index = layout.labels.index(label) if label in layout.labels else NEGATIVE
+            for path in _pictures_of_class(class_folder, left_out):
                 try:
                     sha256, size = file_sha256(path), path.stat().st_size
                 except OSError as error:
@@ -117,11 +112,14 @@ def find_photos(root: Path, *, with_unknown: bool) -> PhotoSet:
                     photos.append(Photo(path.relative_to(root), index, sha256, part))
                 else:
                     skipped.append(f"{path}: the file is empty (0 bytes)")
-    given_split = len(parts) > 1
+    for note in layout.notes:
+        log.warning("%s", note)
+    warn_of_left_out(root, left_out)
+    given_split = len(layout.parts) > 1
     held_out_name = "a fifth of the photos"
     if given_split:
-        held_out_name = f"{next(folder.name for folder, part in parts.items() if part == HELD_OUT)}/"
-    return PhotoSet(labels, tuple(photos), tuple(skipped), given_split, held_out_name)
+        held_out_name = f"{next(folder.name for folder, part in layout.parts.items() if part == HELD_OUT)}/"
+    return PhotoSet(layout.labels, tuple(photos), tuple(skipped), given_split, held_out_name)
 
 
 def fingerprint(photos: Iterable[Photo]) -> str:
@@ -130,54 +128,21 @@ def fingerprint(photos: Iterable[Photo]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _find_parts(root: Path) -> dict[Path, str]:
-    """The folders that hold class folders, each with the part its photos belong to; the training part first."""
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder of photos")
-    train, validation, test = root / _TRAINING_FOLDER, root / _VALIDATION_FOLDER, root / _TEST_FOLDER
-    if not train.is_dir() or not (validation.is_dir() or test.is_dir()):
-        return {root: TRAINING}
-    if not test.is_dir():
-        return {train: TRAINING, validation: HELD_OUT}
-    if not validation.is_dir():
-        return {train: TRAINING, test: HELD_OUT}
-    return {train: TRAINING, validation: VALIDATION, test: HELD_OUT}
+def _order(label: str, labels: tuple[str, ...]) -> tuple[bool, str]:
+    """The classes as their labels are sorted, negatives last."""
+    return label not in labels, label
 
 
-def _find_labels(parts: Iterable[Path], *, with_unknown: bool) -> tuple[str, ...]:
-    """The classes' names, sorted: those of the folders in each part."""
-    folders = list(parts)
-    found = [
-        {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
-        - ({UNKNOWN} if with_unknown else set())
-        for folder in folders
-    ]
-    labels = tuple(sorted(found[0]))
-    if not labels:
-        raise DataError(f"{folders[0]}: no class folders: put the photos of each class in a folder named after it")
-    for folder, names in zip(folders[1:], found[1:], strict=True):
-        odd = sorted(names ^ set(labels))
-        if odd:
-            raise DataError(
-                f"{odd[0]}: a class in only one of {folders[0]} and {folder}: both must have the same classes"
-            )
-    if len(labels) < 2:
-        raise DataError(f"{folders[0]}: expected at least two classes, found one ({labels[0]}): add another folder")
-    for label in labels:
-        if label != label.strip() or "\n" in label:
-            raise DataError(
-                f"{folders[0] / label}: a class name cannot start or end with a space or contain a line break: "
-                "rename the folder"
-            )
-    return labels
-
-
-def _warn_of_other_files(root: Path) -> None:
-    ignored = Counter(
-        path.suffix.lower() or "without suffix"
-        for path in root.rglob("*")
-        if path.suffix.lower() not in PICTURE_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
-    if ignored:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(ignored.items()))
-        log.warning("%s: ignored files that are not pictures: %s", root, kinds)
+def _pictures_of_class(folder: Path, left_out: Counter[Kind]) -> list[Path]:
+    """The pictures below a class folder; what else is in it is added to `left_out`. Raises DataError if none is."""
+    contents = find_pictures(folder)
+    if not contents.pictures:
+        others = describe_left_out(contents.left_out)
+        raise DataError(
+            f"{folder}: no pictures in this folder{f' ({others})' if others else ''}: add some, or move the folder away"
+        )
+    heic, install = without_library(contents.pictures)
+    if heic:
+        raise DataError(f"{folder}: {len(heic)} HEIC photos: to read them, install pillow-heif: {install}")
+    left_out.update(contents.left_out)
+    return contents.pictures

@@ -183,5 +183,6 @@ def _shrink(picture: Image) -> Image:
 
 
 def _shorten(text: str, length: int = 26) -> str:
+    text = text.encode(errors="backslashreplace").decode()  # a file name may not be UTF-8
     # A dollar sign would start a formula.
     return (text if len(text) <= length else f"…{text[1 - length :]}").replace("$", r"\$")

@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
-from edge_classify.images.photo import list_pictures
+from edge_classify.images.folder import list_pictures
 from edge_classify.labels import UNKNOWN
 from edge_classify.metrics import wilson_interval
 from edge_classify.system.checksum import file_sha256
@@ -123,7 +123,8 @@ def sort_photos(database: sqlite3.Connection, root: Path, settings: Settings) ->
     found = find_photos(root, with_unknown=settings.unknown)
     unreadable = collect_facts(database, {photo.sha256: root / photo.path for photo in found.photos})
     readable = tuple(photo for photo in found.photos if photo.sha256 not in unreadable)
-    skipped = (*found.skipped, *unreadable.values())
+    # Files of the same content are each named.
+    skipped = (*found.skipped, *_unreadable_lines(root, found.photos, unreadable))
     for line in skipped:
         log.warning("skipped %s", line)
     near_duplicates = find_near_duplicates(database, {photo.sha256 for photo in readable})
@@ -146,22 +147,39 @@ def _split(database: sqlite3.Connection, root: Path, found: PhotoSet, near_dupli
     return replace(split_photos(found, near_duplicates.groups, scene), still_camera=still)
 
 
+def _unreadable_lines(root: Path, photos: Sequence[Photo], unreadable: Mapping[str, str]) -> list[str]:
+    """One line for each photo that cannot be read. unreadable: such a line by sha256, for one file of that content."""
+    paths = {photo.sha256: root / photo.path for photo in photos}  # the last of each content, as was read
+    return [
+        f"{root / photo.path}: {unreadable[photo.sha256].removeprefix(f'{paths[photo.sha256]}: ')}"
+        for photo in photos
+        if photo.sha256 in unreadable
+    ]
+
+
 def list_negatives(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
     """The pictures in each folder. Raises DataError if there are none."""
-    paths = {name: list_pictures(folder) if folder.is_dir() else [] for name, folder in folders.items()}
-    for name, pictures in paths.items():
-        if not pictures:
-            raise DataError(f"--negatives {folders[name]}: no pictures in this folder")
+    paths = {}
+    for name, folder in folders.items():
+        if not folder.is_dir():
+            raise DataError(f"--negatives {folder}: no such folder")
+        paths[name] = list_pictures(folder)
+        if not paths[name]:
+            raise DataError(f"--negatives {folder}: no pictures in this folder")
     return paths
 
 
 def read_negatives(database: sqlite3.Connection, paths: Mapping[str, Sequence[Path]]) -> dict[str, tuple[Photo, ...]]:
-    """Those of the pictures that can be read."""
+    """Those of the pictures that can be read. Warns of others; raises DataError if all of a folder are such."""
     negatives = {}
     for name, pictures in paths.items():
         photos = [Photo(path.absolute(), NEGATIVE, file_sha256(path), HELD_OUT) for path in pictures]
         unreadable = collect_facts(database, {photo.sha256: photo.path for photo in photos})
+        for line in _unreadable_lines(Path(), photos, unreadable):
+            log.warning("skipped %s", line)
         negatives[name] = tuple(photo for photo in photos if photo.sha256 not in unreadable)
+        if not negatives[name]:
+            raise DataError(f"--negatives {name}: none of its pictures can be read")
     return negatives
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ModelFileError
+from ..errors import EdgeClassifyError, ModelFileError
 from ..model.manifest import ManifestEntry, read_manifest
 from ..model.model_file import read_model_file
 from ..system.checksum import file_sha256
@@ -43,12 +43,23 @@ def list_models(names: Iterable[str | Path]) -> list[Path]:
     return list(_list_models(names))
 
 
-def read_candidates(names: Iterable[str | Path]) -> list[Candidate]:
+def read_candidates(names: Iterable[str | Path], unusable: list[EdgeClassifyError] | None = None) -> list[Candidate]:
     """Read the files of `list_models`; sorted by alpha, resolution, precision and name.
+
+    unusable: gets the errors of files that cannot be read; without it, or if there is no other file, they are raised.
 
     Raises ModelFileError for a file that is missing, damaged, or not the one that its manifest lists.
     """
-    candidates = [_read_candidate(path, entry) for path, entry in _list_models(names).items()]
+    candidates = []
+    for path, entry in _list_models(names).items():
+        try:
+            candidates.append(_read_candidate(path, entry))
+        except ModelFileError as error:
+            if unusable is None:
+                raise
+            leave_out(error, unusable)
+    if unusable and not candidates:
+        raise unusable[0]
     return sorted(
         candidates,
         key=lambda candidate: (
@@ -58,6 +69,12 @@ def read_candidates(names: Iterable[str | Path]) -> list[Candidate]:
             candidate.name,
         ),
     )
+
+
+def leave_out(error: EdgeClassifyError, unusable: list[EdgeClassifyError]) -> None:
+    """Say that a file is left out, and go on: one bad file does not end the measurement of a folder."""
+    log.warning("left out: %s", error)
+    unusable.append(error)
 
 
 def warn_of_different_photos(candidates: Iterable[Candidate]) -> None:

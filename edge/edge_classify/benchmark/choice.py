@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ..errors import BudgetError, ModelFileError
+from ..errors import BudgetError, EdgeClassifyError, ModelFileError
 from .candidates import Candidate, warn_of_different_photos
 from .metric import Metric
 from .statistics import stage_statistics
@@ -62,14 +62,27 @@ def choose(
 ) -> Choice:
     """The most accurate candidate whose metric is at most the budget; of equally accurate ones the first found.
 
-    measure: takes one turn of a candidate. Raises BudgetError if none fits.
+    measure: takes one turn of a candidate; one for which it raises EdgeClassifyError is left out, unless it is the
+        only one. Raises BudgetError if none fits.
     """
     search = _Search(metric, budget_ms, threads, measure)
+    candidates = list(candidates)
+
+    def take_turns(candidate: Candidate, at_least: int = 1) -> None:
+        try:
+            search.take_turns(candidate, at_least)
+        except EdgeClassifyError as error:
+            candidates.remove(candidate)
+            if not candidates:
+                raise
+            search.forget(candidate)
+            log.warning("left out: %s", error)
+
     while True:
         best = search.best()
         contenders = [candidate for candidate in candidates if search.is_contender(candidate, best)]
         if contenders:
-            search.take_turns(search.most_promising(contenders))
+            take_turns(search.most_promising(contenders))
         elif best is None:
             fastest, measured = min(search.measured.items(), key=lambda item: item[1].value_ms)
             raise BudgetError(
@@ -77,7 +90,7 @@ def choose(
                 f"{fastest.path}, takes {measured.value_ms:.2f} ms; allow more, or convert a smaller one"
             )
         elif search.measured[best].turns < _MIN_TURNS_CHOSEN:
-            search.take_turns(best, at_least=_MIN_TURNS_CHOSEN)
+            take_turns(best, at_least=_MIN_TURNS_CHOSEN)
         else:
             skipped = [candidate for candidate in candidates if candidate not in search.measured]
             return Choice(best, search.measured, search.turns, skipped)
@@ -150,6 +163,11 @@ class _Search:
                 quietest_ms=min(stage_medians),
                 fits=value_ms <= self._budget_ms,
             )
+
+    def forget(self, candidate: Candidate) -> None:
+        """As if it had never been measured."""
+        self.turns.pop(candidate, None)
+        self.measured.pop(candidate, None)
 
     def _is_clear(self, candidate: Candidate) -> bool:
         measured = self.measured[candidate]

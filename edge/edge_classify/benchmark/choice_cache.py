@@ -35,7 +35,7 @@ def find_choice(
     report: called with a line of text about each file before it is measured. Raises what `choose`, `comparable` and
     `read_candidates` raise.
     """
-    everything = read_candidates(names)
+    everything = read_candidates(names, unusable=[])
     candidates = comparable(everything)
     environment = describe(System())
     started = monotonic()

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..command import run
-from ..errors import BudgetError, DataError, ModelFileError, SelfTestError
+from ..errors import BudgetError, DataError, EdgeClassifyError, ModelFileError, SelfTestError
 from ..options import Parser, duration, integer, number
 from ..system.atomic_write import write_atomic
 from .metric import Metric, metric
@@ -162,14 +162,16 @@ def _measure_all(options: argparse.Namespace) -> int:
     from .statistics import model_result
 
     system = System()
-    candidates = read_candidates(options.models)
+    unusable: list[EdgeClassifyError] = []
+    candidates = read_candidates(options.models, unusable)
     threads = options.num_threads or [count for count in _DEFAULT_THREADS if count <= system.cores]
     environment = describe(system)
     machine = tables.machine(environment)
     print(machine, flush=True)
     warn_of_different_photos(candidates)
     watch = Watch(system)
-    turns = _take_turns(candidates, threads, options, watch)
+    turns = _take_turns(candidates, threads, options, watch, unusable)
+    candidates = [candidate for candidate in candidates if candidate.path in turns]
     results = [model_result(candidate, count, turns[candidate.path]) for candidate in candidates for count in threads]
     headings, rows = tables.overview(results)
     print(tables.as_text(headings, rows))
@@ -184,12 +186,22 @@ def _measure_all(options: argparse.Namespace) -> int:
     if options.markdown:
         today = datetime.now(UTC).date().isoformat()
         write_atomic(options.markdown, f"{machine}, {today}\n\n{tables.as_markdown(headings, rows)}")
-    return 0
+    if unusable:
+        print(
+            f"warning: {len(unusable)} of {len(unusable) + len(candidates)} files left out, see above", file=sys.stderr
+        )
+    return unusable[0].exit_code if unusable else 0
 
 
 def _take_turns(
-    candidates: Sequence[Candidate], threads: Sequence[int], options: argparse.Namespace, watch: Watch
+    candidates: Sequence[Candidate],
+    threads: Sequence[int],
+    options: argparse.Namespace,
+    watch: Watch,
+    unusable: list[EdgeClassifyError],
 ) -> dict[Path, list[Turn]]:
+    """The turns of each file that can be used; the others' errors are added to `unusable`."""
+    from .candidates import leave_out
     from .turns import plan_rounds, take_turn
 
     paths = [candidate.path for candidate in candidates]
@@ -198,7 +210,15 @@ def _take_turns(
     progress = _Progress(len(rounds), len(paths), options.verbose)
     for planned_turns in rounds:
         for planned in planned_turns:
-            turns[planned.path].append(take_turn(*planned))
+            if planned.path in turns:
+                try:
+                    turns[planned.path].append(take_turn(*planned))
+                except EdgeClassifyError as error:
+                    del turns[planned.path]
+                    if not turns:
+                        raise
+                    progress.clear()
+                    leave_out(error, unusable)
             progress.advance()
         watch.record()
     progress.clear()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import EdgeClassifyError
+from ..system.child_python import isolated_python
 
 
 @dataclass(frozen=True)
@@ -118,8 +118,7 @@ def _run_process(path: Path, threads: Sequence[int], length: Length, slices: int
         "seconds": length.seconds,
         "warmup": length.warmup,
     }
-    # -P: a numpy.py in the user's folder is not ours.
-    words = [sys.executable, "-P", "-m", f"{__package__}.process", json.dumps(task)]
+    words = [*isolated_python(f"{__package__}.process"), json.dumps(task)]
     with (
         TemporaryFile() as errors,
         subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from textwrap import shorten
 from time import perf_counter
@@ -38,16 +39,24 @@ def check_model(path: str, system: System) -> Iterator[Finding]:
         yield Finding("red", "model", str(error), exit_code=error.exit_code)
         return
     yield from model_card(model_file)
+    logging.getLogger(Classifier.__module__).addFilter(_is_no_assumption)  # they are findings here
     try:
-        height, width = Classifier(model_file).input_size
+        classifier = Classifier(model_file)
     except EdgeClassifyError as error:
         yield Finding("red", "test card", str(error), exit_code=error.exit_code)
         return
+    height, width = classifier.input_size
+    for assumption in classifier.assumptions:
+        yield Finding("yellow", "assumed", assumption)
     if model_file.test_card is None:
         yield Finding("yellow", "test card", f"none in this file, but it runs, on {width}×{height} images")
     else:
         yield Finding("green", "test card", "preprocessed and classified as recorded in the file")
     yield from _check_speed(model_file, system)
+
+
+def _is_no_assumption(record: logging.LogRecord) -> bool:
+    return record.levelno != logging.WARNING
 
 
 def model_card(model_file: ModelFile) -> Iterator[Finding]:
@@ -56,7 +65,7 @@ def model_card(model_file: ModelFile) -> Iterator[Finding]:
     contract = model_file.contract
     if contract is None:
         text = f"{model_file.path.name}: {size}, a third-party file"
-        remedy = "labels and preprocessing come from TFLite Metadata or are assumed: check its results"
+        remedy = "labels and preprocessing come from TFLite Metadata, or are assumed as shown below: check its results"
         yield Finding("yellow", "model", text, remedy)
     else:
         model, preprocess = contract["model"], contract["preprocess"]
@@ -70,7 +79,8 @@ def model_card(model_file: ModelFile) -> Iterator[Finding]:
             f"{preprocess['color_order']}",
         )
     if model_file.labels is None:
-        yield Finding("yellow", "labels", "none: showing class numbers", "name them: edge-classify --labels FILE")
+        text = model_file.labels_problem or "none: showing class numbers"
+        yield Finding("yellow", "labels", text, "name them: edge-classify --labels FILE")
     else:
         shown = shorten(", ".join(model_file.labels), _LABELS_WIDTH, placeholder=" …")
         yield Finding("green", "labels", f"{len(model_file.labels)}: {shown}")

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
+import cv2
 import numpy as np
 
 from ..errors import ModelFileError, SelfTestError, UsageError
 from ..images.preprocessing import Image, preprocess
-from ..labels import UNKNOWN, read_labels
-from .interpreter import BUILTIN_MODEL, load_interpreter
+from ..labels import UNKNOWN, label_count_error, read_labels
+from .interpreter import BUILTIN_MODEL, has_dynamic_size, load_interpreter
 from .model_file import ModelFile, TestCard, read_model_file
 from .self_test import pixel_difference, prepare_card
 
 log = logging.getLogger(__name__)
 
-# (mean, standard deviation) of the input for models that do not say: pixels of 0 to 255 become -1 to 1.
-_DEFAULT_NORMALIZATION = (127.5, 127.5)
+# (height, width) for models made for pictures of any size that do not say which: most were trained with it.
+_DEFAULT_SIZE = (224, 224)
+# Outputs may be out of 0 to 1 by rounding.
+_PROBABILITY_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,13 @@ class Classifier:
     threshold: a best score below it is called "unknown". This project's model files have an `unknown` output and
         need no threshold.
     num_threads: threads that one inference may use. Two help models that take over 1 ms.
+    input_range: for third-party models, the input's values for pixels of 0 to 255: "-1..1", "0..1", "0..255", or
+        "imagenet", which normalizes each channel as PyTorch's models want; None finds out, or assumes and warns.
+    input_size: (height, width) for third-party models that take pictures of any size.
 
     labels (attribute): the classes in output order. input_size: (height, width) of the model's input.
+    assumptions: what the file does not say about its input and output and had to be assumed, in words; each was
+        logged as a warning.
 
     A file made by edge-convert runs its self-test here. Raises ModelFileError, SelfTestError, UsageError or DataError.
     """
@@ -87,6 +95,8 @@ class Classifier:
         top_k: int = 1,
         threshold: float = 0.0,
         num_threads: int = 1,
+        input_range: str | None = None,
+        input_size: tuple[int, int] | None = None,
     ) -> None:
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}: expected 1 or more")
@@ -98,25 +108,36 @@ class Classifier:
             model if isinstance(model, ModelFile) else read_model_file(BUILTIN_MODEL if model is None else model)
         )
         self.threshold = threshold
+        self.assumptions: list[str] = []
+        contract = self.model_file.contract
+        if contract is not None and (input_range or input_size):
+            raise UsageError(
+                f"{self.model_file.path}: says itself how its input is prepared: leave out the input range and size, "
+                "which are for third-party models"
+            )
+        dynamic_size = None if contract is not None else input_size or self.model_file.input_size or _DEFAULT_SIZE
         if not self.model_file.intact:
             from .sandbox import try_model  # our own files need none, and start sooner
 
-            try_model(self.model_file.path, num_threads)
-        self._interpreter = load_interpreter(self.model_file.path, num_threads)
-        self._open_input()
+            try_model(self.model_file.path, num_threads, dynamic_size)
+        self._interpreter = load_interpreter(self.model_file.path, num_threads, dynamic_size)
+        self._invoke: Callable[[], None] = self._interpreter.invoke
+        self._output_moves = False
+        self._check_input(input_size)
         self._open_output()
+        self._open_input(input_range)
         known_labels = self.model_file.labels if labels is None else _given_labels(labels)
-        if known_labels is not None and len(known_labels) != self._output.size:
-            raise ModelFileError(
-                f"{self.model_file.path}: {len(known_labels)} labels for {self._output.size} outputs: "
-                "expected one label per output"
-            )
+        outputs = 2 if self._output.size == 1 else self._output.size
+        if known_labels is not None and len(known_labels) != outputs:
+            raise ModelFileError(f"{self.model_file.path}: {label_count_error(len(known_labels), outputs)}")
+        # What turns a third-party model's outputs into probabilities, and checks them.
+        self._finish: Callable[[np.ndarray], np.ndarray] | None = None
         # Either warms up the runtime, too.
         if self.model_file.test_card is not None:
             self._self_test(self.model_file.test_card)
         else:
             self._learn_output_kind(known_labels)
-        self.labels = known_labels or tuple(str(index) for index in range(self._output.size))
+        self.labels = known_labels or tuple(str(index) for index in range(outputs))
         self._top_k = min(top_k, len(self.labels))
         # numpy loads parts of itself when first used; not in the first frame's time.
         self._best_categories(self._scores())
@@ -126,7 +147,7 @@ class Classifier:
         start = perf_counter_ns()
         self._write_input(image)
         preprocessed = perf_counter_ns()
-        self._interpreter.invoke()
+        self._invoke()
         inferred = perf_counter_ns()
         scores = self._scores()
         categories = self._best_categories(scores)
@@ -139,16 +160,14 @@ class Classifier:
     def probabilities(self, image: Image) -> np.ndarray:
         """The probabilities of all classes for `image`: float32, shape (K,), in the order of `labels`."""
         self._write_input(image)
-        self._interpreter.invoke()
+        self._invoke()
         return self._scores()
 
     def _write_input(self, image: Image) -> None:
         """Preprocess `image` into the model's input tensor."""
         preprocess(image, self._pixels)
-        if self._normalization is not None:
-            mean, deviation = self._normalization
-            np.subtract(self._pixels, mean, out=self._input)
-            np.divide(self._input, deviation, out=self._input)
+        if self._table is not None:
+            cv2.LUT(self._pixels, self._table, self._input)
         elif self._input_is_signed:
             # An int8 pixel is the uint8 one less 128: its top bit flipped.
             np.bitwise_xor(self._pixels, 0x80, out=self._pixels)
@@ -170,10 +189,7 @@ class Classifier:
             scores = np.multiply(self._output, np.float32(self._scale), dtype=np.float32)
             if self._zero_point:
                 scores -= np.float32(self._zero_point * self._scale)
-        if self._outputs_are_logits:
-            scores = np.exp(scores - scores.max())
-            scores /= scores.sum()
-        return scores
+        return scores if self._finish is None else self._finish(scores)
 
     def _view(self, details: dict[str, Any]) -> np.ndarray:
         """The interpreter's own tensor as an array that may be kept.
@@ -186,66 +202,175 @@ class Classifier:
         memory = (ctypes.c_uint8 * tensor.nbytes).from_address(tensor.ctypes.data)
         return np.frombuffer(memory, tensor.dtype).reshape(tensor.shape)
 
-    def _open_input(self) -> None:
-        """Find the input tensor, and how pixels become its values."""
-        details = self._interpreter.get_input_details()
+    def _check_input(self, input_size: tuple[int, int] | None) -> None:
+        """Refuse what is not one colour picture. input_size: as given."""
         path = self.model_file.path
-        shape, dtype = details[0]["shape"].tolist(), details[0]["dtype"]
-        if len(details) != 1 or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
-            raise ModelFileError(
-                f"{path}: not for colour pictures: expected one input of shape [1, height, width, 3], "
-                f"found {_shapes(details)}"
-            )
-        if dtype not in (np.uint8, np.int8, np.float32):
-            raise ModelFileError(f"{path}: expected an input of uint8, int8 or float32, found {np.dtype(dtype).name}")
-        self._input = self._view(details[0])[0]
-        self.input_size: tuple[int, int] = (shape[1], shape[2])
-        self._input_is_signed = dtype == np.int8
-        self._normalization: tuple[np.float32, np.float32] | None = None
-        if dtype != np.float32:
-            self._pixels = self._input.view(np.uint8)
+        details = self._interpreter.get_input_details()
+        if problem := _input_problem(details):
+            raise ModelFileError(f"{path}: not for single colour pictures: {problem}")
+        _, height, width, _ = details[0]["shape"].tolist()
+        if not has_dynamic_size(self._interpreter):
+            if input_size not in (None, (height, width)):
+                raise UsageError(f"{path}: its input size is fixed, {width}x{height}: leave out the input size")
             return
-        if self.model_file.normalization is None:
-            log.warning("%s does not say how its input is scaled: assuming -1 to 1", path)
-        mean, deviation = self.model_file.normalization or _DEFAULT_NORMALIZATION
-        self._pixels = np.empty(self._input.shape, np.uint8)
-        self._normalization = np.float32(mean), np.float32(deviation)
+        # The output's size is known only after an inference, and the runtime may move it at any.
+        self._output_moves = True
+        self._interpreter.invoke()
+        if input_size is None and self.model_file.input_size is None:
+            self._assume(f"takes pictures of any size: assuming {width}x{height}; change it with --input-size WxH")
+
+    def _open_input(self, input_range: str | None) -> None:
+        """Find the input tensor, and how pixels become its values."""
+        details = self._interpreter.get_input_details()[0]
+        dtype = np.dtype(details["dtype"])
+        self._input = self._view(details)[0]
+        self.input_size: tuple[int, int] = self._input.shape[:2]
+        self._input_is_signed = dtype == np.int8
+        self._table: np.ndarray | None = None
+        if self.model_file.contract is None or dtype == np.float32:
+            self._table = self._input_table(input_range, dtype, details["quantization"])
+        self._pixels = self._input.view(np.uint8) if self._table is None else np.empty(self._input.shape, np.uint8)
+
+    def _input_table(
+        self, input_range: str | None, dtype: np.dtype[Any], quantization: tuple[float, int]
+    ) -> np.ndarray | None:
+        """The input's value for each value of a pixel, or None if a quantized input takes pixels as they are."""
+        from . import input_scaling as scaling  # our own files need none of it
+        from .interpreter import graph_start
+
+        path = self.model_file.path
+        if input_range is not None and input_range not in scaling.RANGES:
+            raise UsageError(f"input_range is {input_range!r}: expected one of {', '.join(scaling.RANGES)}")
+        normalization = scaling.RANGES[input_range] if input_range else self.model_file.normalization
+        change = "change it with --input-range"
+        if dtype == np.float32:
+            if normalization is None:
+                start = graph_start(self._interpreter)
+                found = scaling.from_graph(start) if start else None
+                self._assume(
+                    f"takes {scaling.in_words(found)}, judging by the first operations of its graph; {change}"
+                    if found
+                    else f"does not say how its input is scaled: assuming {scaling.in_words(scaling.DEFAULT_RANGE)}; "
+                    f"{change}"
+                )
+                normalization = scaling.RANGES[found or scaling.DEFAULT_RANGE]
+            return scaling.table(normalization, dtype, None)
+        if not quantization[0]:
+            if input_range not in (None, "0..255"):
+                raise UsageError(f"{path}: its input takes pixels as they are, 0..255: leave out the input range")
+            return None
+        low, high = scaling.quantized_range(quantization, dtype)
+        covers = f"its quantized input covers {low:.3g} to {high:.3g}"
+        if normalization is not None:
+            if not input_range and not scaling.is_within(normalization, low, high):
+                self._assume(f"{covers}, which contradicts the scaling in its metadata: using all of it; {change}")
+                return None
+            return scaling.table(normalization, dtype, quantization)
+        found, exact = scaling.from_quantized_range(low, high)
+        if found is None:
+            self._assume(f"{covers}, which is no usual range: assuming pixels use all of it; {change}")
+            return None
+        if not exact:
+            self._assume(f"{covers}: assuming {scaling.in_words(found)}, and cutting off what is outside; {change}")
+        elif found != "imagenet":
+            return None  # as close to the pixels as calibration makes it
+        return scaling.table(scaling.RANGES[found], dtype, quantization)
+
+    def _assume(self, what: str) -> None:
+        self.assumptions.append(what)
+        log.warning("%s: %s", self.model_file.path, what)
+
+    def _invoke_and_fetch(self) -> None:
+        """For outputs that the runtime may move: run, and copy the output to where it is read."""
+        self._interpreter.invoke()
+        self._output[:] = self._interpreter.get_tensor(self._output_index).reshape(-1)
 
     def _open_output(self) -> None:
         """Find the output, as a vector, and what turns its values into probabilities."""
         details = self._interpreter.get_output_details()
-        path = self.model_file.path
-        shape, dtype = details[0]["shape"], details[0]["dtype"]
-        if len(details) != 1 or shape.size == 0 or shape[0] != 1 or shape.prod() != shape[-1] or shape[-1] < 2:
-            raise ModelFileError(
-                f"{path}: not a classifier: expected one output of shape [1, classes], found {_shapes(details)}"
-            )
-        if dtype not in (np.uint8, np.int8, np.float32):
-            raise ModelFileError(f"{path}: expected an output of uint8, int8 or float32, found {np.dtype(dtype).name}")
-        self._output = self._view(details[0]).reshape(-1)
+        if problem := _output_problem(details):
+            raise ModelFileError(f"{self.model_file.path}: not a classifier: {problem}")
+        self._output_index = details[0]["index"]
+        if self._output_moves:
+            self._invoke = self._invoke_and_fetch
+            self._output = np.zeros(int(details[0]["shape"].prod()), details[0]["dtype"])
+        else:
+            self._output = self._view(details[0]).reshape(-1)
         scale, zero_point = details[0]["quantization"]
-        if dtype == np.float32 or not scale:
+        if self._output.dtype == np.float32 or not scale:
             scale, zero_point = 1.0, 0
         self._scale, self._zero_point = float(scale), int(zero_point)
-        self._outputs_are_logits = False
 
     def _learn_output_kind(self, labels: tuple[str, ...] | None) -> None:
-        """Find out, with one picture, whether a third-party model's outputs are probabilities or logits."""
+        """Find out, with several pictures, whether a third-party model's outputs are probabilities or logits."""
         path = self.model_file.path
-        height, width = self.input_size
-        scores = self.probabilities(prepare_card(0, height, width)[..., ::-1])
-        in_range = scores.min() >= -0.01 and scores.max() <= 1.01
+        if labels is None and self.model_file.labels_problem:
+            raise ModelFileError(f"{path}: {self.model_file.labels_problem}: name its classes with --labels FILE")
+        outputs = np.array([self.probabilities(picture) for picture in _probes(*self.input_size)])
+        if not np.isfinite(outputs).all():
+            self._refuse_numbers()
+        in_range = _in_range(outputs)
+        if self._output.size == 1:
+            if labels is None:
+                raise ModelFileError(
+                    f"{path}: it has one output, which needs two labels: name them with --labels FILE, "
+                    "first the one for an output of 0, then the one for 1"
+                )
+            self._finish = self._finish_probability if in_range else self._finish_logit
+            if not in_range:
+                self._assume("its output is no probability: treating it as a logit (sigmoid)")
+            return
         # With labels, a float output need not sum to 1: one sigmoid per class is a classifier, too.
-        if in_range and (labels or self._output.dtype != np.float32 or abs(scores.sum() - 1) < 0.1):
+        if in_range and (labels or self._output.dtype != np.float32 or (abs(outputs.sum(axis=1) - 1) < 0.1).all()):
+            self._finish = self._finish_probabilities
             if not labels:
-                log.warning("%s contains no labels: showing class numbers; name them with --labels FILE", path)
+                log.warning("%s: contains no labels: showing class numbers; name them with --labels FILE", path)
         elif labels:
-            self._outputs_are_logits = True
-            log.warning("%s does not output probabilities: treating its outputs as logits (softmax)", path)
+            self._finish = self._finish_logits
+            self._assume("does not output probabilities: treating its outputs as logits (softmax)")
         else:
             raise ModelFileError(
-                f"{path}: not a classifier: its {self._output.size} outputs are not probabilities, and it has no labels"
+                f"{path}: not a classifier: its {self._output.size} outputs are not probabilities, and it has no "
+                "labels: if it is one, name its classes with --labels FILE"
             )
+
+    def _refuse_numbers(self) -> NoReturn:
+        raise ModelFileError(
+            f"{self.model_file.path}: its scores are not numbers (NaN or infinite): the model is broken, or overflows: "
+            "convert it again, or change the scaling of its input with --input-range"
+        )
+
+    def _finish_probabilities(self, scores: np.ndarray) -> np.ndarray:
+        if scores.min() >= 0 and scores.max() <= 1:  # false for NaN
+            return scores
+        if not np.isfinite(scores).all():
+            self._refuse_numbers()
+        if _in_range(scores):
+            return np.clip(scores, 0, 1, out=scores)
+        self._assume("its outputs are no probabilities for this picture: treating them as logits (softmax) from now on")
+        self._finish = self._finish_logits
+        return self._finish_logits(scores)
+
+    def _finish_logits(self, scores: np.ndarray) -> np.ndarray:
+        if not np.isfinite(scores).all():
+            self._refuse_numbers()
+        scores = np.exp(scores - scores.max())
+        scores /= scores.sum()
+        return scores
+
+    def _finish_probability(self, scores: np.ndarray) -> np.ndarray:
+        """Of one output: the probability of the second class."""
+        if not np.isfinite(scores).all():
+            self._refuse_numbers()
+        if _in_range(scores):
+            second = min(max(scores.item(), 0.0), 1.0)
+            return np.array((1 - second, second), np.float32)
+        self._assume("its output is no probability for this picture: treating it as a logit (sigmoid) from now on")
+        self._finish = self._finish_logit
+        return self._finish_logit(scores)
+
+    def _finish_logit(self, scores: np.ndarray) -> np.ndarray:
+        return self._finish_logits(np.array((0, scores.item()), np.float32))
 
     def _self_test(self, card: TestCard) -> None:
         """Preprocess and classify the file's test card, which must go as recorded."""
@@ -273,5 +398,53 @@ def _given_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
     return read_labels(labels) if isinstance(labels, str | Path) else tuple(labels)
 
 
-def _shapes(details: list[dict[str, Any]]) -> str:
+def _probes(height: int, width: int) -> list[Image]:
+    """Pictures as different as a camera's may be, uint8 BGR."""
+    card = prepare_card(0, height, width)[..., ::-1]
+    plain = [np.full((height, width, 3), color, np.uint8) for color in (0, 255, (0, 0, 255), (255, 128, 0))]
+    return [card, 255 - card, *plain]
+
+
+def _in_range(scores: np.ndarray) -> bool:
+    return bool(scores.min() >= -_PROBABILITY_TOLERANCE and scores.max() <= 1 + _PROBABILITY_TOLERANCE)
+
+
+def _input_problem(details: Sequence[dict[str, Any]]) -> str:
+    """Why these inputs are not one colour picture; "" if they are."""
+    if len(details) != 1:
+        return f"it has {len(details)} inputs ({_shapes(details)}), expected one of shape [1, height, width, 3]"
+    shape, dtype = details[0]["shape"].tolist(), np.dtype(details[0]["dtype"])
+    found = f"expected an input of shape [1, height, width, 3], found {shape}"
+    if len(shape) != 4:
+        return found
+    if shape[3] not in (1, 3, 4) and shape[1] in (1, 3, 4):
+        return f"{found}, which has the channels first: export it with the channels last (NHWC)"
+    if shape[3] == 1:
+        return f"{found}, which is for grey pictures: export it with a colour input"
+    if shape[0] != 1:
+        return f"{found}, which takes {shape[0]} pictures at a time: export it with a batch size of 1"
+    if shape[3] != 3:
+        return found
+    if dtype not in (np.uint8, np.int8, np.float32):
+        return f"expected an input of uint8, int8 or float32, found {dtype.name}: export it with one of these"
+    return ""
+
+
+def _output_problem(details: Sequence[dict[str, Any]]) -> str:
+    """Why these outputs are not one score per class; "" if they are."""
+    if len(details) != 1:
+        return (
+            f"it has {len(details)} outputs ({_shapes(details)}), expected one of shape [1, classes]; "
+            "object detectors cannot be used"
+        )
+    shape, dtype = details[0]["shape"], np.dtype(details[0]["dtype"])
+    if shape.size == 0 or shape.prod() != shape[-1] or shape[-1] < 1:
+        return f"expected one output of shape [1, classes], found {_shapes(details)}"
+    if dtype not in (np.uint8, np.int8, np.float32):
+        only = " (it seems the number of the best class)" if shape[-1] == 1 and dtype.kind == "i" else ""
+        return f"expected an output of uint8, int8 or float32, found {dtype.name}{only}: export its scores"
+    return ""
+
+
+def _shapes(details: Sequence[dict[str, Any]]) -> str:
     return ", ".join(str(tensor["shape"].tolist()) for tensor in details)

@@ -23,7 +23,7 @@ from ..images.photo import decode_photo
 from ..images.preprocessing import PREPARATION, Image
 from ..labels import parse_labels
 from ..recognize import why_no_model_file
-from .tflite_metadata import read_metadata
+from .tflite_metadata import Metadata, Normalization, read_metadata
 
 FORMAT = 1
 
@@ -114,17 +114,22 @@ class ModelFile:
     """What a model file says about itself.
 
     labels: in output order, or None if the file has none.
-    normalization: (mean, standard deviation) of a float input from TFLite Metadata, or None.
+    labels_problem: why `labels` is None though TFLite Metadata names a label file; "" otherwise.
+    normalization: (means, standard deviations) of the input from TFLite Metadata, each of one value or one for each
+        channel, or None.
+    input_size: (height, width) from TFLite Metadata for an input of any size, or None.
     contract: `edge.json`, its fields checked, or None for third-party files.
     intact: the model is, byte for byte, the one that `contract` was written for.
     """
 
     path: Path
     labels: tuple[str, ...] | None
-    normalization: tuple[float, float] | None
+    normalization: Normalization | None
     contract: Mapping[str, Any] | None
     test_card: TestCard | None
     intact: bool = False
+    labels_problem: str = ""
+    input_size: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -144,17 +149,20 @@ def read_model_file(path: str | Path) -> ModelFile:
     path = Path(path)
     data = _read_bytes(path)
     try:
-        label_files, normalization = _read_metadata(data)
-        parts, model_bytes = _read_parts(data, {*label_files, LABELS_PART, CONTRACT_PART, CARD_PART, PICTURE_PART})
-        labels = _labels(parts, label_files)
+        metadata = _read_metadata(data)
+        names = {*metadata.label_files, LABELS_PART, CONTRACT_PART, CARD_PART, PICTURE_PART}
+        parts, model_bytes = _read_parts(data, names)
+        if not parts and _is_cut_off(data):
+            raise _DamagedError("its attached parts are incomplete")
         if CONTRACT_PART not in parts:
-            return ModelFile(path, labels, normalization, None, None)
+            return _third_party(path, parts, metadata)
+        labels = _labels(parts, metadata.label_files)
         contract = _contract(path, parts[CONTRACT_PART])
         intact = _check_model(contract, memoryview(data)[:model_bytes])
         card = _test_card(contract["test_card"], parts, labels or ())
     except _DamagedError as error:
         raise ModelFileError(f"{path}: damaged or cut off ({error}): copy it again") from error
-    return ModelFile(path, labels, normalization, contract, card, intact)
+    return ModelFile(path, labels, metadata.normalization, contract, card, intact)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -173,7 +181,7 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _read_metadata(data: bytes) -> tuple[list[str], tuple[float, float] | None]:
+def _read_metadata(data: bytes) -> Metadata:
     try:
         return read_metadata(data)
     except ValueError as error:
@@ -194,6 +202,16 @@ def _read_parts(data: bytes, wanted: set[str]) -> tuple[dict[str, bytes], int]:
         raise _DamagedError(f"its attached parts: {first_line(error)}") from error
 
 
+def _is_cut_off(data: bytes) -> bool:
+    """Whether a zip begins in the file that does not end there."""
+    start = data.rfind(b"PK\3\4")
+    # By chance, weights may hold these four bytes, but not the rest of a local header and a plain name.
+    if start < 0 or len(data) < start + 30:
+        return start >= 0
+    name = data[start + 30 : start + 30 + int.from_bytes(data[start + 26 : start + 28], "little")]
+    return bool(name) and name.isascii() and name.decode("ascii").isprintable()
+
+
 def _read_part(archive: zipfile.ZipFile, name: str) -> bytes:
     part = archive.getinfo(name)
     if part.file_size > _MAX_PART_BYTES:
@@ -204,9 +222,7 @@ def _read_part(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _labels(parts: Mapping[str, bytes], label_files: list[str]) -> tuple[str, ...] | None:
-    """From the part that TFLite Metadata names, else from labels.txt; None if the file has neither."""
-    if label_files and not parts:
-        raise _DamagedError(f"{label_files[0]!r} is missing")
+    """Ours: from the part that TFLite Metadata names, else from labels.txt; None if the file has neither."""
     name = next((name for name in (*label_files, LABELS_PART) if name in parts), None)
     if name is None:
         return None
@@ -214,6 +230,30 @@ def _labels(parts: Mapping[str, bytes], label_files: list[str]) -> tuple[str, ..
         return parse_labels(parts[name].decode("utf-8"))
     except UnicodeDecodeError as error:
         raise _DamagedError(f"{name!r}: {error}") from error
+
+
+def _third_party(path: Path, parts: Mapping[str, bytes], metadata: Metadata) -> ModelFile:
+    """Its labels: from the first part that TFLite Metadata names, else from labels.txt."""
+    from ..label_files import LabelFileError, parse_label_file
+
+    labels, problem = None, ""
+    name = next((name for name in (*metadata.label_files, LABELS_PART) if name in parts), None)
+    if name is not None:
+        try:
+            labels = parse_label_file(parts[name])
+        except LabelFileError as error:
+            problem = f"its label file {name!r} cannot be read ({error})"
+    elif metadata.label_files:
+        problem = f"its metadata names the label file {metadata.label_files[0]!r}, which is not attached (cut off?)"
+    return ModelFile(
+        path,
+        labels,
+        metadata.normalization,
+        None,
+        None,
+        labels_problem=problem,
+        input_size=metadata.input_size,
+    )
 
 
 def _contract(path: Path, text: bytes) -> dict[str, Any]:

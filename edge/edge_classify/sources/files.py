@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
-from ..images.photo import PICTURE_SUFFIXES, list_pictures, read_photo
+from ..images.folder import describe_left_out, find_pictures
+from ..images.formats import FORMATS_BY_SUFFIX, HEAD_BYTES, describe_other, holds_several, picture_format
+from ..images.photo import read_photo, without_library
 from ..images.preprocessing import Image
 from .device import pixel_format
 from .frame import Frame, Transform
@@ -37,32 +39,46 @@ MJPEG_SUFFIXES = frozenset({".mjpeg", ".mjpg"})
 _MJPEG_BYTES = 2**24
 # FourCC codes, with names that people know, of what OpenCV's FFmpeg leaves to hardware.
 _UNSUPPORTED_CODECS = {"AV01": "AV1", "VVC1": "VVC"}
+# Picture formats that are played if they are animated.
+_PLAYED = frozenset({"gif", "png"})
 
 
 def open_folder(folder: Path, transform: Transform) -> Source:
-    """All pictures below `folder`. Unreadable ones are skipped with a warning.
+    """All pictures below `folder`. Unreadable ones are skipped with a warning, and what is no picture is counted.
 
-    Raises DataError if there are no pictures, or at the end if none could be read.
+    Raises DataError if there are no pictures or the folder cannot be listed, or at the end if none could be read.
     """
-    pictures = list_pictures(folder)
+    found = find_pictures(folder)
+    left_out = describe_left_out(found.left_out)
+    heic, install = without_library(found.pictures)
+    if heic:
+        words = f"{len(heic)} HEIC photo{'' if len(heic) == 1 else 's'} (to read them: {install})"
+        left_out = f"{words}, {left_out}" if left_out else words
+    pictures = sorted(set(found.pictures) - set(heic)) if heic else found.pictures
     if not pictures:
-        raise DataError(f"{folder}: no pictures in this folder")
+        raise DataError(f"{folder}: no pictures in this folder" + (f"; left out: {left_out}" if left_out else ""))
+    if left_out:
+        log.warning("%s: left out: %s", folder, left_out)
     return Source(_read_pictures(folder, pictures, transform), stream=False)
 
 
 def open_file(path: Path, transform: Transform, *, fast: bool) -> Source:
-    """A picture or a video, whichever the file's content is. `fast` ignores a video's frame rate.
+    """A picture or a video, whichever the file's content is. Animated GIF and PNG files are played as videos.
+
+    fast: ignore a video's frame rate.
 
     Raises DataError if it is neither, or at the end of a video without any frame.
     """
+    head = _read_head(path)
+    kind = picture_format(head)
+    if kind and not _is_played(path, kind):
+        return _open_picture(path, kind, transform)
     with _name_for_opencv(path) as name:
-        # A named pipe can be read once only, by FFmpeg.
-        if path.is_file() and cv2.haveImageReader(name) and not _is_mjpeg(path):
-            return _open_picture(path, transform)
         capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
     if not capture.isOpened():
         capture.release()
-        raise DataError(f"{path}: not a readable picture or video")
+        what = describe_other(head)
+        raise DataError(f"{path}: {what if what and 'video' not in what else 'not a readable picture or video'}")
     return open_video(str(path), capture, transform, fast=fast)
 
 
@@ -100,20 +116,48 @@ def _is_mjpeg(path: Path) -> bool:
     A phone's photo may hold more pictures too (MPF), of which the first is the photo.
     """
     suffix = path.suffix.lower()
-    if suffix in PICTURE_SUFFIXES:
+    if suffix in FORMATS_BY_SUFFIX:
         return False
+    if suffix in MJPEG_SUFFIXES:
+        return True
+    start = _read_head(path, _MJPEG_BYTES)
+    return b"\xff\xd9\xff\xd8" in start and b"MPF\0" not in start
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is one picture, by its content, or by its suffix if that cannot be read; opens no decoder."""
+    try:
+        head = _read_head(path)
+    except DataError:
+        head = b""
+    if not head:
+        return path.suffix.lower() in FORMATS_BY_SUFFIX
+    kind = picture_format(head)
+    return bool(kind) and not _is_played(path, kind)
+
+
+def _read_head(path: Path, count: int = HEAD_BYTES) -> bytes:
+    """How the file begins; nothing of a named pipe, which can be read once only."""
+    if path.is_fifo():
+        return b""
     try:
         with path.open("rb") as file:
-            start = file.read(_MJPEG_BYTES)
+            return file.read(count)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    if not start.startswith(b"\xff\xd8"):
-        return False
-    return suffix in MJPEG_SUFFIXES or (b"\xff\xd9\xff\xd8" in start and b"MPF\0" not in start)
 
 
-def _open_picture(path: Path, transform: Transform) -> Source:
+def _is_played(path: Path, kind: str) -> bool:
+    """Whether a picture file is animated, and of a format that the video reader plays."""
+    if kind == "jpeg":
+        return _is_mjpeg(path)
+    return kind in _PLAYED and holds_several(path.read_bytes(), kind)
+
+
+def _open_picture(path: Path, kind: str, transform: Transform) -> Source:
     image = transform(read_photo(path))
+    if holds_several(path.read_bytes(), kind):
+        log.warning("%s: holds several pictures: only the first is classified", path)
 
     def frames() -> Iterator[Frame]:
         # "Captured" when it is taken: how long that took after it was read means nothing.

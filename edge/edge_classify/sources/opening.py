@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import DataError, UsageError
-from ..images.photo import PICTURE_SUFFIXES
 from ..recognize import why_no_source
 from .device import CameraSettings
-from .files import open_file, open_folder, open_video
+from .files import is_picture, open_file, open_folder, open_video
 from .frame import UNCHANGED, Transform
 from .network import is_address, is_http, open_network_video, why_no_address, without_password
 
@@ -65,7 +64,7 @@ def open_source(
 def is_stream(address: int | str | Path) -> bool:
     """Whether the frames follow one another (camera, stream, demo, video), unlike separate pictures.
 
-    Opens nothing: files are judged by their names. Raises DataError if there is no such file.
+    Files are judged by how they begin, and not decoded. Raises DataError if there is no such file.
     """
     return _kind(str(address)) not in ("picture", "folder")
 
@@ -115,4 +114,4 @@ def _kind(text: str) -> _Kind:
         return "camera"
     if stat.S_ISDIR(mode):
         return "folder"
-    return "picture" if path.suffix.lower() in PICTURE_SUFFIXES else "video"
+    return "picture" if is_picture(path) else "video"

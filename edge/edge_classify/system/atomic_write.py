@@ -23,6 +23,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Text is written as UTF-8."""
+    r"""Text is written as UTF-8.
+
+    A file name that is not UTF-8 has surrogates in its text. They are written as \udcxx, which JSON reads back as they
+    were.
+    """
     with atomic_file(path) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
