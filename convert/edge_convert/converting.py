@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from edge_classify.errors import DataError, ModelFileError
 from edge_classify.model.manifest import ManifestEntry, read_manifest
+from edge_classify.recognize import recognize
 from edge_train.backbone import TENSORFLOW_MEMORY_BYTES
 from edge_train.run_folder import Run, read_run
 from edge_train.workers import in_processes
@@ -81,6 +82,10 @@ def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | 
 def _check_output(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise DataError(f"{output}: this is a file, not a folder: give another name with -o")
+    kind = recognize(output)
+    if kind in ("run folder", "photos"):
+        what = "a run folder" if kind == "run folder" else "a folder of photos"
+        raise DataError(f"{output}: {what}, which model files do not belong in: give another folder with -o")
 
 
 def _find_kept(output: Path, keys: Sequence[str], max_drop: float) -> dict[str, ManifestEntry]:

@@ -24,7 +24,9 @@ from .system.memory import use_one_heap
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = make_parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    options.source = _only_source(parser, options)
     code = run(lambda: _list_cameras() if options.list_cameras else _classify(options), traceback=options.traceback)
 
     from .sources.live import stuck_readers
@@ -59,15 +61,14 @@ def make_parser() -> Parser:
 
 
 def _add_camera_options(group: argparse._ArgumentGroup) -> None:
+    # Any number of them is parsed, so that several can be refused with what was probably meant.
+    group.add_argument("sources", nargs="*", metavar="SOURCE", help="same as --camera")
     source = group.add_mutually_exclusive_group()
-    source.add_argument("source", nargs="?", metavar="SOURCE", default=argparse.SUPPRESS, help="same as --camera")
     source.add_argument(
         "--camera",
-        dest="source",
         metavar="SOURCE",
-        default="0",
         help="camera index (0 also finds a Pi camera module), /dev/videoN, csi or csi:N (Pi camera modules), "
-        "rtsp:// or http:// address, video, picture, folder of pictures, or demo",
+        "rtsp:// or http:// address, video, picture, folder of pictures, or demo (default: 0)",
     )
     source.add_argument("--list-cameras", action="store_true", help="list connected cameras and exit")
     group.add_argument("--size", type=_size, metavar="WxH", help="picture size to request (default: 640x480)")
@@ -170,6 +171,29 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--top-k", type=integer(1), default=1, metavar="N", help="number of categories to show")
     for module in registry.modules():
         module.add_options(group)
+
+
+def _only_source(parser: Parser, options: argparse.Namespace) -> str:
+    """The source, from SOURCE or --camera; several are refused with what was probably meant."""
+    sources: list[str] = options.sources
+    if sources and (options.camera is not None or options.list_cameras):
+        other = "--camera" if options.camera is not None else "--list-cameras"
+        parser.error(f"SOURCE: not allowed with argument {other}")
+    if len(sources) > 1:
+        parser.error(_why_not_several(sources, options))
+    return sources[0] if sources else options.camera or "0"
+
+
+def _why_not_several(sources: Sequence[str], options: argparse.Namespace) -> str:
+    from .recognize import recognize
+    from .sources.network import without_password
+
+    models = [source for source in sources if recognize(source) == "model file"]
+    others = [source for source in sources if source not in models]
+    if options.model is None and len(models) == 1 and len(others) == 1:
+        return f"{models[0]} is a model file: did you mean edge-classify {others[0]} --model {models[0]}?"
+    found = ", ".join(map(without_password, sources[:3])) + (", ..." if len(sources) > 3 else "")
+    return f"expected one SOURCE, found {len(sources)} ({found}): put pictures into one folder and give that"
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from .errors import DataError, EdgeClassifyError
+from .system.standard_streams import drop_output
 
 
 def run(command: Callable[[], int], *, quiet: bool = False, traceback: bool = False) -> int:
@@ -23,19 +24,25 @@ def run(command: Callable[[], int], *, quiet: bool = False, traceback: bool = Fa
         logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, force=True)
         logging.addLevelName(logging.WARNING, "warning")
         try:
-            return command()
+            code = command()
+            sys.stdout.flush()
+            return code
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)
             return 130
         except BrokenPipeError:
             # Whoever read our output has gone (`| head`). Without this Python would complain about it at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_output()
             return 0
         except Exception as error:
             code, message, is_bug = _explain(error)
             if traceback or is_bug:
                 _print_traceback()
             print(f"error: {message}", file=sys.stderr)
+            try:
+                sys.stdout.flush()
+            except OSError:
+                drop_output()
             return code
 
 

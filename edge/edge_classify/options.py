@@ -8,10 +8,11 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from . import __version__
-from .errors import EdgeClassifyError, UsageError
+from .errors import DataError, EdgeClassifyError, UsageError
+from .system.standard_streams import drop_output, prepare
 
 Number = TypeVar("Number", int, float)
 
@@ -47,6 +48,15 @@ class Parser(argparse.ArgumentParser):
         self._examples = examples
         self._errors = errors
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        try:
+            print(message, end="", file=file or sys.stderr, flush=True)
+        except BrokenPipeError:  # `--help | head`
+            drop_output()
+        except OSError as error:
+            drop_output()
+            self.exit(DataError.exit_code, f"error: standard output: {error.strerror}\n")
+
     def add_common_options(self) -> None:
         """--traceback, --version and --help, last in --help."""
         group = self.add_argument_group("about this program")
@@ -68,6 +78,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse's, which takes the value -1..1 for an option; behind a space it does not."""
+        prepare()  # before the first word is printed, by --help or about a wrong option
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args([re.sub(r"^-(?=\d+\.\.)", " -", word) for word in words], namespace)
 

@@ -16,6 +16,7 @@ from .command import native_output_dropped
 from .errors import UsageError
 from .labels import UNKNOWN
 from .model.classifier import Classifier
+from .model.interpreter import BUILTIN_MODEL
 from .outputs import registry
 from .outputs.destinations import Destinations
 from .outputs.queue import BoundedQueue
@@ -25,9 +26,12 @@ from .pipeline.latency import Latency
 from .pipeline.loop import Result, classify_frames
 from .pipeline.pacing import Pace
 from .pipeline.stillness import Stillness
+from .recognize import recognize
 from .sources.frame import Transform
 from .sources.opening import check_source, is_stream, open_source
 from .sources.source import Source
+
+_MAX_LABELS_SHOWN = 6
 
 
 def check(options: argparse.Namespace) -> None:
@@ -73,6 +77,7 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
         if source.live:
             stack.enter_context(_warnings_to(destinations.standard_error))
         outputs = registry.open_outputs(options, destinations)
+        destinations.standard_error.put(_introduce(classifier, options) + "\n")
         if source.description:
             destinations.standard_error.put(f"{source.description}\n")
         results = classify_frames(
@@ -127,7 +132,9 @@ class Session:
                 return
 
     def _summary(self) -> str:
-        counts = Counter({"stale frames dropped": self._source.dropped})
+        counts = Counter(
+            {"stale frames dropped": self._source.dropped, "undecodable frames left out": self._source.undecodable}
+        )
         for output in self._outputs:
             counts.update(output.counts())
         lines = []
@@ -150,6 +157,19 @@ def _load_classifier(options: argparse.Namespace) -> Classifier:
             input_range=options.input_range,
             input_size=options.input_size,
         )
+
+
+def _introduce(classifier: Classifier, options: argparse.Namespace) -> str:
+    """Which model is in use, in one line, and what was probably meant if that is the built-in one."""
+    labels = classifier.labels
+    shown = ", ".join(labels[:_MAX_LABELS_SHOWN]) + (", ..." if len(labels) > _MAX_LABELS_SHOWN else "")
+    path = classifier.model_file.path
+    if path != BUILTIN_MODEL:
+        return f"model {path}: {len(labels)} labels ({shown})"
+    what = "the built-in one, which reads handwritten digits"
+    if recognize(options.source) == "photos":
+        return f"warning: the model is {what}; to classify photos of anything else, give your own with --model FILE"
+    return f"model: {what} (for your own: --model FILE)"
 
 
 def _choose_model(options: argparse.Namespace) -> Path:

@@ -372,7 +372,7 @@ def test_what_had_to_be_assumed_about_a_third_party_model_is_a_warning(command, 
     bare.write_bytes(BUILTIN_MODEL.read_bytes()[:end].replace(b"TFLITE_METADATA", b"other metadata!"))
     done = command("edge-classify", PICTURE, "--model", bare)
     assert done.returncode == 0, done.stderr
-    (warning,) = done.stderr.splitlines()
+    warning, _model = done.stderr.splitlines()
     assert "contains no labels: showing class numbers" in warning
 
 

@@ -80,3 +80,24 @@ def test_an_interpreter_without_a_list_of_operators_is_used_all_the_same() -> No
 
     assert convolutions_in_xnnpack(Silent()) is None  # type: ignore[arg-type]
     assert running_operators(Silent()) is None  # type: ignore[arg-type]
+
+
+def test_the_greeting_of_litert_is_left_out_and_nothing_else() -> None:
+    code = """
+import os, sys, edge_classify
+from edge_classify.model import interpreter
+edge_classify.Classifier()
+find = interpreter.interpreter_class
+def noisy():
+    os.write(2, b"before\\n")
+    def make(**options):
+        os.write(2, b"ERROR: of native code\\n")
+        return find()(**options)
+    return make
+interpreter.interpreter_class = noisy
+interpreter.load_interpreter(interpreter.BUILTIN_MODEL)
+print("after", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "before\nERROR: of native code\nafter\n"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from conftest import needs_programs, skip_for_packages, stop
 from edge_classify import CameraError, open_source
 from edge_classify.sources.frame import Transform
 from edge_classify.sources.live import LiveCamera
-from edge_classify.sources.network import NetworkCamera
+from edge_classify.sources.network import NetworkCamera, without_password
 from edge_classify.sources.source import Source
 
 HERE = Path(__file__).parent
@@ -117,6 +118,64 @@ def test_broken_and_resized_pictures_do_not_stop_it(serve, port: int, fault: str
         shapes = {frame.image.shape for frame, _ in zip(source, range(12), strict=False)}
     assert shapes == {(240, 320, 3)}
     assert not caplog.messages
+
+
+def test_frames_that_cannot_be_decoded_are_left_out_and_counted(serve, port: int, caplog) -> None:
+    serve(sys.executable, HERE / "http_camera.py", port, "garbage=4")
+    with open_source(f"http://127.0.0.1:{port}/") as source:
+        for _ in source:
+            if source.undecodable >= 3:
+                break
+    assert caplog.messages == [
+        f"camera http://127.0.0.1:{port}/: left out a frame that cannot be decoded; more will be counted"
+    ]
+
+
+@pytest.mark.parametrize("path", ["photo.jpg", "snapshot?width=320"])
+def test_an_address_that_gives_one_picture_per_request_is_asked_again_and_again(
+    serve, port: int, path: str, caplog
+) -> None:
+    serve(sys.executable, HERE / "http_camera.py", port)
+    with open_source(f"HTTP://127.0.0.1:{port}/{path}") as source:
+        frames = [frame for frame, _ in zip(source, range(5), strict=False)]
+        assert source.undecodable == 0
+    assert {frame.image.shape for frame in frames} == {(240, 320, 3)}
+    assert not caplog.messages
+
+
+def test_a_video_at_an_address_has_every_frame_and_an_end(serve, port: int, tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for number in range(12):
+        writer.write(np.full((48, 64, 3), 20 * number, np.uint8))
+    writer.release()
+    serve(sys.executable, HERE / "http_camera.py", port, f"file={tmp_path / 'clip.avi'}")
+    with open_source(f"http://me:secret@127.0.0.1:{port}/clip.avi?token=secret", fast=True) as source:
+        assert not source.live
+        frames = list(source)
+    assert [round(frame.image.mean() / 20) for frame in frames] == list(range(12))
+    assert frames[0].name == f"http://***@127.0.0.1:{port}/clip.avi?token=***"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://h/videostream.cgi?user=admin&pwd=SECRET", "http://h/videostream.cgi?user=***&pwd=***"),
+        ("rtsp://h/user=admin&password=SECRET&channel=1", "rtsp://h/user=***&password=***&channel=1"),
+        ("rtsp://h/user=a_password=SECRET_channel=1_stream=0.sdp?x", "rtsp://h/user=***_password=***_channel=1_stream=0.sdp?x"),
+        ("rtsp://admin:SE@CRET@h/1", "rtsp://***@h/1"),
+        ("rtsp://admin:SE/CRET@h/1", "rtsp://***@h/1"),
+        ("rtsp://admin:SE?C#RET@h/1", "rtsp://***@h/1"),
+        ("rtsp://SECRET@h/1", "rtsp://***@h/1"),
+        ("http://h/x?cred[pw]=SE=CR/ET?&res=3", "http://h/x?cred[pw]=***&res=3"),
+        ("http://h/x;pass=SECRET", "http://h/x;pass=***"),
+        ("http://h/x#token=SECRET", "http://h/x#token=***"),
+        ("rtmp://me:SECRET@h/x", "rtmp://***@h/x"),
+        ("HTTP://h:81/a/b.jpg?size=2", "HTTP://h:81/a/b.jpg?size=2"),
+        ("photos/a=b@c.jpg", "photos/a=b@c.jpg"),
+    ],
+)  # fmt: skip
+def test_secrets_are_masked_in_every_place_of_an_address(address: str, shown: str) -> None:
+    assert without_password(address) == shown
 
 
 def test_a_stream_that_is_not_there_is_an_error_at_once(port: int) -> None:

@@ -5,24 +5,42 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pickle
+import pty
 import re
 import resource
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
+import unicodedata
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edge_classify
-from edge_classify import Classifier, Decision, Events, Frame, JsonLines, classify_frames
+from edge_classify import (
+    Category,
+    Classification,
+    Classifier,
+    Decision,
+    Events,
+    Frame,
+    JsonLines,
+    Result,
+    classify_frames,
+)
 from edge_classify.images.preprocessing import Image
+from edge_classify.model.classifier import Timing
 from edge_classify.outputs.queue import MAX_WAITING, BoundedQueue
 from edge_classify.outputs.writer import Writer
+from edge_classify.pipeline.latency import StageTimes
 from edge_classify.pipeline.stillness import Stillness
 from edge_classify.sources import demo
 
@@ -306,3 +324,49 @@ def test_adding_an_output_takes_one_file_and_one_line(with_another_output: Path,
     states = [state for state, _ in groupby(json.loads(line)["state"] for line in done.stdout.splitlines())]
     assert (tmp_path / "cards").read_text().splitlines() == states
     assert f"postcards sent: {len(states)}" in done.stderr
+
+
+def terminal_lines(classification: Classification, name: str, columns: int, *, stream: bool) -> list[str]:
+    """What Console writes for one result to a terminal of so many columns."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    code = """
+import pickle, sys
+from edge_classify.outputs.console import Console
+from edge_classify.outputs.writer import standard_output
+with standard_output(live=False) as queue, Console(queue, stream=sys.argv[1] == "True", terminal=True) as console:
+    console.append(pickle.loads(bytes.fromhex(sys.argv[2])))
+"""
+    frame = Frame(np.zeros((2, 2, 3), np.uint8), 0, 0.0, name)
+    result = Result(frame, classification, classification.label, None, StageTimes(0, 0, 1, 0, 1), 0.0, 1.0, False, "m")
+    words = [sys.executable, "-c", code, str(stream), pickle.dumps(result).hex()]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+    subprocess.run(words, stdout=slave, env=environment, check=True, timeout=60)
+    os.close(slave)
+    written = os.read(master, 65536).decode()
+    os.close(master)
+    return written.replace("\x1b[K", "").replace("\r", "\n").split("\n")
+
+
+def classification(*labels: str) -> Classification:
+    categories = tuple(Category(number, label, 0.25) for number, label in enumerate(labels))
+    return Classification(labels[0], 0.25, categories, np.full(len(labels), 0.25, np.float32), Timing(0, 1, 0))
+
+
+def test_a_live_line_of_wide_letters_fits_the_terminal_and_its_columns_stand() -> None:
+    wide = classification("ゴミ箱の前に立つ人", "誰もいない玄関の前", "宅配便の人が来た所", "猫がソファで寝ている")
+    (line,) = filter(None, terminal_lines(wide, "0", 80, stream=True))
+    cells = [2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line]
+    assert 76 < sum(cells) < 80
+    narrow = classification("猫", "cup")
+    (line,) = filter(None, terminal_lines(narrow, "0", 80, stream=True))
+    assert line.index("0.25") == 16  # 17 columns, one of which is the second half of the letter
+
+
+def test_control_characters_of_labels_and_names_do_not_reach_the_terminal() -> None:
+    hostile = classification("cup\x1b[2J\n", "a\x9bb")
+    for stream in (True, False):
+        text = "\n".join(terminal_lines(hostile, "evil\x1b[31m.jpg", 80, stream=stream))
+        assert "\x1b" not in text
+        assert "\x9b" not in text
+        assert "cup?[2J?" in text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -52,6 +54,91 @@ def test_a_video_that_is_taken_slowly_leaves_nothing_out(tmp_path: Path) -> None
             numbers.append(frame.number)
             time.sleep(0.05)
     assert numbers == list(range(12))
+
+
+def write_damaged_video(path: Path, damaged: tuple[int, ...], fps: float = 25) -> Path:
+    """As `write_video`, with frames that are no JPEGs."""
+    data = write_video(path, fps).read_bytes()
+    frames = data.split(b"\xff\xd8\xff")
+    for number in damaged:
+        # The last bytes are the header of the next frame.
+        frames[number + 1] = b"\0" * (len(frames[number + 1]) - 16) + frames[number + 1][-16:]
+    path.write_bytes(b"\xff\xd8\xff".join(frames))
+    return path
+
+
+def test_frames_of_a_video_that_cannot_be_decoded_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_damaged_video(tmp_path / "clip.avi", (3, 7, 8))
+    with open_source(path, fast=True) as source:
+        frames = [(frame.number, round(frame.image.mean() / 20)) for frame in source]
+        assert source.undecodable == 3
+    assert frames == [(n, n) for n in range(12) if n not in (3, 7, 8)]
+    assert caplog.messages == [f"{path}: left out frame 3, which cannot be decoded; more will be counted"]
+
+
+def test_a_video_that_was_cut_off_is_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write_video(tmp_path / "clip.avi", 2)
+    assert len(list(open_source(path, fast=True))) == 12
+    assert not caplog.messages
+    mark = b"\xff\xd8\xff"
+    path.write_bytes(mark.join(path.read_bytes().split(mark)[:7]))
+    assert len(list(open_source(path, fast=True))) == 6
+    assert re.search(r"clip.avi: no more frames after \d\.\d of 6\.0 seconds: it may be cut off", caplog.text)
+
+
+@pytest.mark.parametrize("name", ["rpicam.mjpeg", "RPICAM.MJPG", "no_suffix", "data.bin"])
+def test_a_row_of_jpegs_is_a_video(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    jpegs = [cv2.imencode(".jpg", np.full((48, 64, 3), 20 * n, np.uint8))[1].tobytes() for n in range(12)]
+    path.write_bytes(b"".join(jpegs))
+    with open_source(path, fast=True) as source:
+        assert source.stream
+        assert [round(frame.image.mean() / 20) for frame in source] == list(range(12))
+    path.write_bytes(jpegs[3] + b"MPF\0" + jpegs[4])  # a phone's photo, with a second picture for its own use
+    if name == "no_suffix":
+        assert [round(frame.image.mean() / 20) for frame in open_source(path)] == [3]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"2026-01-05T10:30:00",  # FFmpeg would take what is before the colon for a protocol
+        b"rtsp:x",
+        b"caf\xe9",  # not UTF-8, which OpenCV expects
+        "k\u00e4tzchen \u732b".encode(),
+        b"%03d",  # FFmpeg's pattern for numbered pictures
+    ],
+)
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_files_of_any_name_are_read(tmp_path: Path, name: bytes, locale: str) -> None:
+    folder = os.fsencode(tmp_path)
+    write_video(tmp_path / "clip.avi", 25)
+    assert cv2.imwrite(str(tmp_path / "picture.png"), np.full((48, 64, 3), 60, np.uint8))
+    os.rename(tmp_path / "clip.avi", folder + b"/" + name + b".avi")  # noqa: PTH104
+    os.rename(tmp_path / "picture.png", folder + b"/" + name + b".png")  # noqa: PTH104
+    environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for suffix, last in ((b".avi", b"12 frames"), (b".png", b"1 frame")):
+        command = [os.fsencode(Path(sys.executable).with_name("edge-classify")), name + suffix]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].startswith(last)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("-", "-: standard input cannot be read"),
+        ("/dev/stdin", "/dev/stdin: standard input cannot be read"),
+        ("rtmp://me:secret@host/x", r"rtmp://\*\*\*@host/x: rtmp:// cannot be read: expected an rtsp:// or http://"),
+        ("http:/host/x", "http:/host/x: expected http:// with two slashes"),
+        ("file:///x.mp4", "file:///x.mp4: give the path of the file without file://"),
+    ],
+)
+def test_an_address_that_cannot_be_read_is_refused_with_what_can(address: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        open_source(address)
 
 
 def test_pictures_are_rotated_then_flipped_then_cropped(tmp_path: Path) -> None:
@@ -152,7 +239,7 @@ def test_an_empty_folder_and_a_missing_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("camera", [97, "/dev/video97"])
 def test_a_camera_that_is_not_there(camera: int | str) -> None:
-    with pytest.raises(CameraError, match=r"not found \(present: .*try --camera demo"):
+    with pytest.raises(CameraError, match=r"not found \(present: .*use the simulated: demo"):
         open_source(camera)
 
 
@@ -315,3 +402,21 @@ def test_raw_is_taken_if_it_is_fast_enough_else_mjpg(
     device = tmp_path / "video0"
     device.touch()
     assert v4l2.V4l2Camera(device, CameraSettings(size, fps)).description == f"{device}: {expected}"
+
+
+def test_a_slow_video_is_whole_although_its_last_frame_begins_long_before_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert len(list(open_source(write_video(tmp_path / "clip.avi", 0.2), fast=True))) == 12
+    assert not caplog.messages
+
+
+def test_a_named_pipe_is_a_video(tmp_path: Path) -> None:
+    pipe = tmp_path / "camera.mjpeg"
+    os.mkfifo(pipe)
+    jpegs = [cv2.imencode(".jpg", np.full((48, 64, 3), 20 * n, np.uint8))[1].tobytes() for n in range(12)]
+    writer = threading.Thread(target=lambda: pipe.write_bytes(b"".join(jpegs)))
+    writer.start()
+    with open_source(pipe, fast=True) as source:
+        assert [round(frame.image.mean() / 20) for frame in source] == list(range(12))
+    writer.join()

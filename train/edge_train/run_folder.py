@@ -26,6 +26,7 @@ from edge_classify.errors import DataError
 from edge_classify.images.preprocessing import Image
 from edge_classify.labels import UNKNOWN
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
+from edge_classify.recognize import how_to_train, recognize
 from edge_classify.system.atomic_write import atomic_file, write_atomic
 
 from .backbone import Backbone, BackboneCost
@@ -260,9 +261,7 @@ def read_run(folder: Path) -> Run:
     """Raises DataError if it is no run folder, unfinished, damaged, or from an older or newer edge-train."""
     path = folder / INDEX
     if not path.exists():
-        raise DataError(
-            f"{folder}: no finished run here ({INDEX} is missing): make one with edge-train PHOTOS -o {folder}"
-        )
+        raise DataError(_why_no_run(folder))
     try:
         index = json.loads(path.read_text("utf-8"))
         _check_format(folder, index["format"])
@@ -277,6 +276,21 @@ def read_run(folder: Path) -> Run:
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{folder}: this run is damaged ({error}): make it again with edge-train") from error
     return run
+
+
+def _why_no_run(folder: Path) -> str:
+    """What was given in place of a run folder, and what to do."""
+    kind = recognize(folder)
+    if kind == "photos":
+        return (
+            f"{folder}: a folder of photos, not a run folder: first {how_to_train(folder)}, "
+            "then edge-convert the folder that it names"
+        )
+    if kind in ("model file", "model folder"):
+        return f"{folder}: a {kind}, which is what edge-convert writes: give the run folder that edge-train wrote"
+    if not folder.exists():
+        return f"{folder}: no such run folder: make one with edge-train PHOTOS -o {folder}"
+    return f"{folder}: no finished run here ({INDEX} is missing): give the folder that edge-train wrote"
 
 
 def _check_format(folder: Path, number: int) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -20,6 +24,11 @@ _HOMES = (
     ("tflite_runtime.interpreter", "Interpreter"),
     ("tensorflow", "lite.Interpreter"),
 )
+
+# What LiteRT prints for the first interpreter of a process, as if it were news.
+_GREETING = b"INFO: Created TensorFlow Lite XNNPACK delegate"
+# Guards standard error, of which a process has one, while it leads elsewhere.
+_standard_error = threading.Lock()
 
 
 # Operators that a graph rescales its input with, at most; a damaged graph may be a circle.
@@ -57,19 +66,45 @@ def load_interpreter(path: Path, num_threads: int = 1, dynamic_size: tuple[int, 
     dynamic_size: (height, width) for an input that was made for pictures of any size; other inputs stay as they are.
     Raises ModelFileError if the file is not a TFLite model, or needs what the runtime lacks.
     """
+    interpreter_type = interpreter_class()
     try:
-        interpreter: Interpreter = interpreter_class()(**_source(path), num_threads=num_threads)
-        if dynamic_size is not None and has_dynamic_size(interpreter):
-            interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [1, *dynamic_size, 3])
-        interpreter.allocate_tensors()
-        if dynamic_size is not None:  # a third-party file: names of tensors may be no text
-            interpreter.get_output_details()
-            interpreter.get_input_details()
+        with _greeting_left_out():
+            interpreter: Interpreter = interpreter_type(**_source(path), num_threads=num_threads)
+            if dynamic_size is not None and has_dynamic_size(interpreter):
+                interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [1, *dynamic_size, 3])
+            interpreter.allocate_tensors()
+            if dynamic_size is not None:  # a third-party file: names of tensors may be no text
+                interpreter.get_output_details()
+                interpreter.get_input_details()
     except (ValueError, RuntimeError) as error:
         raise ModelFileError(
             f"{path}: the interpreter cannot load it ({first_line(error)}): it is damaged, or needs a newer runtime"
         ) from error
     return interpreter
+
+
+@contextmanager
+def _greeting_left_out() -> Iterator[None]:
+    """Leave LiteRT's greeting out of standard error. Whatever else is written there meanwhile follows at the end."""
+    if sys.platform != "linux":  # the only one with files in memory
+        yield
+        return
+    with _standard_error, ExitStack() as stack:
+        try:
+            saved = stack.enter_context(os.fdopen(os.dup(2), "wb"))
+        except OSError:  # it is closed
+            yield
+            return
+        buffer = stack.enter_context(os.fdopen(os.memfd_create("standard error"), "r+b"))
+        os.dup2(buffer.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved.fileno(), 2)
+            buffer.seek(0)
+            with suppress(OSError):
+                saved.writelines(line for line in buffer if not line.startswith(_GREETING))
+                saved.flush()
 
 
 def has_dynamic_size(interpreter: Interpreter) -> bool:

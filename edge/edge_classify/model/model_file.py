@@ -22,6 +22,7 @@ from ..errors import DataError, ModelFileError, first_line
 from ..images.photo import decode_photo
 from ..images.preprocessing import PREPARATION, Image
 from ..labels import parse_labels
+from ..recognize import why_no_model_file
 from .tflite_metadata import Metadata, Normalization, read_metadata
 
 FORMAT = 1
@@ -171,6 +172,8 @@ def _read_bytes(path: Path) -> bytes:
         data = path.read_bytes()
     except FileNotFoundError:
         raise ModelFileError(f"{path}: there is no such model file") from None
+    except IsADirectoryError:
+        raise ModelFileError(why_no_model_file(path)) from None
     except OSError as error:
         raise ModelFileError(f"{path}: {error.strerror}") from error
     if data[4:8] != b"TFL3":

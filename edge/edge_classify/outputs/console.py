@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
+from itertools import accumulate
 from typing import TYPE_CHECKING
+from unicodedata import category, east_asian_width
 
 from .lines import LineOutput
 from .queue import BoundedQueue
@@ -21,6 +23,9 @@ _FILE_LINES_PER_S = 1
 # Frames that the displayed rate is averaged over.
 _RATE_FRAMES = 30
 _DEFAULT_COLUMNS = 80
+_STATE_CELLS = 16
+_SCORE_CELLS = 14
+_CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], "?")
 
 
 class Console(LineOutput):
@@ -47,7 +52,8 @@ class Console(LineOutput):
     def append(self, result: Result) -> None:
         self._finished.append(result.finished_at)
         if not self._stream:
-            self._queue.put(f"{result.frame.name}: {_categories(result)}  {result.timing_ms.total:.1f} ms\n")
+            name = _printable(result.frame.name)
+            self._queue.put(f"{name}: {_categories(result)}  {result.timing_ms.total:.1f} ms\n")
             return
         rate = _TERMINAL_LINES_PER_S if self._terminal else _FILE_LINES_PER_S
         if result.state == self._shown_state and result.finished_at - self._shown_at < 1 / rate:
@@ -56,7 +62,7 @@ class Console(LineOutput):
         line = f"{_categories(result)}  {result.timing_ms.total:6.1f} ms  {self._frames_per_second():5.1f} fps"
         if self._terminal:
             # Rewritten in place, so it must not wrap; \x1b[K clears what a longer line has left.
-            self._queue.put(f"\r{line[: _columns() - 1]}\x1b[K")
+            self._queue.put(f"\r{_cut(line, _columns() - 1)}\x1b[K")
             self._line_open = True
         else:
             self._queue.put(f"{line}\n")
@@ -69,7 +75,34 @@ class Console(LineOutput):
 def _categories(result: Result) -> str:
     best, *others = result.classification.categories
     own = f"{best.score:.2f}" if result.state == best.category_name else f"({best.category_name} {best.score:.2f})"
-    return f"{result.state:<16} {own:<14}" + "".join(f"  {other.category_name} {other.score:.2f}" for other in others)
+    line = f"{_pad(_printable(result.state), _STATE_CELLS)} {_pad(_printable(own), _SCORE_CELLS)}"
+    return line + "".join(f"  {_printable(other.category_name)} {other.score:.2f}" for other in others)
+
+
+def _printable(text: str) -> str:
+    """Without the control characters that a label or file name may hold, which would be commands to a terminal."""
+    return text if text.isprintable() else text.translate(_CONTROLS)
+
+
+def _pad(text: str, cells: int) -> str:
+    return text + " " * (cells - sum(map(_cells, text)))
+
+
+def _cut(text: str, cells: int) -> str:
+    """As much of the text as fits."""
+    if text.isascii():
+        return text[:cells]
+    ends = accumulate(map(_cells, text))
+    return "".join(letter for letter, end in zip(text, ends, strict=True) if end <= cells)
+
+
+def _cells(letter: str) -> int:
+    """How many columns of a terminal it takes: Chinese, Japanese and Korean letters and emoji take two."""
+    if letter.isascii():
+        return 1
+    if category(letter) in ("Mn", "Me", "Cf"):  # drawn onto the letter before
+        return 0
+    return 2 if east_asian_width(letter) in "WF" else 1
 
 
 def _columns() -> int:

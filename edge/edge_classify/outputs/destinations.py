@@ -36,7 +36,7 @@ class Destinations:
     def claim_standard_output(self) -> BoundedQueue[str]:
         """Standard output for one output alone: the console and the summary stay away from it."""
         self.claimed = True
-        return self.standard_output
+        return self._add(open_text("-", live=self.live))
 
     def file(self, path: str) -> BoundedQueue[str]:
         """A queue of text that is appended to a file; "-" claims standard output. Raises OSError."""

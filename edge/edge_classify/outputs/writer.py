@@ -16,31 +16,37 @@ _GONE = (errno.EPIPE, errno.EIO, errno.ECONNRESET)
 
 
 def open_text(path: str | Path, *, live: bool) -> BoundedQueue[str]:
-    """A queue of text that is appended to a file, or written to standard output if `path` is "-". Raises OSError."""
+    """A queue of text for programs, in UTF-8: appended to a file, or to standard output if `path` is "-".
+
+    Raises OSError.
+    """
     if str(path) == "-":
-        return standard_output(live=live)
+        return _queue(_copy(sys.stdout), "standard output", live)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     return _queue(descriptor, str(path), live)
 
 
 def standard_output(*, live: bool) -> BoundedQueue[str]:
-    return _queue(_copy(sys.stdout), "standard output", live)
+    """A queue of text for people, in standard output's own encoding."""
+    return _queue(_copy(sys.stdout), "standard output", live, _encoding(sys.stdout))
 
 
 def standard_error() -> BoundedQueue[str]:
-    return _queue(_copy(sys.stderr), "standard error", live=True)
+    return _queue(_copy(sys.stderr), "standard error", live=True, encoding=_encoding(sys.stderr))
 
 
 class Writer:
     """Writes text to a file descriptor, and blocks for as long as its reader does."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, encoding: str = "utf-8") -> None:
         self._descriptor = descriptor
+        self._encoding = encoding
         self._line_cut = False
 
     def write(self, text: str) -> None:
         """Write all of it. Raises OSError, or ConsumerGone if nobody will ever read it."""
-        data = text.encode("utf-8", "replace")
+        # In UTF-8 only a file name that is not UTF-8 itself is escaped, the way JSON does it.
+        data = text.encode(self._encoding, "backslashreplace")
         if self._line_cut:
             # A full disk cut the line before; that must not spoil this one.
             data = b"\n" + data
@@ -63,9 +69,13 @@ class Writer:
         os.close(self._descriptor)
 
 
-def _queue(descriptor: int, name: str, live: bool) -> BoundedQueue[str]:
-    writer = Writer(descriptor)
+def _queue(descriptor: int, name: str, live: bool, encoding: str = "utf-8") -> BoundedQueue[str]:
+    writer = Writer(descriptor, encoding)
     return BoundedQueue(writer.write, name, live=live, is_ready=writer.is_ready, close=writer.close)
+
+
+def _encoding(stream: TextIO | None) -> str:
+    return getattr(stream, "encoding", None) or "utf-8"
 
 
 def _copy(stream: TextIO | None) -> int:

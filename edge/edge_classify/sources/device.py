@@ -23,6 +23,14 @@ _MIN_SIDE = 16
 _MIN_PATIENCE_S = 2.0
 
 
+class UndecodableFrameError(Exception):
+    """Frames came that cannot be decoded; the next one may be fine. count: how many."""
+
+    def __init__(self, count: int = 1) -> None:
+        super().__init__(f"{count} frames cannot be decoded")
+        self.count = count
+
+
 class Device(Protocol):
     """An open camera. Errors of opening and reading it need not name it: `live` puts its name in front.
 
@@ -36,8 +44,8 @@ class Device(Protocol):
     def read(self) -> tuple[Image, float] | None:
         """The next image (uint8 BGR, shape (height, width, 3)) and its capture time in seconds of `time.perf_counter`.
 
-        Returns within a few seconds; None if no image came in that time, or a broken one. Raises CameraError if no
-        more will come.
+        Returns within a few seconds; None if no image came in that time. Raises UndecodableFrameError if a broken one
+        came, and CameraError if no more will come.
         """
 
     def close(self) -> None: ...

@@ -19,7 +19,8 @@ class Frame(NamedTuple):
     """One image from a source.
 
     image: uint8 BGR, shape (height, width, 3).
-    number: counted from 0 by the source; gaps are frames that a live source dropped.
+    number: counted from 0 by the source; gaps are frames that a live source dropped, or that a video has and that
+        cannot be decoded.
     captured_at: time of capture, in seconds of `time.perf_counter`.
     name: the source's address, or the picture's file.
     """

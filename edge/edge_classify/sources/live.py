@@ -17,7 +17,7 @@ import cv2
 
 from ..errors import CameraError
 from ..images.preprocessing import Image
-from .device import Device
+from .device import Device, UndecodableFrameError
 from .frame import UNCHANGED, Frame, Transform
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ class LiveCamera:
 
     Returns once the first frame is there; raises CameraError if none comes.
     dropped: frames that were captured and replaced by a newer one before they were taken.
+    undecodable: frames that were left out because they cannot be decoded, since the first good one.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class LiveCamera:
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         self.dropped = 0
+        self.undecodable = 0
         self._description = ""
         self._name = name
         self._open_device = open_device
@@ -245,7 +247,7 @@ class LiveCamera:
             device = self._open_device()
             last_at, patience = time.perf_counter(), self._timeouts.first_frame
             while self._may_read(reader, patience + self._timeouts.driver):
-                captured = device.read()
+                captured = self._read_frame(device)
                 if captured is not None:
                     self._deliver(reader, device, *captured)
                     last_at, patience = time.perf_counter(), device.patience
@@ -261,6 +263,17 @@ class LiveCamera:
             if device is not None:
                 device.close()
         return "closed"
+
+    def _read_frame(self, device: Device) -> tuple[Image, float] | None:
+        try:
+            return device.read()
+        except UndecodableFrameError as error:
+            # A stream that is joined between two key frames begins with such frames.
+            if self._number:
+                if not self.undecodable:
+                    log.warning("camera %s: left out a frame that cannot be decoded; more will be counted", self._name)
+                self.undecodable += error.count
+            return None
 
     def _may_read(self, reader: _Reader, seconds: float) -> bool:
         """Whether this reader may go on; if so, its next call must return within `seconds`."""

@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import DataError, UsageError
+from ..recognize import why_no_source
 from .device import CameraSettings
-from .files import is_picture, open_file, open_folder
+from .files import is_picture, open_file, open_folder, open_video
 from .frame import UNCHANGED, Transform
-from .network import is_address, without_password
+from .network import is_address, is_http, open_network_video, why_no_address, without_password
 
 if TYPE_CHECKING:
     from .source import Source
 
-_Kind = Literal["camera", "network", "demo", "video", "picture", "folder"]
+_Kind = Literal["camera", "network", "network video", "demo", "video", "picture", "folder"]
+
+# Of addresses that give a file with an end, not a camera.
+_VIDEO_ADDRESS = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|wmv|flv|3gp|ogv|m3u8)([?#].*)?$", re.IGNORECASE)
 
 
 def open_source(
@@ -49,6 +53,8 @@ def open_source(
         return open_folder(Path(text), transform)
     if kind in ("picture", "video"):
         return open_file(Path(text), transform, fast=fast)
+    if kind == "network video" and (capture := open_network_video(text)) is not None:
+        return open_video(without_password(text), capture, transform, fast=fast)
 
     from .cameras import open_camera  # which files do without, and start sooner
 
@@ -76,25 +82,31 @@ def check_source(
     if give_up is not None and not give_up > 0:
         raise UsageError(f"give_up is {give_up:g}: it must be above 0 seconds")
     kind = _kind(str(address))
+    if kind in ("video", "picture", "folder") and (why := why_no_source(Path(str(address)))):
+        raise UsageError(why)
     name = without_password(str(address))
     if settings != CameraSettings() and kind != "camera":
         raise UsageError(f"size and fps only apply to USB cameras and Pi camera modules, not to {name}")
-    if fast and kind != "video":
+    if fast and kind not in ("video", "network video"):
         raise UsageError(f"fast only applies to video files, not to {name}")
 
 
 def _kind(text: str) -> _Kind:
     """What an address means, from its text and the file's type. Raises DataError if there is no such file."""
+    if text in ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
+        raise UsageError(f"{text}: standard input cannot be read: give the name of a file, a folder or a camera")
     if re.fullmatch(r"\d+|csi(:\d+)?|/dev/.*", text):
         return "camera"
     if text == "demo":
         return "demo"
     if is_address(text):
-        return "network"
+        return "network video" if is_http(text) and _VIDEO_ADDRESS.search(text) else "network"
     path = Path(text)
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
+        if why := why_no_address(text):
+            raise UsageError(why) from None
         raise DataError(f"{text}: no such file, folder or camera") from None
     except OSError as error:
         raise DataError(f"{text}: {error.strerror}") from error

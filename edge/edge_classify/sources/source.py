@@ -22,11 +22,13 @@ class Source:
         *,
         stream: bool,
         camera: LiveCamera | None = None,
+        undecodable: Callable[[], int] = lambda: 0,
         close: Callable[[], None] | None = None,
     ) -> None:
         self.stream = stream
         self._frames = frames
         self._camera = camera
+        self._undecodable = undecodable
         self._close = close if camera is None else camera.close
 
     @property
@@ -43,6 +45,11 @@ class Source:
     def dropped(self) -> int:
         """Frames of a camera that newer ones replaced before they were taken; always 0 for files."""
         return self._camera.dropped if self._camera is not None else 0
+
+    @property
+    def undecodable(self) -> int:
+        """Frames of a camera or video that were left out because they cannot be decoded."""
+        return self._camera.undecodable if self._camera is not None else self._undecodable()
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames

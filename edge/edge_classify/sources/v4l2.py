@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import CameraError
 from ..images.preprocessing import Image
-from .device import DEFAULT_FPS, DEFAULT_SIZE, CameraSettings, patience_for, pixel_format
+from .device import DEFAULT_FPS, DEFAULT_SIZE, CameraSettings, UndecodableFrameError, patience_for, pixel_format
 
 # How many frames OpenCV lets the driver queue.
 _QUEUE_LENGTH = 4
@@ -64,7 +64,9 @@ class V4l2Camera:
             return None
         buffer = np.asarray(data, np.uint8)
         image = self._decode(buffer.reshape(-1)) if self._jpeg else buffer
-        return (image, captured_at) if image is not None and image.size else None
+        if image is None or not image.size:
+            raise UndecodableFrameError
+        return image, captured_at
 
     def _grab_newest(self) -> tuple[bool, float]:
         """Skip what waits in the driver's queue, which is full if the reader is slower than the camera.

@@ -1,0 +1,110 @@
+"""What a path really holds, so that an error can say what was given and what was meant."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from .images.formats import FORMATS_BY_SUFFIX
+
+Kind = Literal["model file", "run folder", "model folder", "photos"]
+
+_RUN_INDEX = "run.json"
+# A disk full of files must not hold up an error message.
+_MAX_ENTRIES = 2000
+
+
+def recognize(path: str | Path) -> Kind | None:
+    """What this project would call it; None for anything else, or if it cannot be read.
+
+    "photos" are pictures in this folder, or up to two folders below it, as in photos/train/cup.
+    """
+    path = Path(path)
+    try:
+        if not path.is_dir():
+            return "model file" if path.is_file() and _is_model(path) else None
+        if (path / _RUN_INDEX).is_file():
+            return "run folder"
+        names = _names(path)
+        if any(_is_picture(name) for name in names):
+            return "photos"
+        if any(name.endswith(".tflite") for name in names):
+            return "model folder"
+        if any(_has_pictures(folder, 1) for folder in _folders(path, names)):
+            return "photos"
+    except OSError:
+        pass
+    return None
+
+
+def models_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.tflite"))
+
+
+def how_to_train(folder: Path) -> str:
+    """The command that trains on these photos, or what is needed before it can."""
+    for root in (folder, folder.resolve().parent):
+        if sum(_has_pictures(inside, 1) for inside in _folders(root, _names(root))) > 1:
+            return f"edge-train {root}"
+    return "edge-train PHOTOS, in which each class has a folder of its own"
+
+
+def why_no_model_file(path: Path) -> str:
+    """For an error about a folder where a model file belongs: what it is, and what to do."""
+    kind = recognize(path)
+    if kind == "run folder":
+        return f"{path}: a run folder, not a model file: make model files from it with edge-convert {path} -o models"
+    if kind == "model folder":
+        return f"{path}: a folder of model files: choose one of them, such as {models_in(path)[0]}"
+    if kind == "photos":
+        return f"{path}: a folder of photos, not a model file: first train on photos: {how_to_train(path)}"
+    return f"{path}: a folder, not a model file: expected a .tflite file such as edge-convert writes"
+
+
+def why_no_source(path: Path) -> str | None:
+    """For an error about a path where a camera or pictures belong; None if it may be a source."""
+    kind = recognize(path)
+    if kind == "model file":
+        return f"{path}: a model file, not a camera or pictures: use edge-classify SOURCE --model {path}"
+    if kind == "model folder":
+        return (
+            f"{path}: a folder of model files, not of pictures: "
+            f"use edge-classify SOURCE --model {models_in(path)[0]}, or another of them"
+        )
+    if kind == "run folder":
+        return (
+            f"{path}: a run folder, not a folder of pictures: make model files from it with "
+            f"edge-convert {path} -o models, then use edge-classify SOURCE --model FILE"
+        )
+    return None
+
+
+def _folders(folder: Path, names: list[str]) -> list[Path]:
+    inside = [folder / name for name in sorted(names) if not name.startswith(".")]
+    return [path for path in inside if path.is_dir()]
+
+
+def _has_pictures(folder: Path, depth: int) -> bool:
+    try:
+        names = _names(folder)
+    except OSError:
+        return False
+    return any(map(_is_picture, names)) or (
+        depth > 0 and any(_has_pictures(inside, depth - 1) for inside in _folders(folder, names))
+    )
+
+
+def _names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in islice(entries, _MAX_ENTRIES)]
+
+
+def _is_picture(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in FORMATS_BY_SUFFIX
+
+
+def _is_model(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"TFL3"
