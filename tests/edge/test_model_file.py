@@ -39,7 +39,7 @@ def rebuild(model: bytes, **changed: bytes) -> bytes:
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="there is no such model file"):
         Classifier(tmp_path / "gone.tflite")
-    with pytest.raises(ModelFileError, match="Is a directory"):
+    with pytest.raises(ModelFileError, match="a folder, not a model file"):
         Classifier(tmp_path)
 
 

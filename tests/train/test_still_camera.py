@@ -62,7 +62,7 @@ def read(cache: sqlite3.Connection, root: Path) -> PhotoSet:
 
 
 def test_photos_of_a_still_camera_are_one_scene_and_no_copies(tmp_path: Path, cache: sqlite3.Connection) -> None:
-    found = read(cache, write_still_photos(tmp_path, 60))
+    found = read(cache, write_still_photos(tmp_path, 25))
     alike = find_near_duplicates(cache, {photo.sha256 for photo in found.photos})
     assert len(alike.scenes) == 1
     assert alike.pairs == ()
@@ -72,7 +72,7 @@ def test_photos_of_a_still_camera_are_one_scene_and_no_copies(tmp_path: Path, ca
 def test_photos_of_many_places_are_not_of_a_still_camera(tmp_path: Path, cache: sqlite3.Connection) -> None:
     rng = np.random.default_rng(1)
     (tmp_path / "a").mkdir()
-    for number in range(40):
+    for number in range(25):
         blocks = rng.integers(0, 255, (12, 16, 3), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / "a" / f"{number}.png"), cv2.resize(blocks, (320, 240)))
     write_photos(tmp_path, 20)
@@ -82,12 +82,12 @@ def test_photos_of_many_places_are_not_of_a_still_camera(tmp_path: Path, cache: 
 
 def test_groups_do_not_grow_by_chains(tmp_path: Path, cache: sqlite3.Connection) -> None:
     """A slow pan: each photo is like the next, the first is nothing like the last."""
-    blocks = np.random.default_rng(3).integers(0, 255, (12, 80, 3), dtype=np.uint8)
+    blocks = np.random.default_rng(3).integers(0, 255, (3, 20, 3), dtype=np.uint8)
     panorama = cv2.resize(blocks, (1600, 240), interpolation=cv2.INTER_CUBIC)
     for label, first in (("left", 0), ("right", 640)):
         (tmp_path / label).mkdir()
-        for number in range(60):
-            x = first + 10 * number
+        for number in range(30):
+            x = first + 8 * number
             cv2.imwrite(str(tmp_path / label / f"{number}.png"), panorama[:, x : x + 320])
     found = read(cache, tmp_path)
     alike = find_near_duplicates(cache, {photo.sha256 for photo in found.photos})
