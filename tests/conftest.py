@@ -128,6 +128,17 @@ def stop(process: subprocess.Popen[str], how: signal.Signals) -> tuple[str, str]
     return rest
 
 
+def classify_here(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """Run edge-classify in this process, where that shows as much: its exit code, and what it writes to stderr."""
+    from edge_classify.cli import main
+
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as ended:  # the parser's own errors
+        code = int(ended.code or 0)
+    return code, capfd.readouterr().err
+
+
 def draw_photo(kind: str, rng: np.random.Generator) -> np.ndarray:
     """A 160×120 BGR picture of one kind of shape, each a little different."""
     # Colours far enough apart for a backbone that was never trained.

@@ -20,7 +20,7 @@ from typing import IO
 import cv2
 import pytest
 
-from conftest import stop, write_photos
+from conftest import classify_here, stop, write_photos
 from edge_classify.cli import make_parser
 from edge_classify.command import run
 from edge_classify.model.interpreter import BUILTIN_MODEL
@@ -272,10 +272,12 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
         (["--camera", "demo", "--labels", "gone.txt"], 6, "gone.txt: labels cannot be read"),
     ],
 )
-def test_an_error_is_one_line_and_has_its_exit_code(command, arguments: list[str], code: int, message: str) -> None:
-    done = command("edge-classify", *arguments)
-    assert done.returncode == code
-    errors = done.stderr.splitlines()
+def test_an_error_is_one_line_and_has_its_exit_code(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    ended, said = classify_here(capfd, *arguments)
+    assert ended == code
+    errors = said.splitlines()
     assert len(errors) == 1
     assert errors[0].startswith("error: ")
     assert message in errors[0]
@@ -293,11 +295,11 @@ def test_an_error_is_one_line_and_has_its_exit_code(command, arguments: list[str
     ],
 )
 def test_what_the_command_line_shows_to_be_wrong_is_refused_before_the_model_is_read(
-    command, arguments: list[str]
+    capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
-    done = command("edge-classify", *arguments, "--models", "no_such_models", "--budget-ms", 10)
-    assert done.returncode in (2, 6)
-    assert "no_such_models" not in done.stderr
+    code, said = classify_here(capfd, *arguments, "--models", "no_such_models", "--budget-ms", 10)
+    assert code in (2, 6)
+    assert "no_such_models" not in said
 
 
 def test_help_is_short_and_says_defaults_and_exit_codes(command) -> None:

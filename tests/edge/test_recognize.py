@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import write_photos
-from edge_classify.cli import main
+from conftest import classify_here, write_photos
 from edge_classify.recognize import recognize
 
 
@@ -64,12 +63,8 @@ def test_kinds() -> None:
 def test_edge_classify_says_what_was_meant(
     capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
 ) -> None:
-    try:
-        ended: object = main(arguments)
-    except SystemExit as stop:  # the parser's own errors
-        ended = stop.code
+    ended, said = classify_here(capfd, *arguments)
     assert ended == code
-    said = capfd.readouterr().err
     assert said.count("\n") == 1
     assert re.search(message, said), said
 
