@@ -21,6 +21,9 @@ DEVICE = $(VENV)/.device
 CHECK = $(VENV)/.check
 DESKTOP = $(VENV)/.desktop
 
+# Tests start many processes: each would compile all of our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests at once; more than there are cores, for most wait for a camera or another process.
 JOBS ?= 4
 
