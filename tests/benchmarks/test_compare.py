@@ -135,8 +135,8 @@ def test_the_program_reads_files_and_refuses_in_one_line(results: Make, tmp_path
     assert (done.returncode, done.stderr) == (6, f"error: {tmp_path / 'gone.json'}: No such file or directory\n")
 
 
+@pytest.mark.slow  # matplotlib is the desktop's
 def test_a_picture_is_drawn(results: Make, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     (tmp_path / "r.json").write_text(json.dumps(results(10, 10, 10)))
     done = run("plot.py", tmp_path / "r.json", "-o", tmp_path / "r.png")
     assert done.returncode == 0, done.stderr

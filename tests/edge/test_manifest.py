@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -46,7 +45,7 @@ def write(folder: Path, content: object) -> Path:
     return folder
 
 
-@pytest.mark.skipif(find_spec("tensorflow") is None, reason="edge-convert records its version of TensorFlow")
+@pytest.mark.slow  # edge-convert records its version of TensorFlow
 @given(st.lists(entries, max_size=4), st.lists(st.text(), min_size=1), st.dictionaries(st.text(), values))
 def test_what_edge_convert_writes_is_read_back(
     files: list[dict[str, Any]], labels: list[str], arguments: dict[str, Any]
