@@ -17,7 +17,7 @@ from edge_classify.system.atomic_write import write_atomic
 
 from .backbone import Backbone
 from .features import read_features
-from .near_duplicates import NearDuplicates, are_same_picture
+from .near_duplicates import MAX_COPIES, NearDuplicates, are_same_picture
 from .photo_facts import read_cached_facts
 from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, PhotoSet
 from .training_run import TrainingRun
@@ -98,7 +98,10 @@ class PhotoCheck:
         duplicates = {path for pair in self.near_duplicates for path in pair}
         findings = [
             (0 if self.still_camera else len(duplicates), "near-duplicates of each other"),
-            (0 if self.still_camera else sum(scene.photos for scene in self.scenes), "of scenes seen again and again"),
+            (
+                0 if self.still_camera else sum(scene.photos for scene in self.scenes),
+                f"alike in groups of more than {MAX_COPIES}, as of one scene: split by time",
+            ),
             (len(self.skipped), "unreadable, skipped"),
             (len(self.wrong_suffix), "with a suffix that does not match the file's format (used anyway)"),
             (len(self.copies), "exact copies of another photo"),

@@ -141,9 +141,10 @@ def _split(database: sqlite3.Connection, root: Path, found: PhotoSet, near_dupli
         return split_photos(found, near_duplicates.groups)
     scene, clock = sort_by_time(root, scene)
     if not found.given_split:
-        which = "photos" if still else f"{len(scene)} photos of scenes seen again and again, and of the others"
-        name = f"the last fifth of each class's {which}, by {clock}"
-        found = replace(found, held_out_name=name if still else f"{name} a fifth")
+        name = f"the last fifth of each class's photos, by {clock}"
+        if not still:
+            name = f"a fifth of the photos; of {len(scene)} that are alike in large groups, the last by {clock}"
+        found = replace(found, held_out_name=name)
     return replace(split_photos(found, near_duplicates.groups, scene), still_camera=still)
 
 
