@@ -15,7 +15,7 @@ from . import run_folder
 from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
 from .features import read_cost
-from .fitting import Calibration, calibrate, choose_views, fit_fine_tuned, fit_frozen, fit_unknown
+from .fitting import Calibration, calibrate, fit_fine_tuned, fit_frozen, fit_unknown, views_do_harm
 from .measuring import CellModel, measure, measure_accuracy
 from .training_run import CellJob
 
@@ -41,8 +41,11 @@ def fit_cell(job: CellJob) -> dict[str, Any]:
 
 def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:
     settings = job.run.settings
-    asked, job = job, choose_views(job, database)
     fit = fit_frozen(job, database)
+    without_views = views_do_harm(job, database, fit)
+    if without_views:
+        job = job.without_views()
+        fit = fit_frozen(job, database)
     fine_tuning: dict[str, Any] = {}
     if settings.fine_tune:
         fine_tuning["frozen_accuracy"] = measure_accuracy(job, database, fit)
@@ -54,7 +57,7 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
     measurement = measure(job, database, fit, model, fine_tuning)
     cost = read_cost(database, job.backbone)
     decision = _decision(job, cost, calibration, model)
-    if job is not asked:
+    if without_views:
         decision["views"] = 0
     cell = run_folder.new_cell(
         job.backbone,

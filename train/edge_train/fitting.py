@@ -77,31 +77,6 @@ class Calibration:
     confidences: np.ndarray
 
 
-def choose_views(job: CellJob, database: sqlite3.Connection) -> CellJob:
-    """The job as it is, or without augmented views, if heads fitted without them are better on photos not fitted on.
-
-    Views help with photos taken anywhere. Of a still camera, or of things with a left and a right, they may show what
-    the camera never will, or cut the thing out.
-    """
-    augmentation = job.run.settings.augmentation
-    if not augmentation.auto or len(augmentation.keys()) == 1:
-        return job
-    gains = []
-    without = job.without_views()
-    examples, examples_without = _gather_examples(job, database), _gather_examples(without, database)
-    features = read_cost(database, job.backbone).features
-    folds = list(_find_folds(job.run.photos.of(TRAINING, VALIDATION), job.run.settings.seed))[:VIEW_FOLDS]
-    for fold in folds:
-        losses = [
-            _losses(_fit_without_fold(job, some, fold, features)[0], some, fold.chosen_on)
-            for some in (examples, examples_without)
-        ]
-        gains.append(losses[0] - losses[1])
-    gain = np.concatenate(gains)
-    error = float(gain.std()) / np.sqrt(len(gain))
-    return without if gain.mean() > max(MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS * error) else job
-
-
 def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     """Fit heads on the frozen backbone's features: one without each fold, and one on all photos.
 
@@ -119,6 +94,25 @@ def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
         epochs = max(1, round(float(np.mean(best_epochs))))
         head, _, _ = fit_head(examples, None, features, settings.head, settings.seed, epochs)
     return Fit(job.backbone, features, head, examples, folds, heads, curves[0])
+
+
+def views_do_harm(job: CellJob, database: sqlite3.Connection, fit: Fit) -> bool:
+    """Whether heads fitted without augmented views are clearly better than those of `fit`, on photos not fitted on.
+
+    Views help with photos taken anywhere. Of a still camera, or of things with a left and a right, they may show what
+    the camera never will, or cut the thing out.
+    """
+    if not job.run.settings.augmentation.auto or fit.examples.views == 1:
+        return False
+    without = _gather_examples(job.without_views(), database)
+    gains = []
+    for fold, head in list(zip(fit.folds, fit.fold_heads, strict=True))[:VIEW_FOLDS]:
+        head_without, _, _ = _fit_without_fold(job, without, fold, fit.features)
+        losses = _losses(head, fit.examples, fold.chosen_on)
+        gains.append(losses - _losses(head_without, without, fold.chosen_on))
+    gain = np.concatenate(gains)
+    error = float(gain.std()) / np.sqrt(len(gain))
+    return bool(gain.mean() > max(MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS * error))
 
 
 def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
