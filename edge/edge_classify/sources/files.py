@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import DataError
 from ..images.folder import describe_left_out, find_pictures
 from ..images.formats import FORMATS_BY_SUFFIX, HEAD_BYTES, describe_other, holds_several, picture_format
-from ..images.photo import read_photo, without_library
+from ..images.photo import decode_photo, read_photo, without_library
 from ..images.preprocessing import Image
 from .device import pixel_format
 from .frame import Frame, Transform
@@ -155,8 +155,12 @@ def _is_played(path: Path, kind: str) -> bool:
 
 
 def _open_picture(path: Path, kind: str, transform: Transform) -> Source:
-    image = transform(read_photo(path))
-    if holds_several(path.read_bytes(), kind):
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    image = transform(decode_photo(data, str(path)))
+    if holds_several(data, kind):
         log.warning("%s: holds several pictures: only the first is classified", path)
 
     def frames() -> Iterator[Frame]:

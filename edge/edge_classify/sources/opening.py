@@ -45,10 +45,9 @@ def open_source(
 
     Raises UsageError, DataError or CameraError.
     """
-    check_source(address, size=size, fps=fps, give_up=give_up, fast=fast)
     settings = CameraSettings(size, fps)
     text = str(address)
-    kind = _kind(text)
+    kind = _checked_kind(text, settings, give_up, fast)
     if kind == "folder":
         return open_folder(Path(text), transform)
     if kind in ("picture", "video"):
@@ -78,17 +77,21 @@ def check_source(
     fast: bool = False,
 ) -> None:
     """Refuse what `open_source` can refuse before it opens anything. Raises UsageError or DataError."""
-    settings = CameraSettings(size, fps)
+    _checked_kind(str(address), CameraSettings(size, fps), give_up, fast)
+
+
+def _checked_kind(text: str, settings: CameraSettings, give_up: float | None, fast: bool) -> _Kind:
     if give_up is not None and not give_up > 0:
         raise UsageError(f"give_up is {give_up:g}: it must be above 0 seconds")
-    kind = _kind(str(address))
-    if kind in ("video", "picture", "folder") and (why := why_no_source(Path(str(address)))):
+    kind = _kind(text)
+    if kind in ("video", "picture", "folder") and (why := why_no_source(Path(text))):
         raise UsageError(why)
-    name = without_password(str(address))
+    name = without_password(text)
     if settings != CameraSettings() and kind != "camera":
         raise UsageError(f"size and fps only apply to USB cameras and Pi camera modules, not to {name}")
     if fast and kind not in ("video", "network video"):
         raise UsageError(f"fast only applies to video files, not to {name}")
+    return kind
 
 
 def _kind(text: str) -> _Kind:
