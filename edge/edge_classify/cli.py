@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from .command import run
 from .errors import BudgetError, CameraError, DataError, ModelFileError, SelfTestError
-from .options import Parser, integer, number, numbers
+from .options import Parser, integer, number, numbers, threads
 from .outputs import registry
 from .system.memory import use_one_heap
 
@@ -128,7 +128,7 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--input-size", type=_input_size, metavar="WxH", help="third-party model of any input size (default: 224x224)"
     )
-    group.add_argument("--num-threads", type=integer(1), default=1, metavar="N", help="threads per inference")
+    group.add_argument("--num-threads", type=threads, default="auto", metavar="N", help="threads per inference")
 
 
 def _add_decision_options(group: argparse._ArgumentGroup) -> None:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from . import __version__
 from .errors import DataError, EdgeClassifyError, UsageError
@@ -113,6 +113,16 @@ def exit_codes(errors: Sequence[type[EdgeClassifyError]]) -> list[tuple[int, str
 def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     """For `type=`: a whole number in this range."""
     return lambda text: _number(text, int, "a whole number", _range(minimum=minimum, maximum=maximum))
+
+
+def threads(text: str) -> int | Literal["auto"]:
+    """For `type=`: a number of threads, or auto."""
+    if text == "auto":
+        return "auto"
+    try:
+        return integer(1)(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected auto, or a whole number, 1 or more, found {text!r}") from None
 
 
 def number(

@@ -6,21 +6,23 @@ import argparse
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from .command import native_output_dropped
 from .errors import UsageError
 from .labels import UNKNOWN
 from .model.classifier import Classifier
 from .model.interpreter import BUILTIN_MODEL
+from .model.threads import AUTO
 from .outputs import registry
 from .outputs.destinations import Destinations
 from .outputs.queue import BoundedQueue
 from .outputs.registry import Output
+from .pipeline.cores import Cores, share_cores
 from .pipeline.decision import Decision
 from .pipeline.latency import Latency
 from .pipeline.loop import Result, classify_frames
@@ -66,7 +68,8 @@ def _check_with_source(options: argparse.Namespace, *, stream: bool) -> None:
 @contextmanager
 def open_session(options: argparse.Namespace) -> Iterator[Session]:
     """Load the model, open the source, and then the outputs; close them all at the end."""
-    classifier = _load_classifier(options)
+    cores = _cores(options)
+    classifier = _load_classifier(options, cores.num_threads)
     decision = Decision(classifier.labels, **_decision_settings(options))
     with ExitStack() as stack:
         source = stack.enter_context(
@@ -77,16 +80,25 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
         if source.live:
             stack.enter_context(_warnings_to(destinations.standard_error))
         outputs = registry.open_outputs(options, destinations)
-        destinations.standard_error.put(_introduce(classifier, options) + "\n")
+        destinations.standard_error.put(
+            _introduce(classifier, options, cores.describe(classifier.threads, stream=source.stream)) + "\n"
+        )
         if source.description:
             destinations.standard_error.put(f"{source.description}\n")
-        results = classify_frames(
-            _pace(options, source).frames(source),
-            classifier,
-            decision if source.stream else None,
-            Stillness() if options.skip_still else None,
-        )
+        results = _classify(options, source, classifier, decision if source.stream else None, cores.interpreters)
+        stack.enter_context(closing(results))
         yield Session(source, islice(results, options.count), outputs, destinations)
+
+
+def _classify(
+    options: argparse.Namespace, source: Source, classifier: Classifier, decision: Decision | None, interpreters: int
+) -> Generator[Result]:
+    if interpreters > 1:
+        from .pipeline.parallel import classify_in_parallel  # no camera needs it
+
+        return classify_in_parallel(source, classifier, decision, interpreters)
+    frames = _pace(options, source).frames(source)
+    return classify_frames(frames, classifier, decision, Stillness() if options.skip_still else None)
 
 
 class Session:
@@ -145,34 +157,45 @@ class Session:
         return "\n".join(lines) + "\n"
 
 
-def _load_classifier(options: argparse.Namespace) -> Classifier:
-    model = options.model if options.models is None else _choose_model(options)
+def _load_classifier(options: argparse.Namespace, num_threads: int | Literal["auto"]) -> Classifier:
+    model = options.model
+    if options.models is not None:
+        model, benchmarked = _choose_model(options)
+        if num_threads == AUTO:
+            num_threads = benchmarked
     with native_output_dropped():  # LiteRT prints a greeting at each start
         return Classifier(
             model,
             labels=options.labels,
             top_k=options.top_k,
             threshold=options.threshold,
-            num_threads=options.num_threads,
+            num_threads=num_threads,
             input_range=options.input_range,
             input_size=options.input_size,
         )
 
 
-def _introduce(classifier: Classifier, options: argparse.Namespace) -> str:
-    """Which model is in use, in one line, and what was probably meant if that is the built-in one."""
+def _cores(options: argparse.Namespace) -> Cores:
+    in_turn = bool(options.skip_still or options.max_fps)
+    return share_cores(options.source, options.num_threads, fast=options.fast, in_turn=in_turn)
+
+
+def _introduce(classifier: Classifier, options: argparse.Namespace, cores: str) -> str:
+    """Which model is in use, and how much of the processor, in one line; what was probably meant if it is the
+    built-in one."""
     labels = classifier.labels
     shown = ", ".join(labels[:_MAX_LABELS_SHOWN]) + (", ..." if len(labels) > _MAX_LABELS_SHOWN else "")
     path = classifier.model_file.path
     if path != BUILTIN_MODEL:
-        return f"model {path}: {len(labels)} labels ({shown})"
+        return f"model {path}: {len(labels)} labels ({shown}); {cores}"
     what = "the built-in one, which reads handwritten digits"
     if recognize(options.source) == "photos":
         return f"warning: the model is {what}; to classify photos of anything else, give your own with --model FILE"
-    return f"model: {what} (for your own: --model FILE)"
+    return f"model: {what} (for your own: --model FILE); {cores}"
 
 
-def _choose_model(options: argparse.Namespace) -> Path:
+def _choose_model(options: argparse.Namespace) -> tuple[Path, int]:
+    """The model file, and its number of threads."""
     from .benchmark.choice_cache import chosen_model
     from .benchmark.metric import Metric
 

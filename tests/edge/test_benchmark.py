@@ -185,7 +185,11 @@ def test_each_round_measures_every_file_in_another_order_and_shares_the_frames()
         (["gone.tflite"], 4, "gone.tflite: there is no such model file"),
         (["gone.json"], 4, "no gone.json in this folder"),
         ([BUILTIN_MODEL, "--num_threads", 2], 2, "unrecognized arguments: --num_threads 2"),
-        ([BUILTIN_MODEL, "--num-threads", "2,0"], 2, "--num-threads: expected a whole number, or several"),
+        (
+            [BUILTIN_MODEL, "--num-threads", "2,0"],
+            2,
+            "--num-threads: expected a whole number, several such as 1,2,4, or auto",
+        ),
         ([BUILTIN_MODEL, "--rounds", 0], 2, "--rounds: expected a whole number, 1 or more, found '0'"),
         ([BUILTIN_MODEL, "--csv", "/"], 2, "--csv: expected a file name, but / is a folder"),
         ([BUILTIN_MODEL, "--metric", "total.p90"], 2, "--metric needs --budget-ms"),
@@ -242,9 +246,9 @@ def test_an_unusable_file_is_left_out_of_a_choice() -> None:
         return turn(5)
 
     files = [candidate("good", 0.8, 100), candidate("bad", 0.9, 100)]
-    assert choose(files, Metric("total", "p90"), 10, 1, measure).candidate == files[0]
+    assert choose(files, Metric("total", "p90"), 10, measure).candidate == files[0]
     with pytest.raises(ModelFileError, match="damaged"):
-        choose(files[1:], Metric("total", "p90"), 10, 1, measure)
+        choose(files[1:], Metric("total", "p90"), 10, measure)
 
 
 def test_a_file_that_is_not_the_one_in_its_manifest_is_refused(tmp_path: Path) -> None:
@@ -355,7 +359,7 @@ def test_the_most_accurate_that_fits_is_found_in_a_third_of_the_turns() -> None:
             taken.append(file)
             return turn(times[file])
 
-        choice = choose(list(times), P90, budget, 1, measure)
+        choice = choose(list(times), P90, budget, measure)
         best = max((file for file in times if times[file] <= budget), key=lambda file: file.accuracy or 0)
         assert choice.candidate == best
         assert len(taken) <= 5 * len(times) / 3
@@ -366,15 +370,29 @@ def test_the_most_accurate_that_fits_is_found_in_a_third_of_the_turns() -> None:
 def test_one_disturbed_turn_does_not_rule_a_file_out() -> None:
     quick, slow = candidate("quick", 0.8, 10), candidate("slow", 0.9, 20)
     turns = iter([30.0, 9.0, 9.1, 9.0, 9.0, 9.0])
-    choice = choose([quick, slow], P90, 10, 1, lambda file: turn(next(turns) if file is slow else 5.0))
+    choice = choose([quick, slow], P90, 10, lambda file: turn(next(turns) if file is slow else 5.0))
     assert choice.candidate == slow
+
+
+def test_a_file_fits_with_the_fewest_threads_that_are_nearly_as_fast_as_the_best() -> None:
+    small, large = candidate("small", 0.8, 10), candidate("large", 0.9, 20)
+    times = {small: {1: 8.0, 2: 7.9, 4: 7.8}, large: {1: 16.0, 2: 8.5, 4: 8.2}}
+
+    def measure(file: Candidate) -> Turn:
+        blocks = (Block(count, turn(time).blocks[0].frames) for count, time in times[file].items())
+        return Turn(tuple(blocks), 100.0, 0, None)
+
+    choice = choose([small, large], P90, 10, measure)
+    assert choice.candidate == large
+    assert str(choice.measured[large].threads).startswith("2 threads (auto: an inference takes 13.6 ms with 1, ")
+    assert choice.measured[large].value_ms == pytest.approx(8.5)
 
 
 def test_if_none_fits_the_fastest_is_named() -> None:
     times = grid()
     fastest = min(times, key=lambda file: times[file])
     with pytest.raises(BudgetError, match=rf"the fastest one measured, {fastest.path}, takes"):
-        choose(list(times), P90, min(times.values()) / 2, 1, lambda file: turn(times[file]))
+        choose(list(times), P90, min(times.values()) / 2, lambda file: turn(times[file]))
 
 
 def test_only_files_for_the_same_classes_are_compared(caplog: pytest.LogCaptureFixture) -> None:

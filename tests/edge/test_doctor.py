@@ -286,6 +286,7 @@ def test_a_model_file_s_card_is_shown_tested_and_timed() -> None:
         assert found[check]["level"] == "green", check
     assert found["labels"]["text"] == "11: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, unknown"
     assert {"p50", "p90"} == set(found["latency"]["figures"]["threads"]["1"])
+    assert re.match(r"\d threads? \(auto: an inference takes ", found["threads"]["text"])
     assert report["red"] == sum(finding["level"] == "red" for finding in report["findings"])
 
 

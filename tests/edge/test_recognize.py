@@ -10,6 +10,7 @@ import pytest
 
 from conftest import classify_here, write_photos
 from edge_classify.recognize import recognize
+from edge_classify.system.cores import usable_cores
 
 
 @pytest.fixture
@@ -91,9 +92,15 @@ def test_edge_convert_says_what_was_meant(command, given: Path, arguments: list[
 @pytest.mark.usefixtures("given")
 def test_the_first_line_names_the_model(command) -> None:
     own = command("edge-classify", "photos", "--model", "my.tflite")
-    assert own.stderr.splitlines()[0] == "model my.tflite: 4 labels (cross, disc, stripes, unknown)"
+    at_once = f"{usable_cores()} pictures at a time, 1 thread each" if usable_cores() > 1 else "1 thread"
+    first = own.stderr.splitlines()[0]
+    assert first == f"model my.tflite: 4 labels (cross, disc, stripes, unknown); {at_once}"
     demo = command("edge-classify", "demo", "--count", 1)
-    assert demo.stderr.splitlines()[0].startswith("model: the built-in one, which reads handwritten digits")
+    first = demo.stderr.splitlines()[0]
+    assert first.startswith("model: the built-in one, which reads handwritten digits")
+    assert re.search(r"; \d threads? \(auto: an inference takes \d+\.\d ms with 1(, \d+\.\d with \d)*\)$", first)
+    given = command("edge-classify", "demo", "--count", 1, "--num-threads", 2)
+    assert given.stderr.splitlines()[0].endswith("; 2 threads")
     meant = command("edge-classify", "photos/disc")
     assert meant.stderr == (
         "warning: the model is the built-in one, which reads handwritten digits; "

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import BudgetError, EdgeClassifyError, ModelFileError
+from ..model.threads import Threads
 from .candidates import Candidate, warn_of_different_photos
 from .metric import Metric
-from .statistics import stage_statistics
+from .statistics import stage_statistics, threads_needed
 from .turns import Turn
 
 log = logging.getLogger(__name__)
@@ -34,10 +35,12 @@ _GROWTH_EXPONENT = 0.85
 class Measured:
     """What the turns of a file gave, in milliseconds.
 
-    value_ms: the metric. quietest_ms: the smallest p50 of the metric's stage in any turn; disturbances only add to it.
+    threads: how many it takes, of the numbers that were measured. value_ms: the metric with that many.
+    quietest_ms: the smallest p50 of the metric's stage in any turn; disturbances only add to it.
     """
 
     turns: int
+    threads: Threads
     value_ms: float
     quietest_ms: float
     fits: bool
@@ -57,15 +60,16 @@ def choose(
     candidates: Sequence[Candidate],
     metric: Metric,
     budget_ms: float,
-    threads: int,
     measure: Callable[[Candidate], Turn],
 ) -> Choice:
     """The most accurate candidate whose metric is at most the budget; of equally accurate ones the first found.
 
+    A file that is measured with several numbers of threads counts with the fewest that are nearly as fast as the best.
+
     measure: takes one turn of a candidate; one for which it raises EdgeClassifyError is left out, unless it is the
         only one. Raises BudgetError if none fits.
     """
-    search = _Search(metric, budget_ms, threads, measure)
+    search = _Search(metric, budget_ms, measure)
     candidates = list(candidates)
 
     def take_turns(candidate: Candidate, at_least: int = 1) -> None:
@@ -121,12 +125,11 @@ def comparable(candidates: Iterable[Candidate]) -> list[Candidate]:
 class _Search:
     """What was measured so far, and what to measure next."""
 
-    def __init__(self, metric: Metric, budget_ms: float, threads: int, measure: Callable[[Candidate], Turn]) -> None:
+    def __init__(self, metric: Metric, budget_ms: float, measure: Callable[[Candidate], Turn]) -> None:
         self.turns: dict[Candidate, list[Turn]] = {}
         self.measured: dict[Candidate, Measured] = {}
         self._metric = metric
         self._budget_ms = budget_ms
-        self._threads = threads
         self._measure = measure
 
     def best(self) -> Candidate | None:
@@ -155,10 +158,12 @@ class _Search:
         turns = self.turns.setdefault(candidate, [])
         while len(turns) < at_least or not self._is_clear(candidate):
             turns.append(self._measure(candidate))
-            value_ms = self._metric.of(stage_statistics(turns, self._threads))
-            stage_medians = [stage_statistics([turn], self._threads)[self._metric.stage]["p50"] for turn in turns]
+            threads = threads_needed(turns)
+            value_ms = self._metric.of(stage_statistics(turns, threads.count))
+            stage_medians = [stage_statistics([turn], threads.count)[self._metric.stage]["p50"] for turn in turns]
             self.measured[candidate] = Measured(
                 turns=len(turns),
+                threads=threads,
                 value_ms=value_ms,
                 quietest_ms=min(stage_medians),
                 fits=value_ms <= self._budget_ms,

@@ -8,9 +8,11 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
+from ..model.threads import thread_counts
 from ..system.atomic_write import write_atomic
+from ..system.cores import usable_cores
 from ..system.machine import System, cache_folder
 from .candidates import Candidate, list_models, model_sha256, read_candidates
 from .choice import Choice, choose, comparable
@@ -26,18 +28,20 @@ def find_choice(
     names: Sequence[str | Path],
     metric: Metric,
     budget_ms: float,
-    threads: int,
+    num_threads: int | Literal["auto"],
     length: Length,
     report: Callable[[str], None] = lambda _: None,
 ) -> tuple[ChoiceRecord, Choice]:
     """Measure as much as is needed, choose, and cache the choice for this device and these files.
 
+    num_threads: of all files, or "auto": of each the fewest that are nearly as fast as the best.
     report: called with a line of text about each file before it is measured. Raises what `choose`, `comparable` and
     `read_candidates` raise.
     """
     everything = read_candidates(names, unusable=[])
     candidates = comparable(everything)
     environment = describe(System())
+    counts = _thread_counts(num_threads)
     started = monotonic()
     reported: set[Candidate] = set()
 
@@ -45,12 +49,12 @@ def find_choice(
         if candidate not in reported:
             report(f"{candidate.name} (accuracy {100 * (candidate.accuracy or 0):.1f} %)")
             reported.add(candidate)
-        return take_turn(candidate.path, [threads], length)
+        return take_turn(candidate.path, counts, length)
 
-    choice = choose(candidates, metric, budget_ms, threads, measure)
-    record = _record(choice, metric, budget_ms, threads, environment, monotonic() - started)
+    choice = choose(candidates, metric, budget_ms, measure)
+    record = _record(choice, metric, budget_ms, environment, monotonic() - started)
     digests = sorted({candidate.sha256 for candidate in everything})
-    _store(_cache_file(identity(environment), digests, metric, budget_ms, threads), record)
+    _store(_cache_file(identity(environment), digests, metric, budget_ms, counts), record)
     return record, choice
 
 
@@ -58,24 +62,31 @@ def chosen_model(
     names: Sequence[str | Path],
     metric: Metric,
     budget_ms: float,
-    threads: int,
+    num_threads: int | Literal["auto"],
     report: Callable[[str], None],
-) -> Path:
-    """The cached choice for this device and these files, wherever they are now; measured if there is none.
+) -> tuple[Path, int]:
+    """The cached choice for this device and these files, wherever they are now, and its number of threads.
+
+    Measured if there is none.
 
     report: called with lines of text while measuring. Raises what `find_choice` raises.
     """
     paths = _by_sha256(list_models(names))
-    cached = _load(_cache_file(identity(describe(System())), sorted(paths), metric, budget_ms, threads))
+    counts = _thread_counts(num_threads)
+    cached = _load(_cache_file(identity(describe(System())), sorted(paths), metric, budget_ms, counts))
     chosen = paths.get(cached.get("sha256", ""))
     if chosen is not None:
-        return chosen
+        return chosen, cached["num_threads"]
     report(f"choosing from {len(paths)} model files for a {metric} of at most {budget_ms:g} ms (once for this device)")
     record, choice = find_choice(
-        names, metric, budget_ms, threads, Length(), lambda line: report(f"  measuring {line}")
+        names, metric, budget_ms, num_threads, Length(), lambda line: report(f"  measuring {line}")
     )
     report(summary(record))
-    return choice.candidate.path
+    return choice.candidate.path, record["num_threads"]
+
+
+def _thread_counts(num_threads: int | Literal["auto"]) -> list[int]:
+    return thread_counts(usable_cores()) if isinstance(num_threads, str) else [num_threads]
 
 
 def summary(record: ChoiceRecord) -> str:
@@ -84,7 +95,8 @@ def summary(record: ChoiceRecord) -> str:
     accuracy = record["accuracy"] or 0.0
     lines = [
         f"{record['model']}: accuracy {100 * accuracy:.1f} %, {record['metric']} {record['value_ms']:.2f} ms, "
-        f"{margin:.2f} ms ({100 * margin / budget:.0f} %) below the budget of {budget:g} ms"
+        f"{margin:.2f} ms ({100 * margin / budget:.0f} %) below the budget of {budget:g} ms, "
+        f"{record['threads']}"
     ]
     too_slow = [
         (file["value_ms"], file["name"], (file["accuracy"] or 0.0) - accuracy)
@@ -99,17 +111,17 @@ def summary(record: ChoiceRecord) -> str:
     return "\n".join(lines)
 
 
-def _record(
-    choice: Choice, metric: Metric, budget_ms: float, threads: int, environment: Environment, seconds: float
-) -> ChoiceRecord:
+def _record(choice: Choice, metric: Metric, budget_ms: float, environment: Environment, seconds: float) -> ChoiceRecord:
     candidate = choice.candidate
     value_ms = choice.measured[candidate].value_ms
+    threads = choice.measured[candidate].threads
     return {
         "model": str(candidate.path),
         "sha256": candidate.sha256,
         "accuracy": candidate.accuracy,
         "metric": str(metric),
-        "num_threads": threads,
+        "num_threads": threads.count,
+        "threads": str(threads),
         "budget_ms": budget_ms,
         "value_ms": round(value_ms, 4),
         "margin_ms": round(budget_ms - value_ms, 4),
@@ -118,6 +130,7 @@ def _record(
                 "name": file.name,
                 "accuracy": file.accuracy,
                 "value_ms": round(measured.value_ms, 4),
+                "num_threads": measured.threads.count,
                 "turns": measured.turns,
                 "fits": measured.fits,
             }

@@ -10,16 +10,18 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..command import run
 from ..errors import BudgetError, DataError, EdgeClassifyError, ModelFileError, SelfTestError
+from ..model.threads import AUTO, in_words, thread_counts
 from ..options import Parser, duration, integer, number
 from ..system.atomic_write import write_atomic
+from ..system.cores import usable_cores
 from .metric import Metric, metric
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from .result import SustainedResult, WatchRecord
     from .turns import Length, Turn
 
-_DEFAULT_THREADS = (1, 2, 4)
 _DEFAULT_ROUNDS = 5
 _DEFAULT_METRIC = Metric("total", "p90")
 
@@ -72,8 +73,10 @@ def _add_measuring_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--num-threads",
         type=_thread_counts,
+        default=AUTO,
         metavar="N[,N…]",
-        help="threads per inference (default: 1,2,4, up to the number of cores; with --budget-ms 1)",
+        help="threads per inference; auto: 1, 2 and 4, up to the cores that it may use, and of each file the fewest "
+        "that are within 10 %% of the fastest, as edge-classify takes them",
     )
     group.add_argument(
         "--num-runs",
@@ -127,9 +130,11 @@ def _add_budget_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _thread_counts(text: str) -> list[int]:
+def _thread_counts(text: str) -> list[int] | Literal["auto"]:
+    if text == "auto":
+        return "auto"
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
-        raise argparse.ArgumentTypeError(f"expected a whole number, or several such as 1,2,4, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number, several such as 1,2,4, or auto, found {text!r}")
     return list(dict.fromkeys(int(word) for word in text.split(",")))
 
 
@@ -146,8 +151,8 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
         if options.metric:
             parser.error("--metric needs --budget-ms: without a budget, all statistics are measured")
         return
-    if options.num_threads and len(options.num_threads) > 1:
-        parser.error("--budget-ms needs a single number of threads, such as --num-threads 2")
+    if options.num_threads != AUTO and len(options.num_threads) > 1:
+        parser.error("--budget-ms needs a single number of threads, such as --num-threads 2, or auto")
     for name in ("rounds", "sustained", "csv", "markdown", "verbose"):
         if getattr(options, name):
             parser.error(f"--{name} cannot be used with --budget-ms, which does not measure every file")
@@ -164,7 +169,7 @@ def _measure_all(options: argparse.Namespace) -> int:
     system = System()
     unusable: list[EdgeClassifyError] = []
     candidates = read_candidates(options.models, unusable)
-    threads = options.num_threads or [count for count in _DEFAULT_THREADS if count <= system.cores]
+    threads = thread_counts(usable_cores()) if options.num_threads == AUTO else options.num_threads
     environment = describe(system)
     machine = tables.machine(environment)
     print(machine, flush=True)
@@ -176,7 +181,7 @@ def _measure_all(options: argparse.Namespace) -> int:
     headings, rows = tables.overview(results)
     print(tables.as_text(headings, rows))
     print(tables.legend(results))
-    sustained = _run_sustained(candidates, options, watch) if options.sustained else []
+    sustained = _run_sustained(candidates, _sustained_threads(options, turns), options, watch)
     record = watch.finish()
     _print_warnings(record, environment["cores"])
     if options.result_json:
@@ -225,13 +230,23 @@ def _take_turns(
     return turns
 
 
-def _run_sustained(candidates: Sequence[Candidate], options: argparse.Namespace, watch: Watch) -> list[SustainedResult]:
+def _sustained_threads(options: argparse.Namespace, turns: Mapping[Path, Sequence[Turn]]) -> dict[Path, list[int]]:
+    from .statistics import threads_needed
+
+    if options.num_threads != AUTO:
+        return dict.fromkeys(turns, options.num_threads)
+    return {path: [threads_needed(its_turns).count] for path, its_turns in turns.items()}
+
+
+def _run_sustained(
+    candidates: Sequence[Candidate], threads_of: Mapping[Path, list[int]], options: argparse.Namespace, watch: Watch
+) -> list[SustainedResult]:
     from .sustained import run_sustained
 
     results = []
-    for candidate in candidates:
-        for threads in options.num_threads or [1]:
-            print(f"{candidate.name}, {'1 thread' if threads == 1 else f'{threads} threads'}, without a pause:")
+    for candidate in candidates if options.sustained else []:
+        for threads in threads_of[candidate.path]:
+            print(f"{candidate.name}, {in_words(threads)}, without a pause:")
             results.append(run_sustained(candidate, threads, options.sustained, watch, _print_now))
     return results
 
@@ -243,13 +258,13 @@ def _choose(options: argparse.Namespace) -> int:
     from .result import write_result
     from .statistics import model_result
 
-    (threads,) = options.num_threads or [1]
+    num_threads: int | Literal["auto"] = "auto" if options.num_threads == AUTO else options.num_threads[0]
     watch = Watch(System())
     record, choice = find_choice(
         options.models,
         options.metric or _DEFAULT_METRIC,
         options.budget_ms,
-        threads,
+        num_threads,
         _length(options),
         lambda line: print(f"measuring {line}", file=sys.stderr, flush=True),
     )
@@ -257,7 +272,10 @@ def _choose(options: argparse.Namespace) -> int:
     watch_record = watch.finish()
     _print_warnings(watch_record, record["environment"]["cores"])
     if options.result_json:
-        results = [model_result(candidate, threads, turns) for candidate, turns in choice.turns.items()]
+        results = [
+            model_result(candidate, choice.measured[candidate].threads.count, turns)
+            for candidate, turns in choice.turns.items()
+        ]
         write_result(options.result_json, record["environment"], watch_record, results, choice=record)
     return 0
 

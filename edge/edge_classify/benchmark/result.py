@@ -94,6 +94,7 @@ class Xnnpack(TypedDict):
 class ModelResult(TypedDict):
     """One model file with one number of threads.
 
+    auto_threads: how many edge-classify takes; None if one thread was not measured, or nothing else.
     model: its path; name: without folder and suffix. accuracy: of `photos` held-out photos, 0 to 1, where it was made.
     stages: over all rounds; rounds: the same of each round, a process of its own.
     frames: how many were measured; slowest_ms: the total of the slowest of them.
@@ -111,6 +112,7 @@ class ModelResult(TypedDict):
     accuracy: float | None
     photos: int | None
     num_threads: int
+    auto_threads: int | None
     stages: Stages
     frames_per_second: float
     frames: int
@@ -146,23 +148,28 @@ class SustainedResult(TypedDict):
 
 
 class MeasuredFile(TypedDict):
-    """A file that was measured to choose; turns: how often."""
+    """A file that was measured to choose; turns: how often; num_threads: those of value_ms."""
 
     name: str
     accuracy: float | None
     value_ms: float
+    num_threads: int
     turns: int
     fits: bool
 
 
 class ChoiceRecord(TypedDict):
-    """The most accurate file that fits a budget. margin_ms: of the budget. seconds: what choosing took."""
+    """The most accurate file that fits a budget.
+
+    threads: num_threads in words, with the reason. margin_ms: of the budget. seconds: what choosing took.
+    """
 
     model: str
     sha256: str
     accuracy: float | None
     metric: str
     num_threads: int
+    threads: str
     budget_ms: float
     value_ms: float
     margin_ms: float

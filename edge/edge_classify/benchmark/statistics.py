@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..metrics import pareto_front
+from ..model.threads import Threads, fewest_threads
 from .candidates import Candidate
 from .metric import STAGES, STATISTICS
 from .result import ModelResult, Stages, Xnnpack
@@ -21,6 +22,7 @@ def model_result(candidate: Candidate, threads: int, turns: Sequence[Turn]) -> M
     blocks = [block for turn in turns for block in turn.blocks if block.threads == threads]
     totals = np.concatenate([block.frames.sum(axis=1) for block in blocks])
     stages = stage_statistics(turns, threads)
+    counts = {block.threads for block in turns[0].blocks}
     peak_memory = max(turn.peak_memory for turn in turns)
     return {
         "model": str(candidate.path),
@@ -34,6 +36,7 @@ def model_result(candidate: Candidate, threads: int, turns: Sequence[Turn]) -> M
         "accuracy": candidate.accuracy,
         "photos": candidate.photos,
         "num_threads": threads,
+        "auto_threads": threads_needed(turns).count if 1 in counts and len(counts) > 1 else None,
         "stages": stages,
         "frames_per_second": round(1e3 / stages["total"]["mean"], 2),
         "frames": len(totals),
@@ -57,6 +60,15 @@ def stage_statistics(turns: Sequence[Turn], threads: int) -> Stages:
             for statistic in STATISTICS
         }
     return result
+
+
+def threads_needed(turns: Sequence[Turn]) -> Threads:
+    """The fewest threads that are nearly as fast as the best, of those that each turn has; if it has one, that."""
+    counts = [block.threads for block in turns[0].blocks]
+    if len(counts) == 1:
+        return Threads(counts[0])
+    times_ms = {count: stage_statistics(turns, count)["inference"]["p50"] for count in sorted(counts)}
+    return fewest_threads(times_ms)
 
 
 def frame_statistics(blocks: Sequence[Block]) -> Stages:

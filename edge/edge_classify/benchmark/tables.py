@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from ..metrics import wilson_interval
+from ..model.threads import in_words
 from .metric import STAGES, STATISTICS
 from .result import Environment, ModelResult
 from .statistics import latency_front
@@ -38,6 +39,8 @@ def overview(results: Sequence[ModelResult]) -> tuple[list[str], list[list[str]]
     headings += [_STAGE_HEADINGS[stage] for stage in STAGES]
     headings += ["p90", "p99", "MB"]
     headings += [f"{threads}\nthreads" for threads in others]
+    with_auto = any(result["auto_threads"] for result in shown)
+    headings += ["auto"] * with_auto
     rows = []
     for result in shown:
         row = [result["name"].removeprefix(family), "*" if result["model"] in front else "", _accuracy(result)]
@@ -46,17 +49,20 @@ def overview(results: Sequence[ModelResult]) -> tuple[list[str], list[list[str]]
         row += [f"{result['stages']['total'][statistic]:.2f}" for statistic in ("p90", "p99")]
         row.append(f"{result['peak_memory_mb']:.0f}" if result["peak_memory_mb"] else "-")
         row += [f"{total_p50[result['model'], threads]:.2f}" for threads in others]
+        row += [str(result["auto_threads"])] * with_auto
         rows.append(row)
     return headings, rows
 
 
 def legend(results: Sequence[ModelResult]) -> str:
     """What the numbers of `overview` are."""
-    threads = results[0]["num_threads"]
-    count = "1 thread" if threads == 1 else f"{threads} threads"
-    return (
-        f"p50 in milliseconds with {count}; p90 and p99 are of total; *: no other file is both faster and more accurate"
+    text = (
+        f"p50 in milliseconds with {in_words(results[0]['num_threads'])}; p90 and p99 are of total; "
+        "*: no other file is both faster and more accurate"
     )
+    if results[0]["auto_threads"]:
+        text += "\nauto: the threads that edge-classify takes, the fewest within 10 % of the fastest inference"
+    return text
 
 
 def as_text(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

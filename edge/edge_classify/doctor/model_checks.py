@@ -13,16 +13,16 @@ import numpy as np
 from ..errors import EdgeClassifyError
 from ..images.preprocessing import Image
 from ..metrics import wilson_interval
-from ..model.classifier import Classifier
+from ..model.classifier import Classifier, Timing
 from ..model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, load_interpreter
 from ..model.model_file import ModelFile, read_model_file
 from ..model.self_test import draw_card
+from ..model.threads import fewest_threads, in_words, thread_counts
+from ..system.cores import usable_cores
 from ..system.machine import System
 from .finding import Finding
 
-# Thread counts that are timed, as far as there are cores.
-_THREADS = (1, 2, 4)
-# Each is timed over this many frames, or this long.
+# Each number of threads is timed over this many frames, or this long.
 _TIMED_FRAMES = 300
 _TIMED_S = 1.0
 _WARMUP_FRAMES = 3
@@ -123,11 +123,14 @@ def _check_speed(model_file: ModelFile, system: System) -> Iterator[Finding]:
         text = f"XNNPACK runs only {delegated} of {convolutions} convolutions: inference is slower than it could be"
         yield Finding("yellow", "xnnpack", text, "convert the model with edge-convert")
     frame = draw_card(0)
-    figures, shown = {}, []
-    for threads in (count for count in _THREADS if count <= system.cores):
-        p50, p90 = np.percentile(_times(Classifier(model_file, num_threads=threads), frame), (50, 90)).tolist()
-        figures[str(threads)] = {"p50": round(p50, 3), "p90": round(p90, 3)}
-        shown.append(f"{p50:.1f} ms with {threads} {'thread' if threads == 1 else 'threads'} (p90 {p90:.1f} ms)")
+    figures, shown, inference_ms = {}, [], {}
+    for count in thread_counts(min(system.cores, usable_cores())):
+        timings = _timings(Classifier(model_file, num_threads=count), frame)
+        inference_ms[count] = float(np.median([timing.inference for timing in timings]))
+        p50, p90 = np.percentile([sum(timing) for timing in timings], (50, 90)).tolist()
+        figures[str(count)] = {"p50": round(p50, 3), "p90": round(p90, 3)}
+        shown.append(f"{p50:.1f} ms with {in_words(count)} (p90 {p90:.1f} ms)")
+    yield Finding("green", "threads", str(fewest_threads(inference_ms)))
     text = f"640×480 frame to label: {', '.join(shown)}"
     if min(figure["p50"] for figure in figures.values()) > _SLOW_MS:
         text += ": under 10 frames per second"
@@ -143,12 +146,12 @@ def _xnnpack_runs() -> bool:
     return delegated == convolutions
 
 
-def _times(classifier: Classifier, frame: Image) -> list[float]:
-    """Milliseconds from frame to label for each frame, after a warm-up."""
+def _timings(classifier: Classifier, frame: Image) -> list[Timing]:
+    """Each frame's, after a warm-up."""
     for _ in range(_WARMUP_FRAMES):
         classifier.classify(frame)
-    times: list[float] = []
+    timings: list[Timing] = []
     began = perf_counter()
-    while len(times) < _TIMED_FRAMES and (not times or perf_counter() - began < _TIMED_S):
-        times.append(sum(classifier.classify(frame).timing))
-    return times
+    while len(timings) < _TIMED_FRAMES and (not timings or perf_counter() - began < _TIMED_S):
+        timings.append(classifier.classify(frame).timing)
+    return timings

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Literal, NamedTuple, NoReturn
 
 import cv2
 import numpy as np
@@ -16,9 +17,11 @@ import numpy as np
 from ..errors import ModelFileError, SelfTestError, UsageError
 from ..images.preprocessing import Image, preprocess
 from ..labels import UNKNOWN, label_count_error
-from .interpreter import BUILTIN_MODEL, has_dynamic_size, load_interpreter
+from ..system.cores import usable_cores
+from .interpreter import BUILTIN_MODEL, Interpreter, has_dynamic_size, load_interpreter
 from .model_file import ModelFile, TestCard, read_model_file
 from .self_test import pixel_difference, prepare_card
+from .threads import AUTO, Threads, load_with_fewest_threads
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,14 @@ class Timing(NamedTuple):
     preprocess: float
     inference: float
     postprocess: float
+
+
+class Inference(NamedTuple):
+    """What one inference gave: its outputs, dequantized, float32, shape (K,), and how long two stages took."""
+
+    outputs: np.ndarray
+    preprocess_ms: float
+    inference_ms: float
 
 
 class Classification(NamedTuple):
@@ -75,11 +86,13 @@ class Classifier:
     top_k: how many categories a result lists.
     threshold: a best score below it is called "unknown". This project's model files have an `unknown` output and
         need no threshold.
-    num_threads: threads that one inference may use. Two help models that take over 1 ms.
+    num_threads: threads that one inference may use; "auto" measures, in some 0.2 s, which is the smallest number
+        that is within 10 % of the fastest.
     input_range: for third-party models, the input's values for pixels of 0 to 255: "-1..1", "0..1", "0..255", or
         "imagenet", which normalizes each channel as PyTorch's models want; None finds out, or assumes and warns.
     input_size: (height, width) for third-party models that take pictures of any size.
 
+    threads (attribute): how many threads an inference uses; as text, also why.
     labels (attribute): the classes in output order. input_size: (height, width) of the model's input.
     assumptions: what the file does not say about its input and output and had to be assumed, in words; each was
         logged as a warning.
@@ -94,14 +107,14 @@ class Classifier:
         labels: str | Path | Sequence[str] | None = None,
         top_k: int = 1,
         threshold: float = 0.0,
-        num_threads: int = 1,
+        num_threads: int | Literal["auto"] = 1,
         input_range: str | None = None,
         input_size: tuple[int, int] | None = None,
     ) -> None:
         if top_k < 1:
             raise UsageError(f"top_k is {top_k}: expected 1 or more")
-        if num_threads < 1:
-            raise UsageError(f"num_threads is {num_threads}: expected 1 or more")
+        if num_threads != AUTO if isinstance(num_threads, str) else num_threads < 1:
+            raise UsageError(f"num_threads is {num_threads}: expected 1 or more, or auto")
         if not 0 <= threshold <= 1:
             raise UsageError(f"threshold is {threshold}: expected a probability, 0 to 1")
         self.model_file = (
@@ -115,12 +128,17 @@ class Classifier:
                 f"{self.model_file.path}: says itself how its input is prepared: leave out the input range and size, "
                 "which are for third-party models"
             )
-        dynamic_size = None if contract is not None else input_size or self.model_file.input_size or _DEFAULT_SIZE
+        self._dynamic_size = None
+        if contract is None:
+            self._dynamic_size = input_size or self.model_file.input_size or _DEFAULT_SIZE
         if not self.model_file.intact:
             from .sandbox import try_model  # our own files need none, and start sooner
 
-            try_model(self.model_file.path, num_threads, dynamic_size)
-        self._interpreter = load_interpreter(self.model_file.path, num_threads, dynamic_size)
+            try_model(self.model_file.path, 1 if isinstance(num_threads, str) else num_threads, self._dynamic_size)
+        if isinstance(num_threads, str):
+            self._interpreter, self.threads = load_with_fewest_threads(self._load, usable_cores())
+        else:
+            self._interpreter, self.threads = self._load(num_threads), Threads(num_threads)
         self._invoke: Callable[[], None] = self._interpreter.invoke
         self._output_moves = False
         self._check_input(input_size)
@@ -140,28 +158,49 @@ class Classifier:
         self.labels = known_labels or tuple(str(index) for index in range(outputs))
         self._top_k = min(top_k, len(self.labels))
         # numpy loads parts of itself when first used; not in the first frame's time.
-        self._best_categories(self._scores())
+        self._best_categories(self._finished(self._outputs()))
+
+    def _load(self, threads: int) -> Interpreter:
+        return load_interpreter(self.model_file.path, threads, self._dynamic_size)
 
     def classify(self, image: Image) -> Classification:
         """What `image` shows: uint8 BGR, shape (height, width, 3), as OpenCV reads it."""
+        return self.conclude(self.infer(image))
+
+    def infer(self, image: Image) -> Inference:
+        """The part of `classify` that takes time, and remembers nothing."""
         start = perf_counter_ns()
         self._write_input(image)
         preprocessed = perf_counter_ns()
         self._invoke()
         inferred = perf_counter_ns()
-        scores = self._scores()
+        return Inference(self._outputs(), (preprocessed - start) / 1e6, (inferred - preprocessed) / 1e6)
+
+    def conclude(self, inference: Inference) -> Classification:
+        """The rest of `classify`. What a third-party model's outputs are may become clear with any picture, for all
+        that follow: pictures have to come here in their order."""
+        start = perf_counter_ns()
+        scores = self._finished(inference.outputs)
         categories = self._best_categories(scores)
         best = categories[0]
         label = best.category_name if best.score >= self.threshold else UNKNOWN
-        done = perf_counter_ns()
-        timing = Timing((preprocessed - start) / 1e6, (inferred - preprocessed) / 1e6, (done - inferred) / 1e6)
+        timing = Timing(inference.preprocess_ms, inference.inference_ms, (perf_counter_ns() - start) / 1e6)
         return Classification(label, best.score, categories, scores, timing)
+
+    def twin(self) -> Classifier:
+        """One more interpreter of the same file, for `infer` in another thread; nothing is tested again."""
+        twin = copy.copy(self)
+        twin._interpreter = self._load(self.threads.count)
+        twin._invoke = twin._interpreter.invoke
+        if twin._output_moves:
+            twin._interpreter.invoke()
+        twin._open_output()
+        twin._attach_input()
+        return twin
 
     def probabilities(self, image: Image) -> np.ndarray:
         """The probabilities of all classes for `image`: float32, shape (K,), in the order of `labels`."""
-        self._write_input(image)
-        self._invoke()
-        return self._scores()
+        return self._finished(self.infer(image).outputs)
 
     def _write_input(self, image: Image) -> None:
         """Preprocess `image` into the model's input tensor."""
@@ -181,15 +220,18 @@ class Classifier:
         order = sorted(candidates, key=scores.item, reverse=True)
         return tuple([Category(index, labels[index], scores.item(index)) for index in order])
 
-    def _scores(self) -> np.ndarray:
-        """The probabilities of all classes from the last inference: a new array, float32, shape (K,)."""
+    def _outputs(self) -> np.ndarray:
+        """The outputs of the last inference, dequantized: a new array, float32, shape (K,)."""
         if self._scale == 1.0 and not self._zero_point:
-            scores = self._output.astype(np.float32)
-        else:
-            scores = np.multiply(self._output, np.float32(self._scale), dtype=np.float32)
-            if self._zero_point:
-                scores -= np.float32(self._zero_point * self._scale)
-        return scores if self._finish is None else self._finish(scores)
+            return self._output.astype(np.float32)
+        outputs = np.multiply(self._output, np.float32(self._scale), dtype=np.float32)
+        if self._zero_point:
+            outputs -= np.float32(self._zero_point * self._scale)
+        return outputs
+
+    def _finished(self, outputs: np.ndarray) -> np.ndarray:
+        """The probabilities of all classes, float32, shape (K,)."""
+        return outputs if self._finish is None else self._finish(outputs)
 
     def _view(self, details: dict[str, Any]) -> np.ndarray:
         """The interpreter's own tensor as an array that may be kept.
@@ -223,12 +265,15 @@ class Classifier:
         """Find the input tensor, and how pixels become its values."""
         details = self._interpreter.get_input_details()[0]
         dtype = np.dtype(details["dtype"])
-        self._input = self._view(details)[0]
-        self.input_size: tuple[int, int] = self._input.shape[:2]
         self._input_is_signed = dtype == np.int8
         self._table: np.ndarray | None = None
         if self.model_file.contract is None or dtype == np.float32:
             self._table = self._input_table(input_range, dtype, details["quantization"])
+        self._attach_input()
+        self.input_size: tuple[int, int] = self._input.shape[:2]
+
+    def _attach_input(self) -> None:
+        self._input = self._view(self._interpreter.get_input_details()[0])[0]
         self._pixels = self._input.view(np.uint8) if self._table is None else np.empty(self._input.shape, np.uint8)
 
     def _input_table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -68,7 +68,7 @@ def classify_frames(
     classifier: Classifier,
     decision: Decision | None = None,
     stillness: Stillness | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Classify each frame as it arrives.
 
     decision: makes the states; None takes each frame's own label.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -19,7 +21,9 @@ from ..images.photo import decode_photo, read_photo, without_library
 from ..images.preprocessing import Image
 from .device import pixel_format
 from .frame import Frame, Transform
-from .source import Source
+from .source import Apply, Source
+
+Outcome = TypeVar("Outcome")
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +63,9 @@ def open_folder(folder: Path, transform: Transform) -> Source:
         raise DataError(f"{folder}: no pictures in this folder" + (f"; left out: {left_out}" if left_out else ""))
     if left_out:
         log.warning("%s: left out: %s", folder, left_out)
-    return Source(_read_pictures(folder, pictures, transform), stream=False)
+    read = partial(_read_pictures, folder, pictures, transform)
+    frames = (frame for frame, _ in read(lambda _: None, map))
+    return Source(frames, stream=False, map_frames=read)
 
 
 def open_file(path: Path, transform: Transform, *, fast: bool) -> Source:
@@ -170,16 +176,27 @@ def _open_picture(path: Path, kind: str, transform: Transform) -> Source:
     return Source(frames(), stream=False)
 
 
-def _read_pictures(folder: Path, pictures: list[Path], transform: Transform) -> Iterator[Frame]:
-    number = unreadable = 0
-    for path in pictures:
+def _read_pictures(
+    folder: Path, pictures: list[Path], transform: Transform, work: Callable[[Frame], Outcome], apply: Apply
+) -> Iterator[tuple[Frame, Outcome]]:
+    """As `Source.map`. Whatever is said, and the numbers of frames, follow the order of the pictures."""
+
+    def read(path: Path) -> tuple[Frame, Outcome] | DataError:
         try:
-            image = read_photo(path)
+            image = transform(read_photo(path))
         except DataError as error:
-            log.warning("skipped %s", error)
+            return error
+        frame = Frame(image, 0, time.perf_counter(), str(path))
+        return frame, work(frame)
+
+    number = unreadable = 0
+    for done in apply(read, pictures):
+        if isinstance(done, DataError):
+            log.warning("skipped %s", done)
             unreadable += 1
             continue
-        yield Frame(transform(image), number, time.perf_counter(), str(path))
+        frame, outcome = done
+        yield frame._replace(number=number), outcome
         number += 1
     if unreadable:
         log.warning("skipped %d of %d pictures", unreadable, len(pictures))

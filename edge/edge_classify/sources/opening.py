@@ -17,7 +17,7 @@ from .network import is_address, is_http, open_network_video, why_no_address, wi
 if TYPE_CHECKING:
     from .source import Source
 
-_Kind = Literal["camera", "network", "network video", "demo", "video", "picture", "folder"]
+SourceKind = Literal["camera", "network", "network video", "demo", "video", "picture", "folder"]
 
 # Of addresses that give a file with an end, not a camera.
 _VIDEO_ADDRESS = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|wmv|flv|3gp|ogv|m3u8)([?#].*)?$", re.IGNORECASE)
@@ -65,7 +65,7 @@ def is_stream(address: int | str | Path) -> bool:
 
     Files are judged by how they begin, and not decoded. Raises DataError if there is no such file.
     """
-    return _kind(str(address)) not in ("picture", "folder")
+    return source_kind(str(address)) not in ("picture", "folder")
 
 
 def check_source(
@@ -80,10 +80,10 @@ def check_source(
     _checked_kind(str(address), CameraSettings(size, fps), give_up, fast)
 
 
-def _checked_kind(text: str, settings: CameraSettings, give_up: float | None, fast: bool) -> _Kind:
+def _checked_kind(text: str, settings: CameraSettings, give_up: float | None, fast: bool) -> SourceKind:
     if give_up is not None and not give_up > 0:
         raise UsageError(f"give_up is {give_up:g}: it must be above 0 seconds")
-    kind = _kind(text)
+    kind = source_kind(text)
     if kind in ("video", "picture", "folder") and (why := why_no_source(Path(text))):
         raise UsageError(why)
     name = without_password(text)
@@ -94,7 +94,7 @@ def _checked_kind(text: str, settings: CameraSettings, give_up: float | None, fa
     return kind
 
 
-def _kind(text: str) -> _Kind:
+def source_kind(text: str) -> SourceKind:
     """What an address means, from its text and the file's type. Raises DataError if there is no such file."""
     if text in ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"):
         raise UsageError(f"{text}: standard input cannot be read: give the name of a file, a folder or a camera")

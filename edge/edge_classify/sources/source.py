@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 if TYPE_CHECKING:
     from .frame import Frame
     from .live import LiveCamera
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+class Apply(Protocol):
+    """The built-in `map`, of one iterable, or what does the same in other threads."""
+
+    def __call__(self, function: Callable[[Item], Outcome], items: Iterable[Item], /) -> Iterator[Outcome]: ...
 
 
 class Source:
@@ -22,12 +31,14 @@ class Source:
         *,
         stream: bool,
         camera: LiveCamera | None = None,
+        map_frames: Callable[[Callable[[Frame], Any], Apply], Iterator[tuple[Frame, Any]]] | None = None,
         undecodable: Callable[[], int] = lambda: 0,
         close: Callable[[], None] | None = None,
     ) -> None:
         self.stream = stream
         self._frames = frames
         self._camera = camera
+        self._map_frames = map_frames
         self._undecodable = undecodable
         self._close = close if camera is None else camera.close
 
@@ -53,6 +64,15 @@ class Source:
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
+
+    def map(self, work: Callable[[Frame], Outcome], apply: Apply) -> Iterator[tuple[Frame, Outcome]]:
+        """Each frame with what `work` gives for it, in order; pictures of a folder are read where `apply` calls `work`.
+
+        Instead of iterating, not besides. The frame that `work` gets is not numbered yet.
+        """
+        if self._map_frames is not None:
+            return self._map_frames(work, apply)
+        return apply(lambda frame: (frame, work(frame)), self._frames)
 
     def close(self) -> None:
         if self._close is not None:
