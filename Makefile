@@ -85,6 +85,8 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/instructions.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/multipliers.py
+	$(BIN)/python benchmarks/open_set.py
+	$(BIN)/python benchmarks/parallel.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/quantization.py
 	$(BIN)/python benchmarks/repeatability.py

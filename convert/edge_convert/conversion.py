@@ -33,15 +33,16 @@ _MIN_WORK = 24
 HEAD_OPERATORS = [
     "FULLY_CONNECTED",
     "SOFTMAX",
-    "L2_NORMALIZATION",
     "REDUCE_MAX",
     "SUB",
     "MUL",
-    "MINIMUM",
+    "MAXIMUM",
+    "LEAKY_RELU",
     "LOGISTIC",
     "SQUARE",
     "SUM",
     "SQRT",
+    "RSQRT",
     "STRIDED_SLICE",
     "SLICE",
 ]

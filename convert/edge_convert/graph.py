@@ -100,44 +100,63 @@ class ModelGraph:
         return tf.function(classify, [specification], autograph=False).get_concrete_function()
 
     def _probabilities(self, image: tf.Tensor) -> tf.Tensor:
-        import tensorflow as tf
+        """With `unknown` as `edge_classify.learn.open_set` defines it, in few operators, all of which XNNPACK runs.
 
-        outputs = self._backbone(image)
-        classes = tf.nn.softmax(tf.matmul(outputs[0], self._head["kernel"]) + self._head["bias"])
-        if "prototypes" not in self._head:
-            return tf.identity(classes, name="probabilities")
-        unknown = self._unknown(outputs)
-        return tf.concat([classes * (1.0 - unknown), unknown], axis=1, name="probabilities")
-
-    def _unknown(self, outputs: list[tf.Tensor]) -> tf.Tensor:
-        """The probability that a picture shows none of the classes, [1, 1]; `edge_classify.learn.open_set` defines it.
-
-        Written without additions: those would stay in int8, since the backbone has some too (see `HEAD_OPERATORS`).
+        What is linear is one product: lengths divide it afterwards, and constants are folded into weights. There are no
+        additions but biases: those would stay in int8, since the backbone has some too (see `HEAD_OPERATORS`).
         """
         import tensorflow as tf
 
-        parts = [tf.math.l2_normalize(part, axis=1) for part in outputs]
-        rows = self._head["basis"]
-        if "direction" in self._head:
-            rows = np.vstack([rows, self._head["direction"]])
-        ends = np.cumsum([part.shape[1] for part in parts])
-        columns = np.split(rows, ends[:-1], axis=1)
-        products = tf.matmul(parts[0], columns[0].T)
-        for part, column in zip(parts[1:], columns[1:], strict=True):
-            products -= tf.matmul(part, -column.T)
-        dimensions = len(self._head["basis"])
-        inside = products[:, :dimensions]
-        length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
-        nearness = tf.matmul(inside, self._head["prototypes"].T)
+        features, *middle = self._backbone(image)
+        head = self._head
+        if "prototypes" not in head:
+            return tf.nn.softmax(tf.matmul(features, head["kernel"]) + head["bias"], name="probabilities")
+        classes, steepness = head["bias"].size, head["steepness"]
+        rows = head["basis"] * steepness
+        if "direction" in head:
+            rows = np.vstack([rows, head["direction"] * steepness])
+        ends = features.shape[1]
+        bias = np.concatenate([head["bias"], np.zeros(len(rows), np.float32)])
+        products = tf.matmul(features, np.hstack([head["kernel"], rows[:, :ends].T])) + bias
+        inside = products[:, classes:] * _inverse_length(features)
+        for part in middle:
+            inside -= tf.matmul(part, -rows[:, ends:].T) * _inverse_length(part)
+        known = self._known(inside)
+        shares = tf.nn.softmax(products[:, :classes]) * known
+        return tf.concat([shares, np.float32(1.0) - known], axis=1, name="probabilities")
+
+    def _known(self, inside: tf.Tensor) -> tf.Tensor:
+        """The probability that a picture shows one of the classes, [1, 1].
+
+        inside: the vector inside the subspace, and its product with the direction if there is one, times `steepness`.
+
+        Both scores are computed in units of familiarity / steepness / sharpness: the bent lines, leak and tail, do not
+        mind a factor.
+        """
+        import tensorflow as tf
+
+        head = self._head
+        steepness, sharpness, threshold = head["steepness"], head["sharpness"], head["threshold"]
+        dimensions, unit = len(head["basis"]), sharpness[0] / steepness
+        if "direction" in head:
+            inside, along = inside[:, :dimensions], inside[:, dimensions:]
+        offset = np.full(len(head["prototypes"]), -steepness, np.float32)
+        nearness = tf.matmul(inside, head["prototypes"].T) + offset
         nearest = tf.reduce_max(nearness, axis=1, keepdims=True)
-        familiarity = nearest - length * np.float32(-1.0)
-        if "direction" in self._head:
-            familiarity -= products[:, dimensions:] * np.float32(-1.0)
-        kernel = tf.sigmoid((nearness - np.float32(1.0)) * self._head["steepness"])
-        votes = tf.matmul(kernel, self._head["votes"].T)
-        membership = tf.reduce_sum(votes * votes, axis=1, keepdims=True)
-        sharpness, threshold = self._head["sharpness"], self._head["threshold"]
-        familiar = (familiarity - threshold[0]) * sharpness[0]
-        foreign = (membership - threshold[1]) * -sharpness[1]
-        strange = foreign - tf.minimum(familiar, familiar * self._head["leak"])
-        return tf.sigmoid(tf.minimum(strange, strange * self._head["tail"]))
+        length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
+        unfamiliar = np.float32(steepness * (threshold[0] - 1)) - nearest - length
+        if "direction" in head:
+            unfamiliar -= along
+        votes = tf.matmul(tf.sigmoid(nearness), head["votes"].T * np.sqrt(sharpness[1] / unit))
+        ones = np.ones((len(head["votes"]), 1), np.float32)
+        member = tf.matmul(votes * votes, ones) + np.array([-threshold[1] * sharpness[1] / unit], np.float32)
+        logit = member - tf.nn.leaky_relu(unfamiliar, float(head["leak"]))
+        return tf.sigmoid(tf.nn.leaky_relu(logit, float(head["tail"])) * np.float32(unit))
+
+
+def _inverse_length(vector: tf.Tensor) -> tf.Tensor:
+    """Of [1, n]: [1, 1]."""
+    import tensorflow as tf
+
+    squares = tf.reduce_sum(vector * vector, axis=1, keepdims=True)
+    return tf.math.rsqrt(tf.maximum(squares, np.float32(1e-12)))

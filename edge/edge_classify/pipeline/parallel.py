@@ -25,7 +25,7 @@ _Outcome = TypeVar("_Outcome")
 
 # Items that are begun beyond one for each worker, so that none waits for the one whose turn it is. A large photo is
 # 150 MB: more would not fit into a small device's memory.
-_AHEAD = 1
+_AHEAD = 2
 
 
 def ordered_map(function: Callable[[_Item], _Outcome], items: Iterable[_Item], *, workers: int) -> Generator[_Outcome]:
