@@ -6,7 +6,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -68,14 +68,15 @@ class Converter:
 
         "float32", "float16" (most weights stored as such, computed in float32) and "dynamic" (weights of the larger
         convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out; "int8" has the
-        scaling in its quantization parameters and uint8 out.
+        scaling in its quantization parameters and uint8 out. With an `unknown` output both have int8 weights in the
+        head's product with the features.
         """
         if precision == FLOAT32:
             return self._float32
         if precision == FLOAT16:
             return _halve_weights(self._float32)
         if precision == DYNAMIC:
-            return _quantize_large_convolutions(self._float32)
+            return self._with_int8_weights(self._float32, convolutions=True)
         return self._int8()
 
     @cached_property
@@ -101,10 +102,41 @@ class Converter:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about input statistics that only the old converter used
             if self.cell.has_unknown:
-                return _convert_with_float_head(converter, scaled_photos)
+                # The features come in int8, and little is lost by rounding them again.
+                return self._with_int8_weights(_convert_with_float_head(converter, scaled_photos), convolutions=False)
             converter.inference_input_type = converter.inference_output_type = tf.uint8
             model: bytes = converter.convert()
             return model
+
+    def _with_int8_weights(self, model: bytes, *, convolutions: bool) -> bytes:
+        """The model with int8 weights, and inputs quantized at run time, in the head's product with the features, if
+        the cell has an `unknown` output, and in the larger convolutions.
+
+        That product has most of the head's weights, and reading them takes longer than multiplying. Not in what follows
+        it: its values differ a little from one machine to the next, and rounding them would make that more. Not in
+        depthwise convolutions: XNNPACK has no such kernels for them, and each would split the graph once more.
+        """
+        from ai_edge_quantizer import qtyping, quantizer
+
+        product = self.cell.head["kernel"].shape[0] if self.cell.has_unknown else 0
+        outputs = {
+            qtyping.TFLOperationName.FULLY_CONNECTED: _outputs(model, "FULLY_CONNECTED", lambda k: k[-1] == product),
+            qtyping.TFLOperationName.CONV_2D: _outputs(model, "CONV_2D", _is_large) if convolutions else [],
+        }
+        # tflite-runtime takes one scale per row for one of all rows, and says nothing.
+        granularity = {
+            qtyping.TFLOperationName.FULLY_CONNECTED: qtyping.QuantGranularity.TENSORWISE,
+            qtyping.TFLOperationName.CONV_2D: qtyping.QuantGranularity.CHANNELWISE,
+        }
+        if not any(outputs.values()):
+            return model
+        recipe = quantizer.Quantizer(bytearray(model))
+        for operation, names in outputs.items():
+            for name in names:
+                recipe.add_dynamic_config(
+                    regex=re.escape(name), operation_name=operation, num_bits=8, granularity=granularity[operation]
+                )
+        return _apply(recipe)
 
     def _graph(self, backbone: Any) -> ModelGraph:
         return ModelGraph(backbone, self._scaling, self.cell.head, self.cell.resolution)
@@ -143,40 +175,27 @@ def _halve_weights(model: bytes) -> bytes:
     return _apply(recipe)
 
 
-def _quantize_large_convolutions(model: bytes) -> bytes:
-    """The float32 model with int8 weights in its larger convolutions, whose inputs are quantized at run time.
-
-    Not in the depthwise ones: XNNPACK has no such kernels for them, and each would split the graph into one more
-    partition; nor in the head, for the reason in `_convert_with_float_head`.
-    """
-    from ai_edge_quantizer import qtyping, quantizer
-
-    outputs = _large_convolutions(model)
-    if not outputs:
-        return model
-    recipe = quantizer.Quantizer(bytearray(model))
-    for output in outputs:
-        recipe.add_dynamic_config(regex=re.escape(output), operation_name=qtyping.TFLOperationName.CONV_2D, num_bits=8)
-    return _apply(recipe)
-
-
 def _apply(recipe: quantizer.Quantizer) -> bytes:
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # it prints sizes and progress bars
         quantized = recipe.quantize().quantized_model
     return bytes(quantized)
 
 
-def _large_convolutions(model: bytes) -> list[str]:
-    """The names of the output tensors of convolutions that do at least `_MIN_WORK`."""
+def _is_large(kernel: Sequence[int]) -> bool:
+    """Whether a convolution does at least `_MIN_WORK`. kernel: its weights' shape."""
+    channels_out, _, _, channels_in = kernel
+    return channels_in * channels_out >= _MIN_WORK * (channels_in + channels_out)
+
+
+def _outputs(model: bytes, operator: str, matches: Callable[[Sequence[int]], bool]) -> list[str]:
+    """The names of the output tensors of these operators, where the weights' shape matches."""
     interpreter = _open_without_delegates(model)
     details = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
-    outputs = []
-    for operation in interpreter._get_ops_details():
-        if operation["op_name"] == "CONV_2D":
-            channels_out, _, _, channels_in = map(int, details[operation["inputs"][1]]["shape"])
-            if channels_in * channels_out >= _MIN_WORK * (channels_in + channels_out):
-                outputs.append(details[operation["outputs"][0]]["name"])
-    return outputs
+    return [
+        details[operation["outputs"][0]]["name"]
+        for operation in interpreter._get_ops_details()
+        if operation["op_name"] == operator and matches(details[operation["inputs"][1]]["shape"].tolist())
+    ]
 
 
 def _open_without_delegates(model: bytes) -> Any:
@@ -196,7 +215,7 @@ def _convert_with_float_head(
     """int8 with the head in float32, between uint8 ends.
 
     `unknown` needs finer steps than int8's: a unit vector of 1280 values has components of a few hundredths, and
-    TFLite's int8 normalization has steps of 1/128. The head's time does not show.
+    int8 has steps of 1/128.
     """
     import tensorflow as tf
     from tensorflow.lite.python.util import modify_model_io_type

@@ -116,13 +116,15 @@ class ModelGraph:
         if "direction" in head:
             rows = np.vstack([rows, head["direction"] * steepness])
         ends = features.shape[1]
-        bias = np.concatenate([head["bias"], np.zeros(len(rows), np.float32)])
-        products = tf.matmul(features, np.hstack([head["kernel"], rows[:, :ends].T])) + bias
-        inside = products[:, classes:] * _inverse_length(features)
+        weights = np.hstack([head["kernel"], rows[:, :ends].T])
+        # All columns are scaled to one maximum, so that in int8 one scale does for all of them.
+        scale = np.maximum(np.abs(weights).max(axis=0), np.float32(1e-6))
+        products = tf.matmul(features, weights / scale)
+        inside = products[:, classes:] * (_inverse_length(features) * scale[classes:])
         for part in middle:
             inside -= tf.matmul(part, -rows[:, ends:].T) * _inverse_length(part)
         known = self._known(inside)
-        shares = tf.nn.softmax(products[:, :classes]) * known
+        shares = tf.nn.softmax(products[:, :classes] * scale[:classes] - -head["bias"]) * known
         return tf.concat([shares, np.float32(1.0) - known], axis=1, name="probabilities")
 
     def _known(self, inside: tf.Tensor) -> tf.Tensor:
