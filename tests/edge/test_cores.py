@@ -181,9 +181,9 @@ def test_few_items_are_taken_ahead_and_none_after_the_end() -> None:
     items = iter(range(1000))
     outcomes = ordered_map(lambda item: item, items, workers=2)
     assert [next(outcomes) for _ in range(10)] == list(range(10))
-    assert next(items) <= 10 + 3
-    outcomes.close()
     assert next(items) <= 10 + 4
+    outcomes.close()
+    assert next(items) <= 10 + 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("parallel")]
 
 
