@@ -134,20 +134,18 @@ def classify_by_each(
                 if model is last:
                     results[-1] = results[-1]._replace(frame_done=True)
                 continue
-            answers[name] = classification
+            if stillness is not None:
+                answers[name] = classification
             change = None if decision is None else decision.update(classification.scores, captured)
             state = classification.label if decision is None else decision.state
             finished = perf_counter()
-            times = _stage_times(captured, began, compared_ms, classification.timing, finished)
+            age, total, timing = (began - captured) * 1e3, (finished - captured) * 1e3, classification.timing
+            preprocess = compared_ms + timing.preprocess
+            # All else is postprocessing, the decision included.
+            postprocess = total - age - preprocess - timing.inference
+            times = StageTimes(age, preprocess, timing.inference, postprocess, total)
             results.append(
                 Result(frame, classification, state, change, times, captured_time, finished, still, name, model is last)
             )
             began, compared_ms = finished, 0.0
         yield from results
-
-
-def _stage_times(captured: float, began: float, compared_ms: float, timing: Timing, finished: float) -> StageTimes:
-    age, total = (began - captured) * 1e3, (finished - captured) * 1e3
-    preprocess = compared_ms + timing.preprocess
-    # All else is postprocessing, the decision included.
-    return StageTimes(age, preprocess, timing.inference, total - age - preprocess - timing.inference, total)
