@@ -14,9 +14,9 @@ from typing import Any
 
 from .command import native_output_dropped
 from .errors import EdgeClassifyError, UsageError
-from .labels import UNKNOWN
 from .model.classifier import Classifier
 from .model.interpreter import BUILTIN_MODEL
+from .model.labels import UNKNOWN
 from .model.naming import NamedFile, name_models
 from .outputs import registry
 from .outputs.destinations import Destinations
