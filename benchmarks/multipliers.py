@@ -20,7 +20,7 @@ from instructions import count_on_boards
 
 from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.tables import as_markdown, machine
-from edge_classify.metrics import pareto_front
+from edge_classify.learn.metrics import pareto_front
 from edge_classify.model.manifest import read_manifest
 
 BOARDS = {"pi4": "Pi 4", "pi5": "Pi 5"}

@@ -28,7 +28,7 @@ from common import DATA, ROOT, WORK, command, machine
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
-from edge_classify.metrics import auroc, calibration_error, class_confidences, fpr_at_tpr
+from edge_classify.learn.metrics import auroc, calibration_error, class_confidences, fpr_at_tpr
 
 SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers", "TrashNet": "trashnet"}
 CELLS = ((0.35, 96), (1.0, 224))

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from edge_classify.labels import UNKNOWN
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.sources import demo
 
 # How long an example takes depends on how busy the machine is.

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from edge_classify.metrics import pareto_front, wilson_interval
+from edge_classify.learn.metrics import pareto_front, wilson_interval
 from edge_classify.system.atomic_write import write_atomic
 from edge_train.page import escape, image, page, table
 from edge_train.plots import BLUE, GREEN, GREY, INK, ORANGE, RED, error_bars, figure_png, style_axes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_classify.metrics import evaluate
+from edge_classify.learn.metrics import evaluate
 from edge_classify.model.classifier import Classifier
 from edge_train.run_folder import HELD_OUT, Cell, Run
 

@@ -66,6 +66,7 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
     source = group.add_mutually_exclusive_group()
     source.add_argument(
         "--camera",
+        action="append",
         metavar="SOURCE",
         help="camera index (0 also finds a Pi camera module), /dev/videoN, csi or csi:N (Pi camera modules), "
         "rtsp:// or http:// address, video, picture, folder of pictures, or demo (default: 0)",
@@ -101,7 +102,13 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--model", metavar="FILE", help="a .tflite classifier (default: built-in digit reader)")
+    group.add_argument(
+        "--model",
+        action="append",
+        metavar="FILE",
+        help="a .tflite classifier, or NAME=FILE; repeat it to classify each frame by several "
+        "(default: built-in digit reader)",
+    )
     group.add_argument(
         "--models",
         metavar="MODELS",
@@ -179,19 +186,29 @@ def _only_source(parser: Parser, options: argparse.Namespace) -> str:
     if sources and (options.camera is not None or options.list_cameras):
         other = "--camera" if options.camera is not None else "--list-cameras"
         parser.error(f"SOURCE: not allowed with argument {other}")
-    if len(sources) > 1:
-        parser.error(_why_not_several(sources, options))
-    return sources[0] if sources else options.camera or "0"
+    cameras: list[str] = options.camera or []
+    if len(cameras) > 1:
+        parser.error(f"--camera: expected one, found {len(cameras)}: start one edge-classify for each")
+    if why := _why_not(sources, options):
+        parser.error(why)
+    return (sources or cameras or ["0"])[0]
 
 
-def _why_not_several(sources: Sequence[str], options: argparse.Namespace) -> str:
+def _why_not(sources: Sequence[str], options: argparse.Namespace) -> str | None:
+    """Why this is not one SOURCE, and what was probably meant."""
+    if not sources or (len(sources) == 1 and options.model is None):
+        return None
     from .recognize import recognize
     from .sources.network import without_password
 
     models = [source for source in sources if recognize(source) == "model file"]
     others = [source for source in sources if source not in models]
-    if options.model is None and len(models) == 1 and len(others) == 1:
-        return f"{models[0]} is a model file: did you mean edge-classify {others[0]} --model {models[0]}?"
+    if models and len(others) < 2:
+        words = [*map(without_password, others), *(f"--model {model}" for model in (*(options.model or ()), *models))]
+        what = f"{models[0]} is a model file" if len(models) == 1 else f"{len(models)} of them are model files"
+        return f"{what}: did you mean edge-classify {' '.join(words)}?"
+    if len(sources) == 1:
+        return None
     found = ", ".join(map(without_password, sources[:3])) + (", ..." if len(sources) > 3 else "")
     return f"expected one SOURCE, found {len(sources)} ({found}): put pictures into one folder and give that"
 

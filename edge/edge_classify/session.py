@@ -6,32 +6,41 @@ import argparse
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .command import native_output_dropped
-from .errors import UsageError
-from .labels import UNKNOWN
+from .errors import EdgeClassifyError, UsageError
 from .model.classifier import Classifier
 from .model.interpreter import BUILTIN_MODEL
+from .model.labels import UNKNOWN
+from .model.naming import NamedFile, name_models
 from .outputs import registry
 from .outputs.destinations import Destinations
 from .outputs.queue import BoundedQueue
 from .outputs.registry import Output
 from .pipeline.decision import Decision
-from .pipeline.latency import Latency
-from .pipeline.loop import Result, classify_frames
+from .pipeline.loop import Model, classify_by_each
 from .pipeline.pacing import Pace
 from .pipeline.stillness import Stillness
+from .pipeline.summary import Summary
 from .recognize import recognize
-from .sources.frame import Transform
+from .sources.frame import Frame, Transform
 from .sources.opening import check_source, is_stream, open_source
 from .sources.source import Source
 
+log = logging.getLogger(__name__)
+
 _MAX_LABELS_SHOWN = 6
+# Options that say something about one model file.
+_OF_ONE_MODEL = {
+    "labels": "attach them to each file (docs/several-models.md)",
+    "input_range": "use Python (docs/several-models.md)",
+    "input_size": "use Python (docs/several-models.md)",
+}
 
 
 def check(options: argparse.Namespace) -> None:
@@ -40,6 +49,10 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("use --models MODELS with --budget-ms MS, and without --model")
     if (options.input_range or options.input_size) and not (options.model or options.models):
         raise UsageError("--input-range and --input-size are for third-party models: name one with --model FILE")
+    models = name_models(options.model or ())
+    for option, remedy in _OF_ONE_MODEL.items():
+        if len(models) > 1 and getattr(options, option) is not None:
+            raise UsageError(f"--{option.replace('_', '-')} is for one --model, found {len(models)}: {remedy}")
     if options.models is not None:
         from .benchmark.metric import Metric
 
@@ -65,9 +78,8 @@ def _check_with_source(options: argparse.Namespace, *, stream: bool) -> None:
 
 @contextmanager
 def open_session(options: argparse.Namespace) -> Iterator[Session]:
-    """Load the model, open the source, and then the outputs; close them all at the end."""
-    classifier = _load_classifier(options)
-    decision = Decision(classifier.labels, **_decision_settings(options))
+    """Load the models, open the source, and then the outputs; close them all at the end."""
+    models = _load_models(options)
     with ExitStack() as stack:
         source = stack.enter_context(
             open_source(options.source, transform=_transform(options), **_source_settings(options))
@@ -77,34 +89,40 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
         if source.live:
             stack.enter_context(_warnings_to(destinations.standard_error))
         outputs = registry.open_outputs(options, destinations)
-        destinations.standard_error.put(_introduce(classifier, options) + "\n")
+        for model in models:
+            destinations.standard_error.put(_introduce(model, options) + "\n")
         if source.description:
             destinations.standard_error.put(f"{source.description}\n")
-        results = classify_frames(
-            _pace(options, source).frames(source),
-            classifier,
-            decision if source.stream else None,
-            Stillness() if options.skip_still else None,
-        )
-        yield Session(source, islice(results, options.count), outputs, destinations)
+        if not source.stream:
+            models = [model._replace(decision=None) for model in models]
+        frames = islice(_pace(options, source).frames(source), options.count)
+        yield Session(source, frames, models, outputs, destinations, Stillness() if options.skip_still else None)
 
 
 class Session:
     """What is open during a run."""
 
     def __init__(
-        self, source: Source, results: Iterator[Result], outputs: Sequence[Output], destinations: Destinations
+        self,
+        source: Source,
+        frames: Iterable[Frame],
+        models: Sequence[Model],
+        outputs: Sequence[Output],
+        destinations: Destinations,
+        stillness: Stillness | None,
     ) -> None:
         self._source = source
-        self._results = results
+        self._results = classify_by_each(frames, models, stillness, self._leave_out)
         self._outputs = outputs
         self._destinations = destinations
-        self._latency = Latency()
-        # Of separate pictures: how many were of each label.
-        self._labels: Counter[str] = Counter()
+        self._summary = Summary([model.name for model in models], stream=source.stream)
+        self._failures: list[EdgeClassifyError] = []
 
     def run(self) -> None:
-        """Hand all results to all outputs, until the source ends, nobody is left to read them, or Ctrl-C."""
+        """Hand all results to all outputs, until the source ends, nobody is left to read them, or Ctrl-C.
+
+        Raises at the end the error of the first model that was left out.
+        """
         try:
             with ExitStack() as stack:
                 for output in self._outputs:
@@ -115,57 +133,59 @@ class Session:
                     self._destinations.stop_waiting()
         finally:
             self._destinations.drain()
-            self._destinations.print_summary(self._summary())
+            self._destinations.print_summary(self._summary_text())
+        if self._failures:
+            raise self._failures[0]
+
+    def _leave_out(self, model: Model, error: EdgeClassifyError) -> None:
+        log.warning("%s; %s is left out from now on, the others go on", error, model.name)
+        self._failures.append(error)
 
     def _hand_out(self) -> None:
         outputs = self._outputs
         for result in self._results:
-            if result.still:
-                self._latency.append_still(result.finished_at)
-            else:
-                self._latency.append(result.timing_ms, result.finished_at)
-            if not self._source.stream:
-                self._labels[result.state] += 1
+            self._summary.append(result)
             for output in outputs:
                 output.append(result)
             if all(output.gone for output in outputs):
                 return
 
-    def _summary(self) -> str:
+    def _summary_text(self) -> str:
         counts = Counter(
             {"stale frames dropped": self._source.dropped, "undecodable frames left out": self._source.undecodable}
         )
         for output in self._outputs:
             counts.update(output.counts())
-        lines = []
-        if self._labels.total() > 1:
-            labels = ", ".join(f"{label} {count}" for label, count in self._labels.most_common())
-            lines.append(f"{self._labels.total()} pictures: {labels}")
-        lines += [self._latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
+        lines = [*self._summary.lines(), *(f"{what}: {count}" for what, count in counts.items() if count)]
         return "\n".join(lines) + "\n"
 
 
-def _load_classifier(options: argparse.Namespace) -> Classifier:
-    model = options.model if options.models is None else _choose_model(options)
+def _load_models(options: argparse.Namespace) -> list[Model]:
+    files = name_models(options.model or [str(BUILTIN_MODEL if options.models is None else _choose_model(options))])
     with native_output_dropped():  # LiteRT prints a greeting at each start
-        return Classifier(
-            model,
-            labels=options.labels,
-            top_k=options.top_k,
-            threshold=options.threshold,
-            num_threads=options.num_threads,
-            input_range=options.input_range,
-            input_size=options.input_size,
-        )
+        return [_load_model(file, options) for file in files]
 
 
-def _introduce(classifier: Classifier, options: argparse.Namespace) -> str:
+def _load_model(file: NamedFile, options: argparse.Namespace) -> Model:
+    classifier = Classifier(
+        file.path,
+        labels=options.labels,
+        top_k=options.top_k,
+        threshold=options.threshold,
+        num_threads=options.num_threads,
+        input_range=options.input_range,
+        input_size=options.input_size,
+    )
+    return Model(file.name, classifier, Decision(classifier.labels, **_decision_settings(options)))
+
+
+def _introduce(model: Model, options: argparse.Namespace) -> str:
     """Which model is in use, in one line, and what was probably meant if that is the built-in one."""
-    labels = classifier.labels
+    labels = model.classifier.labels
     shown = ", ".join(labels[:_MAX_LABELS_SHOWN]) + (", ..." if len(labels) > _MAX_LABELS_SHOWN else "")
-    path = classifier.model_file.path
+    path = model.classifier.model_file.path
     if path != BUILTIN_MODEL:
-        return f"model {path}: {len(labels)} labels ({shown})"
+        return f"model {NamedFile(model.name, path)}: {len(labels)} labels ({shown})"
     what = "the built-in one, which reads handwritten digits"
     if recognize(options.source) == "photos":
         return f"warning: the model is {what}; to classify photos of anything else, give your own with --model FILE"

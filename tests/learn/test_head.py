@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edge_classify.learn.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
+from edge_classify.learn.metrics import auroc
 from edge_classify.learn.open_set import FeatureSpace, fit_direction, fit_feature_space, fit_open_set, with_unknown
 from edge_classify.learn.rows import Rows
-from edge_classify.metrics import auroc
 
 FEATURES, MIDDLE = 64, 16
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge_classify import Classifier, read_photo
-from edge_classify.metrics import auroc
+from edge_classify.learn.metrics import auroc
 
 
 @pytest.fixture(scope="module")

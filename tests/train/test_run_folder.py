@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_classify.errors import DataError
-from edge_classify.labels import UNKNOWN
 from edge_classify.learn.open_set import SHAPE_CONSTANTS, FeatureSpace
+from edge_classify.model.labels import UNKNOWN
 from edge_train.backbone import ALPHAS, RESOLUTIONS, Backbone, BackboneCost
 from edge_train.run_folder import (
     CALIBRATION,

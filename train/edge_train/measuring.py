@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from edge_classify.learn.head import Head, accuracy
+from edge_classify.learn.metrics import auroc, evaluate, fpr_at_tpr
 from edge_classify.learn.open_set import MAX_PHOTOS, OpenSet, fit_open_set, with_unknown
 from edge_classify.learn.rows import Rows
-from edge_classify.metrics import auroc, evaluate, fpr_at_tpr
 
 from .features import gather_features
 from .fitting import Fit, fit_space

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from edge_classify.images.preprocessing import Image
-from edge_classify.metrics import reliability
+from edge_classify.learn.metrics import reliability
 
 INK = "#1d2733"
 BLUE = "#2563a8"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from edge_classify.images.photo import read_photo
-from edge_classify.labels import UNKNOWN
-from edge_classify.metrics import class_confidences, confusion, wilson_interval
+from edge_classify.learn.metrics import class_confidences, confusion, wilson_interval
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
 
 from . import plots

@@ -24,8 +24,8 @@ import numpy as np
 
 from edge_classify.errors import DataError
 from edge_classify.images.preprocessing import Image
-from edge_classify.labels import UNKNOWN
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.recognize import how_to_train, recognize
 from edge_classify.system.atomic_write import atomic_file, write_atomic
 

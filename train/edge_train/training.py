@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from edge_classify.errors import DataError
 from edge_classify.images.folder import list_pictures
-from edge_classify.labels import UNKNOWN
-from edge_classify.metrics import wilson_interval
+from edge_classify.learn.metrics import wilson_interval
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.checksum import file_sha256
 
 from . import run_folder

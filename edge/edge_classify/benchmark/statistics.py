@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..metrics import pareto_front
+from ..learn.metrics import pareto_front
 from .candidates import Candidate
 from .metric import STAGES, STATISTICS
 from .result import ModelResult, Stages, Xnnpack

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
-from ..metrics import wilson_interval
+from ..learn.metrics import wilson_interval
 from .metric import STAGES, STATISTICS
 from .result import Environment, ModelResult
 from .statistics import latency_front

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import EdgeClassifyError
 from ..images.preprocessing import Image
-from ..metrics import wilson_interval
+from ..learn.metrics import wilson_interval
 from ..model.classifier import Classifier
 from ..model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, load_interpreter
 from ..model.model_file import ModelFile, read_model_file

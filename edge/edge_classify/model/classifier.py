@@ -15,8 +15,8 @@ import numpy as np
 
 from ..errors import ModelFileError, SelfTestError, UsageError
 from ..images.preprocessing import Image, preprocess
-from ..labels import UNKNOWN, label_count_error
 from .interpreter import BUILTIN_MODEL, has_dynamic_size, load_interpreter
+from .labels import UNKNOWN, label_count_error
 from .model_file import ModelFile, TestCard, read_model_file
 from .self_test import pixel_difference, prepare_card
 

@@ -21,8 +21,8 @@ import numpy as np
 from ..errors import DataError, ModelFileError, first_line
 from ..images.photo import decode_photo
 from ..images.preprocessing import PREPARATION, Image
-from ..labels import parse_labels
 from ..recognize import why_no_model_file
+from .labels import parse_labels
 from .tflite_metadata import Metadata, Normalization, read_metadata
 
 FORMAT = 1

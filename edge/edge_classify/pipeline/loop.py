@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..errors import EdgeClassifyError
 from ..model.classifier import Timing
 from .latency import StageTimes
 
@@ -18,16 +19,30 @@ if TYPE_CHECKING:
     from .stillness import Stillness
 
 
+class Model(NamedTuple):
+    """One of the models that classify the same frames.
+
+    name: what its results are called by, different from all others'.
+    decision: makes its states; None takes each frame's own label.
+    """
+
+    name: str
+    classifier: Classifier
+    decision: Decision | None = None
+
+
 class Result(NamedTuple):
-    """One frame's answer, and how long after its capture it came.
+    """One model's answer for one frame, and how long after its capture it came.
 
     classification: the frame's own; if `still`, that of the last frame that was classified.
     state: the current state; `change` is set if this frame has changed it.
-    timing_ms: where the time went, in milliseconds.
+    timing_ms: where the time went, in milliseconds. Of several models, each takes the frame after the one before it, so
+        that `capture_age` and `total` include the time of those.
     captured_time: when the frame was captured, in Unix seconds.
     finished_at: when the result was ready, in seconds of `time.perf_counter`.
     still: nothing in the picture had changed, so inference was skipped.
-    model: the model file's name, without its suffix.
+    model: the model's name: that of its file, without the suffix, or the one that it was given.
+    frame_done: no other model still has to classify the frame.
     """
 
     frame: Frame
@@ -39,6 +54,7 @@ class Result(NamedTuple):
     finished_at: float
     still: bool
     model: str
+    frame_done: bool = True
 
     @property
     def time(self) -> str:
@@ -75,8 +91,23 @@ def classify_frames(
     stillness: skips inference for a picture that shows nothing new. The answer before it stands, for the decision too:
         a picture that has stopped changing goes on speaking for what it shows.
     """
-    model = classifier.model_file.name
-    classification: Classification | None = None
+    return classify_by_each(frames, [Model(classifier.model_file.name, classifier, decision)], stillness)
+
+
+def classify_by_each(
+    frames: Iterable[Frame],
+    models: Sequence[Model],
+    stillness: Stillness | None = None,
+    left_out: Callable[[Model, EdgeClassifyError], None] | None = None,
+) -> Iterator[Result]:
+    """Classify each frame by each model, in their order; a frame is not copied for it.
+
+    stillness: as for `classify_frames`; one comparison for all models, in the first one's time.
+    left_out: called when a model cannot classify a frame, with its error; the model is left out from then on. Without
+        it, and if no model is left, the error is raised.
+    """
+    taking_part = tuple(models)
+    answers: dict[str, Classification] = {}
     for frame in frames:
         began = perf_counter()
         compared_ms = 0.0
@@ -84,29 +115,37 @@ def classify_frames(
         if stillness is not None:
             still = stillness.shows_nothing_new(frame.image, frame.captured_at)
             compared_ms = (perf_counter() - began) * 1e3
-        if still and classification is not None:
-            classification = classification._replace(timing=Timing(0.0, 0.0, 0.0))
-        else:
-            classification = classifier.classify(frame.image)
         captured = frame.captured_at
-        change = None
-        if decision is not None:
-            change = decision.update(classification.scores, captured)
-        finished = perf_counter()
-        captured_time = time.time() - (finished - captured)
-        age, timing = (began - captured) * 1e3, classification.timing
-        total = (finished - captured) * 1e3
-        preprocess = compared_ms + timing.preprocess
-        # All else is postprocessing, the decision included.
-        postprocess = total - age - preprocess - timing.inference
-        yield Result(
-            frame,
-            classification,
-            classification.label if decision is None else decision.state,
-            change,
-            StageTimes(age, preprocess, timing.inference, postprocess, total),
-            captured_time,
-            finished,
-            still,
-            model,
-        )
+        captured_time = time.time() - (began - captured)
+        results: list[Result] = []
+        last = taking_part[-1]
+        for model in taking_part:
+            name, classifier, decision = model
+            try:
+                if still and name in answers:
+                    classification = answers[name]._replace(timing=Timing(0.0, 0.0, 0.0))
+                else:
+                    classification = classifier.classify(frame.image)
+            except EdgeClassifyError as error:
+                taking_part = tuple(other for other in taking_part if other is not model)
+                if left_out is None or not taking_part:
+                    raise
+                left_out(model, error)
+                if model is last:
+                    results[-1] = results[-1]._replace(frame_done=True)
+                continue
+            if stillness is not None:
+                answers[name] = classification
+            change = None if decision is None else decision.update(classification.scores, captured)
+            state = classification.label if decision is None else decision.state
+            finished = perf_counter()
+            age, total, timing = (began - captured) * 1e3, (finished - captured) * 1e3, classification.timing
+            preprocess = compared_ms + timing.preprocess
+            # All else is postprocessing, the decision included.
+            postprocess = total - age - preprocess - timing.inference
+            times = StageTimes(age, preprocess, timing.inference, postprocess, total)
+            results.append(
+                Result(frame, classification, state, change, times, captured_time, finished, still, name, model is last)
+            )
+            began, compared_ms = finished, 0.0
+        yield from results
