@@ -14,6 +14,7 @@ from typing import Any
 
 from .command import native_output_dropped
 from .errors import UsageError
+from .images.crop import WHOLE, Crop
 from .labels import UNKNOWN
 from .model.classifier import Classifier
 from .model.interpreter import BUILTIN_MODEL
@@ -30,6 +31,8 @@ from .recognize import recognize
 from .sources.frame import Transform
 from .sources.opening import check_source, is_stream, open_source
 from .sources.source import Source
+
+log = logging.getLogger(__name__)
 
 _MAX_LABELS_SHOWN = 6
 
@@ -148,7 +151,7 @@ class Session:
 def _load_classifier(options: argparse.Namespace) -> Classifier:
     model = options.model if options.models is None else _choose_model(options)
     with native_output_dropped():  # LiteRT prints a greeting at each start
-        return Classifier(
+        classifier = Classifier(
             model,
             labels=options.labels,
             top_k=options.top_k,
@@ -157,6 +160,22 @@ def _load_classifier(options: argparse.Namespace) -> Classifier:
             input_range=options.input_range,
             input_size=options.input_size,
         )
+    if options.crop is not None:
+        _replace_crop(classifier, options.crop)
+    return classifier
+
+
+def _replace_crop(classifier: Classifier, crop: Crop) -> None:
+    trained_on = classifier.model_file.crop
+    if trained_on is not None and trained_on != crop:
+        log.warning(
+            "%s: was trained and measured on the part %s of the picture, and is used on %s (--crop): leave out --crop, "
+            "unless the camera has moved",
+            classifier.model_file.path,
+            trained_on,
+            crop,
+        )
+    classifier.crop = None if crop == WHOLE else crop
 
 
 def _introduce(classifier: Classifier, options: argparse.Namespace) -> str:
@@ -165,7 +184,8 @@ def _introduce(classifier: Classifier, options: argparse.Namespace) -> str:
     shown = ", ".join(labels[:_MAX_LABELS_SHOWN]) + (", ..." if len(labels) > _MAX_LABELS_SHOWN else "")
     path = classifier.model_file.path
     if path != BUILTIN_MODEL:
-        return f"model {path}: {len(labels)} labels ({shown})"
+        part = "" if classifier.crop is None else f", on the part {Crop(*classifier.crop)} of the picture"
+        return f"model {path}: {len(labels)} labels ({shown}){part}"
     what = "the built-in one, which reads handwritten digits"
     if recognize(options.source) == "photos":
         return f"warning: the model is {what}; to classify photos of anything else, give your own with --model FILE"
@@ -194,7 +214,8 @@ def _decision_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _transform(options: argparse.Namespace) -> Transform:
-    return Transform(options.rotate, options.flip, options.crop)
+    # The crop is each classifier's own.
+    return Transform(options.rotate, options.flip)
 
 
 def _source_settings(options: argparse.Namespace) -> dict[str, Any]:

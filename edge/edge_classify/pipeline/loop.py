@@ -82,7 +82,7 @@ def classify_frames(
         compared_ms = 0.0
         still = False
         if stillness is not None:
-            still = stillness.shows_nothing_new(frame.image, frame.captured_at)
+            still = stillness.shows_nothing_new(classifier.part(frame.image), frame.captured_at)
             compared_ms = (perf_counter() - began) * 1e3
         if still and classification is not None:
             classification = classification._replace(timing=Timing(0.0, 0.0, 0.0))
