@@ -146,7 +146,8 @@ def _make_file(
     scaling = SCALINGS[cell.backbone]
     description = Description(
         name=path.stem,
-        text=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(run.labels)} labels",
+        text=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(run.labels)} labels"
+        + ("" if run.crop is None else f", for the part {run.crop} of the picture (x, y, width, height in fractions)"),
         labels_file=LABELS_PART,
         mean=scaling.mean,
         deviation=scaling.deviation,
@@ -159,7 +160,7 @@ def _make_file(
     # The file was made just now: no need to try in another process first whether the interpreter survives it.
     classifier = Classifier(replace(read_model_file(path), intact=True))
     figures = measure(classifier, run, cell)
-    self_test, pictures = record_self_test(classifier, precision, converter.calibration)
+    self_test, pictures = record_self_test(classifier, precision, converter.calibration, run.crop)
     contract = encode_contract(run, cell, precision, model, self_test, figures)
     path.write_bytes(attach(model, {**labels, CONTRACT_PART: contract, **pictures}))
     Classifier(path)  # reads the contract and runs the self-test

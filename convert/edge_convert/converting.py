@@ -134,7 +134,7 @@ def _write_summaries(
     if run.held_out_labels is not None:
         from .report import write_report  # loads matplotlib, which the workers do not need
 
-        report = write_report(output, run.folder.resolve().name, entries)
+        report = write_report(output, run.folder.resolve().name, run.crop, entries)
     write_manifest(output, run, entries)
     exports = [path for name in settings.exports for path in EXPORTS[name](output, run.labels, entries)]
     return report, tuple(exports)

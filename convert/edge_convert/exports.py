@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,22 @@ from edge_train.run_folder import Run
 
 from .settings import INT8
 
+log = logging.getLogger(__name__)
+
 # rpicam-apps' object_classify_tf stage takes this size, and reads the output as uint8.
 _RPICAM_RESOLUTION = 224
 
 
 def check_exports(names: Sequence[str], run: Run) -> None:
-    """Raises UsageError for an export that no cell of the run fits."""
+    """Raises UsageError for an export that no cell of the run fits. Warns of what the other program must be told."""
     if "rpicam" in names and not any(cell.resolution == _RPICAM_RESOLUTION for cell in run.cells):
         raise _no_file_for_rpicam()
+    if run.crop is not None and "rpicam" in names:
+        log.warning(
+            "--export rpicam: the model is for a part of the picture: start rpicam-apps with --roi %s", run.crop
+        )
+    if run.crop is not None and "frigate" in names:
+        log.warning("--export frigate: the model is for the part %s of the picture: set it as the crop there", run.crop)
 
 
 def export_rpicam(folder: Path, labels: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> list[Path]:

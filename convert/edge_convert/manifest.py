@@ -57,6 +57,7 @@ def cell_key(run: Run, cell: Cell, *settings: object) -> str:
         index["held_out_labels"],
         converter_versions(),
         *settings,
+        *(run.crop or ()),
     ]
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for _, array in sorted(cell.head.items()):

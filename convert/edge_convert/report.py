@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from edge_classify.images.crop import Crop
 from edge_classify.learn.metrics import pareto_front, wilson_interval
 from edge_classify.system.atomic_write import write_atomic
 from edge_train.page import escape, image, page, table
@@ -18,14 +19,15 @@ _COLORS = {"float32": GREY, "float16": GREEN, "dynamic": ORANGE, "int8": BLUE}
 _Entry = Mapping[str, Any]
 
 
-def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> Path:
-    """Write `report.html`; returns its path. name: of the run. entries: of the manifest."""
+def write_report(folder: Path, name: str, crop: Crop | None, entries: Sequence[_Entry]) -> Path:
+    """Write `report.html`; returns its path. name, crop: of the run. entries: of the manifest."""
     entries = sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["bytes"]))
     front = cost_front(entries, "bytes")
     body = [
         f"<h1>{escape(name)}: model files</h1>",
         f"<p>Each file was run on {entries[0]['figures']['photos']} held-out photos, with the code that runs on the "
         "device.</p>",
+        *_crop(crop),
         "<h2>Which file to choose</h2>",
         _choices(entries),
         "<h2>Accuracy against cost</h2>",
@@ -45,6 +47,17 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> Path:
     path = folder / "report.html"
     write_atomic(path, page(f"{name}: model files", body))
     return path
+
+
+def _crop(crop: Crop | None) -> list[str]:
+    if crop is None:
+        return []
+    return [
+        f"<p>The files were trained and measured on the part <code>--crop {crop}</code> of each photo, and "
+        "edge-classify cuts it out of each frame. Other programs must do so themselves: "
+        f"{crop.width:.0%} of the picture's width from {crop.x:.0%} on, {crop.height:.0%} of its height from "
+        f"{crop.y:.0%} on.</p>"
+    ]
 
 
 def cost_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:

@@ -26,6 +26,7 @@ def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
     prepared = run.prepared(cell.resolution, HELD_OUT)
     if not len(prepared):
         return {"photos": 0}
+    classifier.crop = None  # prepared photos show the part already
     # Resizing leaves a prepared photo as it is, so as BGR it goes the same way as a frame.
     probabilities = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in prepared])
     trained = cell.held_out_probabilities

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from .command import run
 from .errors import BudgetError, CameraError, DataError, ModelFileError, SelfTestError
-from .options import Parser, integer, number, numbers
+from .options import Parser, crop, integer, number, numbers
 from .outputs import registry
 from .system.memory import use_one_heap
 
@@ -85,9 +85,10 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--flip", choices=("h", "v"), help="mirror left to right (h) or top to bottom (v)")
     group.add_argument(
         "--crop",
-        type=numbers(",", "0.25,0,0.5,1"),
+        type=crop,
         metavar="X,Y,W,H",
-        help="classify only this part, in fractions (the middle half: 0.25,0,0.5,1); after --rotate and --flip",
+        help="classify only this part, in fractions (the middle half: 0.25,0,0.5,1); after --rotate and --flip "
+        "(default: the part that the model was trained on)",
     )
     group.add_argument(
         "--give-up",

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from . import __version__
 from .errors import DataError, EdgeClassifyError, UsageError
+from .images.crop import Crop, make_crop
 from .system.standard_streams import drop_output, prepare
 
 Number = TypeVar("Number", int, float)
@@ -150,6 +151,14 @@ def numbers(separator: str, example: str) -> Callable[[str], tuple[float, ...]]:
         return found
 
     return parse
+
+
+def crop(text: str) -> Crop:
+    """For `type=`: a part of the picture, X,Y,W,H in fractions."""
+    try:
+        return make_crop(numbers(",", "0.25,0,0.5,1")(text))
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 _Check = tuple[str, Callable[[float], bool]]

@@ -14,6 +14,7 @@ from typing import Any
 
 from .command import native_output_dropped
 from .errors import EdgeClassifyError, UsageError
+from .images.crop import WHOLE, Crop
 from .model.classifier import Classifier
 from .model.interpreter import BUILTIN_MODEL
 from .model.labels import UNKNOWN
@@ -96,7 +97,7 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
         if not source.stream:
             models = [model._replace(decision=None) for model in models]
         frames = islice(_pace(options, source).frames(source), options.count)
-        yield Session(source, frames, models, outputs, destinations, Stillness() if options.skip_still else None)
+        yield Session(source, frames, models, outputs, destinations)
 
 
 class Session:
@@ -109,10 +110,9 @@ class Session:
         models: Sequence[Model],
         outputs: Sequence[Output],
         destinations: Destinations,
-        stillness: Stillness | None,
     ) -> None:
         self._source = source
-        self._results = classify_by_each(frames, models, stillness, self._leave_out)
+        self._results = classify_by_each(frames, models, self._leave_out)
         self._outputs = outputs
         self._destinations = destinations
         self._summary = Summary([model.name for model in models], stream=source.stream)
@@ -176,7 +176,23 @@ def _load_model(file: NamedFile, options: argparse.Namespace) -> Model:
         input_range=options.input_range,
         input_size=options.input_size,
     )
-    return Model(file.name, classifier, Decision(classifier.labels, **_decision_settings(options)))
+    if options.crop is not None:
+        _replace_crop(classifier, options.crop)
+    decision = Decision(classifier.labels, **_decision_settings(options))
+    return Model(file.name, classifier, decision, Stillness() if options.skip_still else None)
+
+
+def _replace_crop(classifier: Classifier, crop: Crop) -> None:
+    trained_on = classifier.model_file.crop
+    if trained_on is not None and trained_on != crop:
+        log.warning(
+            "%s: was trained and measured on the part %s of the picture, and is used on %s (--crop): leave out --crop, "
+            "unless the camera has moved",
+            classifier.model_file.path,
+            trained_on,
+            crop,
+        )
+    classifier.crop = None if crop == WHOLE else crop
 
 
 def _introduce(model: Model, options: argparse.Namespace) -> str:
@@ -185,7 +201,9 @@ def _introduce(model: Model, options: argparse.Namespace) -> str:
     shown = ", ".join(labels[:_MAX_LABELS_SHOWN]) + (", ..." if len(labels) > _MAX_LABELS_SHOWN else "")
     path = model.classifier.model_file.path
     if path != BUILTIN_MODEL:
-        return f"model {NamedFile(model.name, path)}: {len(labels)} labels ({shown})"
+        crop = model.classifier.crop
+        part = "" if crop is None else f", on the part {Crop(*crop)} of the picture"
+        return f"model {NamedFile(model.name, path)}: {len(labels)} labels ({shown}){part}"
     what = "the built-in one, which reads handwritten digits"
     if recognize(options.source) == "photos":
         return f"warning: the model is {what}; to classify photos of anything else, give your own with --model FILE"
@@ -214,7 +232,8 @@ def _decision_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _transform(options: argparse.Namespace) -> Transform:
-    return Transform(options.rotate, options.flip, options.crop)
+    # The crop is each classifier's own.
+    return Transform(options.rotate, options.flip)
 
 
 def _source_settings(options: argparse.Namespace) -> dict[str, Any]:

@@ -9,19 +9,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from edge_classify.command import run
 from edge_classify.errors import DataError, UsageError
+from edge_classify.images.crop import WHOLE, Crop
 from edge_classify.learn.head import HeadSettings
-from edge_classify.options import Parser, integer, number
+from edge_classify.options import Parser, crop, integer, number
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
-from .settings import FINE_TUNING_EPOCHS, KEEP, KEEP_STILL_CAMERA, Augmentation, Settings
+from .settings import AUTO, FINE_TUNING_EPOCHS, KEEP, KEEP_STILL_CAMERA, Augmentation, Settings
 from .training import check, train
 from .weights import available_alphas
 
 _ALL = "all"
-_AUTO = "auto"
 _KERAS_BACKBONE = "mobilenet_v2"
 
 
@@ -55,6 +56,13 @@ def make_parser() -> Parser:
         "-o", "--output", type=Path, metavar="RUN", help="the run folder to write (default: runs/NAME_OF_PHOTOS)"
     )
     parser.add_argument("--check", action="store_true", help="only report problems with the photos")
+    parser.add_argument(
+        "--crop",
+        type=_crop,
+        metavar="X,Y,W,H",
+        help="use only this part of each photo, in fractions (the middle half: 0.25,0,0.5,1), and of each frame on the "
+        f"device; {AUTO}: find where the classes differ, if the camera does not move",
+    )
     _add_grid_options(parser)
     _add_fitting_options(parser)
     _add_unknown_options(parser)
@@ -136,14 +144,16 @@ def _add_fitting_options(parser: Parser) -> None:
     group.add_argument(
         "--views",
         type=_views,
-        default=_AUTO,
+        default=AUTO,
         metavar="N",
-        help=f"augmented views per photo; {_AUTO}: {augmentation.views}, or none if they do harm in cross-validation",
+        help=f"augmented views per photo; {AUTO}: {augmentation.views}, or none if they do harm in cross-validation",
     )
     group.add_argument(
         "--no-flip", action="store_true", help="do not mirror views: for text, and for things with a left and a right"
     )
-    group.add_argument("--no-crop", action="store_true", help="do not crop views")
+    group.add_argument("--no-random-crops", action="store_true", help="do not crop views at random")
+    # What the option was called before there was --crop.
+    group.add_argument("--no-crop", action="store_true", dest="no_random_crops", help=argparse.SUPPRESS)
     group.add_argument("--no-color", action="store_true", help="do not change brightness and colours of views")
     group.add_argument(
         "--fine-tune",
@@ -182,19 +192,27 @@ def _add_unknown_options(parser: Parser) -> None:
 
 
 def _views(text: str) -> int | str:
-    return text if text == _AUTO else integer(0)(text)
+    return text if text == AUTO else integer(0)(text)
+
+
+def _crop(text: str) -> Crop | Literal["auto"] | None:
+    if text == AUTO:
+        return AUTO
+    found = crop(text)
+    return None if found == WHOLE else found
 
 
 def _train(options: argparse.Namespace) -> int:
     grid = _grid(options)
     settings = Settings(
+        crop=options.crop,
         backbone=options.backbone,
         weights=options.weights,
         augmentation=Augmentation(
-            views=Augmentation().views if options.views == _AUTO else options.views,
-            auto=options.views == _AUTO,
+            views=Augmentation().views if options.views == AUTO else options.views,
+            auto=options.views == AUTO,
             flip=not options.no_flip,
-            crop=not options.no_crop,
+            crop=not options.no_random_crops,
             color=not options.no_color,
         ),
         head=HeadSettings(
@@ -212,7 +230,7 @@ def _train(options: argparse.Namespace) -> int:
     )
     output = _output_folder(options)
     if options.check:
-        print(check(options.photos, output, grid, settings))
+        print(check(options.photos, output, grid, settings, report=print))
         print(f"wrote {output / 'photo_check.json'}")
         return 0
     print(train(options.photos, output, grid, settings, _by_name(options.negatives), report=print))

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
+from edge_classify.images.crop import cut
 from edge_classify.images.photo import decode_photo
 from edge_classify.images.preprocessing import Image
 from edge_classify.learn.rows import Rows
@@ -40,10 +41,9 @@ _Views = tuple[tuple[Backbone, str], ...]
 
 @dataclass(frozen=True)
 class _Missing:
-    """A photo, and the views of it whose features are not cached, each with its backbone."""
+    """A photo, with its whole path, and the views of it whose features are not cached, each with its backbone."""
 
-    sha256: str
-    path: Path
+    photo: Photo
     views: _Views
 
 
@@ -86,9 +86,9 @@ def read_cost(database: sqlite3.Connection, backbone: Backbone) -> BackboneCost:
     return BackboneCost(**json.loads(text))
 
 
-def read_features(database: sqlite3.Connection, backbone: Backbone, sha256: str, view: str = "") -> np.ndarray:
+def read_features(database: sqlite3.Connection, backbone: Backbone, photo: Photo, view: str = "") -> np.ndarray:
     """One row from the cache, float32 (F + M,)."""
-    key = _key(backbone, sha256, view)
+    key = _key(backbone, photo, view)
     (blob,) = database.execute("SELECT vector FROM features WHERE key = ?", (key,)).fetchone()
     return np.frombuffer(blob, np.float32)
 
@@ -101,7 +101,7 @@ def gather_features(
     rows = Rows(cache_folder(), (cost.features + cost.middle,), np.float32)
     for photo in photos:
         for view in views:
-            rows.append(read_features(database, backbone, photo.sha256, view))
+            rows.append(read_features(database, backbone, photo, view))
     return rows
 
 
@@ -113,16 +113,16 @@ def _find_missing(
     views: Callable[[str], Sequence[str]],
 ) -> Iterator[_Missing]:
     shared: dict[_Views, _Views] = {}
-    for sha256, path in {photo.sha256: photo.path for photo in photos}.items():
+    for photo in {photo.sha256: photo for photo in photos}.values():
         missing = tuple(
             (backbone, view)
             for backbone in backbones
-            for view in views(sha256)
-            if not _is_cached(database, _key(backbone, sha256, view))
+            for view in views(photo.sha256)
+            if not _is_cached(database, _key(backbone, photo, view))
         )
         if missing:
             # Most photos miss the same; a tuple for each would take more memory than all else about 50,000 photos.
-            yield _Missing(sha256, root / path, shared.setdefault(missing, missing))
+            yield _Missing(replace(photo, path=root / photo.path), shared.setdefault(missing, missing))
 
 
 def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> None:
@@ -141,8 +141,9 @@ def _is_cached(database: sqlite3.Connection, key: str) -> bool:
     return database.execute("SELECT 1 FROM features WHERE key = ?", (key,)).fetchone() is not None
 
 
-def _key(backbone: Backbone, sha256: str, view: str) -> str:
-    return f"{_backbone_key(backbone)}:{view}:{sha256}"
+def _key(backbone: Backbone, photo: Photo, view: str) -> str:
+    key = f"{_backbone_key(backbone)}:{view}:{photo.sha256}"
+    return key if photo.crop is None else f"{key}:{photo.crop}"
 
 
 def _backbone_key(backbone: Backbone) -> str:
@@ -160,14 +161,15 @@ def _compute(job: Sequence[_Missing]) -> list[tuple[str, bytes]]:
     return [row for photo in job for row in _compute_photo(photo)]
 
 
-def _compute_photo(photo: _Missing) -> Iterator[tuple[str, bytes]]:
-    picture = _read_unchanged(photo.path, photo.sha256)
+def _compute_photo(missing: _Missing) -> Iterator[tuple[str, bytes]]:
+    photo = missing.photo
+    picture = cut(_read_unchanged(photo.path, photo.sha256), photo.crop)
     preprocessed: dict[tuple[int, str], Image] = {}
-    for backbone, view in photo.views:
+    for backbone, view in missing.views:
         kind = backbone.resolution, view
         if kind not in preprocessed:
             preprocessed[kind] = show_view(picture, view, photo.sha256, backbone.resolution)
-        yield _key(backbone, photo.sha256, view), _open_model(backbone)(preprocessed[kind]).tobytes()
+        yield _key(backbone, photo, view), _open_model(backbone)(preprocessed[kind]).tobytes()
 
 
 def _read_unchanged(path: Path, sha256: str) -> Image:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from edge_classify.images.photo import read_photo
 from edge_classify.learn.head import Curves, Examples, Head, accuracy, calibrated_loss, softmax, split_batches
 from edge_classify.learn.rows import Rows
 
@@ -176,7 +175,7 @@ class FineTuner:
         """float16 (len(photos) · len(views), h, w, C), all views of a photo consecutively."""
         rows = Rows(cache_folder(), tuple(self._upper.input_shape[1:]), np.float16)
         for photo in photos:
-            picture = read_photo(root / photo.path)
+            picture = photo.read(root)
             for view in views:
                 rows.append(self._lower(show_view(picture, view, photo.sha256, self._backbone.resolution)))
                 progress.update()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from edge_classify.images.crop import Crop, cut
 from edge_classify.images.formats import FORMATS_BY_SUFFIX
 from edge_classify.images.photo import read_photo
 from edge_classify.system.atomic_write import write_atomic
@@ -19,7 +20,7 @@ from .backbone import Backbone
 from .features import read_features
 from .near_duplicates import MAX_COPIES, NearDuplicates, are_same_picture
 from .photo_facts import read_cached_facts
-from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, PhotoSet
+from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, Photo, PhotoSet
 from .training_run import TrainingRun
 
 # A class with fewer training photos than this is reported.
@@ -72,11 +73,12 @@ class Scene:
 class PhotoCheck:
     """All findings, as `photo_check.json` has them; paths are relative to the photos' folder.
 
+    crop: the part of the photos that was looked at; None: all of them.
     classes: training photos per class. skipped: one line per unreadable file. wrong_suffix: (path, format by content).
     copies, near_duplicates, two_labels: pairs of paths. scenes: groups of photos too many to be copies.
     still_camera: all photos show one scene from one place.
     left_out: near-duplicates of training photos, not measured on.
-    few, imbalanced: classes. small: narrower or lower than the smallest resolution.
+    few, imbalanced: classes. small: the part looked at is narrower or lower than the smallest resolution.
     """
 
     classes: dict[str, int]
@@ -92,6 +94,7 @@ class PhotoCheck:
     imbalanced: list[str]
     small: list[str]
     suspects: list[Suspect]
+    crop: Crop | None = None
 
     def summary(self) -> str:
         """One line for each kind of finding, or one that there are none."""
@@ -107,7 +110,12 @@ class PhotoCheck:
             (len(self.copies), "exact copies of another photo"),
             (len(self.left_out), "held out but near-duplicates of training photos: not measured on"),
             (len(self.two_labels), "in two classes at once: one of the labels is wrong"),
-            (len(self.small), "smaller than the smallest resolution"),
+            (
+                len(self.small),
+                "smaller than the smallest resolution"
+                if self.crop is None
+                else f"whose part {self.crop} has fewer pixels than the smallest resolution",
+            ),
             (len(self.suspects), "possibly mislabelled (most similar to photos of another class): see photo_check.png"),
         ]
         lines = [f"  {count} {what}" for count, what in findings if count]
@@ -134,7 +142,7 @@ def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates
     paths: dict[str, list[str]] = defaultdict(list)
     labels: dict[str, set[int]] = defaultdict(set)
     wrong_suffix, small = [], []
-    all_facts = read_cached_facts(database, (photo.sha256 for photo in photos.photos))
+    all_facts = read_cached_facts(database, (photo.sha256 for photo in photos.photos), photos.crop)
     for photo, facts in zip(photos.photos, all_facts, strict=True):
         path = photo.path.as_posix()
         paths[photo.sha256].append(path)
@@ -149,7 +157,7 @@ def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates
     two_labels = [(same[0], same[1]) for sha256, same in paths.items() if len(labels[sha256]) > 1]
     # Photos of two classes may well be alike, such as faces with a mask and without. Of a still scene all are.
     for a, b in () if photos.still_camera else near_duplicates.pairs:
-        if not labels[a] & labels[b] and are_same_picture(run.root / paths[a][0], run.root / paths[b][0]):
+        if not labels[a] & labels[b] and are_same_picture(run.root / paths[a][0], run.root / paths[b][0], photos.crop):
             two_labels.append((paths[a][0], paths[b][0]))
     return PhotoCheck(
         classes=classes,
@@ -166,6 +174,7 @@ def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates
         small=small,
         # What is alike in one scene are light and time of day, not the classes.
         suspects=[] if photos.still_camera else find_suspects(database, run.backbones[-1], photos),
+        crop=photos.crop,
     )
 
 
@@ -183,7 +192,7 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
     if len(members) <= _NEIGHBORS:
         return []
     labels = np.array([photo.label for photo in members])
-    vectors = _project(database, backbone, [photo.sha256 for photo in members])
+    vectors = _project(database, backbone, members)
     suspects = []
     rows = max(1, _COSINES_PER_BLOCK // len(members))
     for first in range(0, len(members), rows):
@@ -214,15 +223,15 @@ def write_check(run: TrainingRun, check: PhotoCheck) -> None:
         return
     from .plots import contact_sheet  # brings matplotlib
 
-    shown = [(read_photo(run.root / path), path, text) for path, text in tiles[:_MAX_TILES]]
+    shown = [(cut(read_photo(run.root / path), check.crop), path, text) for path, text in tiles[:_MAX_TILES]]
     write_atomic(sheet, contact_sheet(shown))
 
 
-def _project(database: sqlite3.Connection, backbone: Backbone, photos: list[str]) -> np.ndarray:
+def _project(database: sqlite3.Connection, backbone: Backbone, photos: Sequence[Photo]) -> np.ndarray:
     """Features in random directions, of unit length, (n, 128): near enough for neighbours, a tenth of the memory."""
     length = len(read_features(database, backbone, photos[0]))
     directions = np.random.default_rng(0).normal(size=(length, _PROJECTED_DIMENSIONS)).astype(np.float32)
     some = photos[:: max(1, len(photos) // _PHOTOS_FOR_MEAN)]
-    mean = np.mean([read_features(database, backbone, sha256) for sha256 in some], axis=0)
-    vectors = np.stack([(read_features(database, backbone, sha256) - mean) @ directions for sha256 in photos])
+    mean = np.mean([read_features(database, backbone, photo) for photo in some], axis=0)
+    vectors = np.stack([(read_features(database, backbone, photo) - mean) @ directions for photo in photos])
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from edge_classify.images.crop import Crop, cut
 from edge_classify.images.preprocessing import Image
 from edge_classify.learn.metrics import reliability
 
@@ -22,6 +23,9 @@ GREY = "#9aa5b1"
 GREEN = "#2e7d4f"
 RED = "#b3261e"
 
+# Width of the picture that shows a crop, and how bright the rest of it is.
+_CROP_PICTURE_PIXELS = 480
+_CROP_REST = 0.35
 # A contact sheet's pictures per row.
 _COLUMNS = 6
 _TILE_INCHES = 1.75
@@ -67,6 +71,20 @@ def contact_sheet(tiles: Sequence[tuple[Image, str, str]], colors: Sequence[str]
         axes.imshow(_shrink(picture)[..., ::-1])
         axes.set_title(f"{_shorten(text)}\n{_shorten(name)}", fontsize=6.5, color=colors[index] if colors else INK)
     return figure_png(figure)
+
+
+def crop_picture(picture: Image, crop: Crop) -> bytes:
+    """A picture, uint8 BGR, in which all but this part is dark, with a frame around the part."""
+    scale = _CROP_PICTURE_PIXELS / picture.shape[1]
+    small = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    shown = (small * _CROP_REST).astype(np.uint8)
+    part = cut(shown, crop)
+    part[:] = cut(small, crop)
+    height, width = part.shape[:2]
+    cv2.rectangle(part, (0, 0), (width - 1, height - 1), (255, 255, 255), 2)
+    cv2.rectangle(part, (2, 2), (width - 3, height - 3), (0, 0, 0), 1)
+    _, png = cv2.imencode(".png", shown)
+    return png.tobytes()
 
 
 def learning_curves(curves: Mapping[str, Sequence[float]]) -> bytes:

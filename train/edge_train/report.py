@@ -36,6 +36,7 @@ def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: 
     body = [
         f"<h1>{escape(run.root.name)}</h1>",
         f"<p>{run.photos.counts()}.</p>",
+        *_crop(run),
         "<h2>Accuracy</h2>",
         _grid(entries, best, run.photos),
         "<h2>Photos</h2>",
@@ -50,6 +51,18 @@ def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: 
             is_open = " open" if index == best else ""
             body.append(f"<details{is_open}><summary>{title}</summary>{_cell(run, entry)}</details>")
     write_atomic(run.folder / "report.html", page(f"{run.root.name}: training report", body))
+
+
+def _crop(run: TrainingRun) -> list[str]:
+    if run.photos.crop is None:
+        return []
+    photo = run.photos.of(HELD_OUT)[0]
+    return [
+        f"<p class='note'>Only the part <code>--crop {run.photos.crop}</code> of each photo is used, the bright one "
+        f"here ({escape(photo.path.name)}): all figures are of it. The model files record it, and edge-classify cuts "
+        "it out of each frame.</p>",
+        image(plots.crop_picture(read_photo(run.root / photo.path), run.photos.crop)),
+    ]
 
 
 def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> str:
@@ -232,7 +245,7 @@ def _sheets(run: TrainingRun, predictions: _Predictions) -> list[str]:
         if indices:
             tiles = [
                 (
-                    read_photo(run.root / predictions.photos[index].path),
+                    predictions.photos[index].read(run.root),
                     predictions.photos[index].path.name,
                     _caption(predictions, index),
                 )

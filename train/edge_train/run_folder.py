@@ -23,6 +23,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from edge_classify.errors import DataError
+from edge_classify.images.crop import Crop, make_crop
 from edge_classify.images.preprocessing import Image
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.model.labels import UNKNOWN
@@ -31,7 +32,9 @@ from edge_classify.system.atomic_write import atomic_file, write_atomic
 
 from .backbone import Backbone, BackboneCost
 
-FORMAT = 6
+FORMAT = 7
+# Of runs on whole photos, which readers that know of no crop read rightly.
+FORMAT_WITHOUT_CROP = 6
 INDEX = "run.json"
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
@@ -70,6 +73,7 @@ class Index(TypedDict):
     held_out_labels, calibration_labels: class indices in the order of the prepared photos; None if nobody knows what
         the held-out photos show.
     photos: `fingerprint`, and from edge-train also the sizes and files of the split.
+    crop: the part of each photo that was used, as `Crop`; missing: all of it.
     """
 
     labels: Sequence[str]
@@ -80,6 +84,7 @@ class Index(TypedDict):
     seed: int | None
     arguments: Any
     versions: Mapping[str, str]
+    crop: NotRequired[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,7 @@ class Run:
 
     labels: in output order. classes: without the `unknown` that the graph computes.
     held_out_labels: None if nobody knows what the held-out photos show.
+    crop: the part of each photo that was used, and that prepared photos show; None: all of it.
     """
 
     folder: Path
@@ -134,6 +140,7 @@ class Run:
     cells: tuple[Cell, ...]
     held_out_labels: np.ndarray | None
     index: Index
+    crop: Crop | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -247,8 +254,13 @@ def write_index(folder: Path, index: Index) -> None:
     """Write run.json, last of all: with it the run is complete. Of the cells only what `CellEntry` names is written."""
     keys = CellEntry.__annotations__
     cells = [{name: value for name, value in entry.items() if name in keys} for entry in index["cells"]]
-    content = {"format": FORMAT, **index, "cells": cells}
+    content = {"format": format_number(index.get("crop")), **index, "cells": cells}
     write_atomic(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def format_number(crop: Sequence[float] | None) -> int:
+    """The lowest format number whose readers do not misread a run on this part of the photos."""
+    return FORMAT_WITHOUT_CROP if crop is None else FORMAT
 
 
 def versions() -> dict[str, str]:
@@ -269,7 +281,8 @@ def read_run(folder: Path) -> Run:
         if not cells:
             raise ValueError("no cells")
         truth = index["held_out_labels"]
-        run = Run(folder, tuple(index["labels"]), cells, None if truth is None else np.array(truth), index)
+        crop = make_crop(index["crop"]) if "crop" in index else None
+        run = Run(folder, tuple(index["labels"]), cells, None if truth is None else np.array(truth), index, crop)
         for cell in cells:
             _check_prepared(run, cell.resolution, CALIBRATION, len(index["calibration_labels"]))
             _check_prepared(run, cell.resolution, HELD_OUT, len(cell.held_out_probabilities))
@@ -296,7 +309,7 @@ def _why_no_run(folder: Path) -> str:
 def _check_format(folder: Path, number: int) -> None:
     if number > FORMAT:
         raise DataError(f"{folder}: made by a newer edge-train (run format {number}): update edge-classify")
-    if number < FORMAT:
+    if number < FORMAT_WITHOUT_CROP:
         raise DataError(f"{folder}: made by an older edge-train (run format {number}): train again")
 
 

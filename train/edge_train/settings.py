@@ -5,9 +5,14 @@ Those are in `edge_classify.learn`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
 
+from edge_classify.images.crop import Crop
 from edge_classify.learn.head import HeadSettings
+
+# For `Settings.crop`: the part of a still camera's photos in which the classes differ is found.
+AUTO: Final = "auto"
 
 # The split
 
@@ -96,6 +101,8 @@ class Augmentation:
 class Settings:
     """How to train: what the command line chooses. It is recorded in run.json, under these names."""
 
+    # The part of each photo that is used; None: all of it.
+    crop: Crop | Literal["auto"] | None = None
     # As `find_backbone` takes them.
     backbone: str = "mobilenet_v2"
     weights: str = "imagenet"
@@ -111,3 +118,10 @@ class Settings:
     keep: float | None = None
     # Of all randomness in training. It does not change the split.
     seed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For run.json, where a run on whole photos is as it was before there were others."""
+        settings = asdict(self)
+        if self.crop is None:
+            del settings["crop"]
+        return settings

@@ -5,22 +5,24 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
+from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
 from edge_classify.learn.metrics import wilson_interval
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.checksum import file_sha256
 
 from . import run_folder
-from .backbone import Backbone
+from .backbone import RESOLUTIONS, Backbone
 from .cache import open_cache
 from .cell import fit_cell
+from .crop_search import find_crop
 from .features import compute_features, compute_run_features
 from .near_duplicates import NearDuplicates, find_near_duplicates
 from .photo_check import check_photos, write_check
@@ -37,7 +39,7 @@ from .photos import (
     fingerprint,
 )
 from .prepared_photos import choose_calibration, write_prepared
-from .settings import Settings
+from .settings import AUTO, Settings
 from .split import check_classes, split_photos
 from .still_camera import is_still_camera, sort_by_time
 from .training_run import CellJob, TrainingRun
@@ -68,8 +70,9 @@ def train(
     backbones = find_backbones(grid, settings)
     run_folder.open_run_folder(folder)
     with open_cache() as database:
-        photos, near_duplicates = sort_photos(database, root, settings)
-        negatives = read_negatives(database, negative_paths)
+        photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
+        settings = replace(settings, crop=photos.crop)
+        negatives = read_negatives(database, negative_paths, photos.crop)
         run = TrainingRun(root, folder, settings, backbones, photos, negatives)
         compute_run_features(database, run, run.backbones)
         found = check_photos(database, run, near_duplicates)
@@ -85,14 +88,17 @@ def train(
     return results_table(entries)
 
 
-def check(root: Path, folder: Path, grid: Grid, settings: Settings) -> str:
-    """Only look for problems with the photos; writes `photo_check.json` and `.png`, returns a summary."""
+def check(root: Path, folder: Path, grid: Grid, settings: Settings, report: Callable[[str], None] = log.info) -> str:
+    """Only look for problems with the photos; writes `photo_check.json` and `.png`, returns a summary.
+
+    report: is handed the part of the photos that is used, if it had to be found.
+    """
     check_folders(root, with_unknown=settings.unknown)
     backbones = find_backbones(grid, settings)[:1]
     run_folder.open_run_folder(folder)
     with open_cache() as database:
-        photos, near_duplicates = sort_photos(database, root, settings)
-        run = TrainingRun(root, folder, settings, backbones, photos)
+        photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
+        run = TrainingRun(root, folder, replace(settings, crop=photos.crop), backbones, photos)
         compute_features(database, root, photos.photos, backbones, lambda _: ("",))
         found = check_photos(database, run, near_duplicates)
     write_check(run, found)
@@ -115,10 +121,17 @@ def find_backbones(grid: Grid, settings: Settings) -> tuple[Backbone, ...]:
     return backbones
 
 
-def sort_photos(database: sqlite3.Connection, root: Path, settings: Settings) -> tuple[PhotoSet, NearDuplicates]:
+def sort_photos(
+    database: sqlite3.Connection,
+    root: Path,
+    settings: Settings,
+    resolution: int = min(RESOLUTIONS),
+    report: Callable[[str], None] = log.info,
+) -> tuple[PhotoSet, NearDuplicates]:
     """Find all photos, leave out what cannot be read, and split the rest; returns them and their near-duplicates.
 
-    Raises DataError.
+    Each photo has the part of it that is used. If that is to be found, it has at least `resolution` pixels a side if
+    possible, and `report` is handed a line about it. Raises DataError.
     """
     found = find_photos(root, with_unknown=settings.unknown)
     unreadable = collect_facts(database, {photo.sha256: root / photo.path for photo in found.photos})
@@ -127,15 +140,26 @@ def sort_photos(database: sqlite3.Connection, root: Path, settings: Settings) ->
     skipped = (*found.skipped, *_unreadable_lines(root, found.photos, unreadable))
     for line in skipped:
         log.warning("skipped %s", line)
-    near_duplicates = find_near_duplicates(database, {photo.sha256 for photo in readable})
-    photos = _split(database, root, replace(found, photos=readable, skipped=skipped), near_duplicates)
+    crop = None if settings.crop == AUTO else settings.crop
+    found = _cut(database, root, replace(found, photos=readable, skipped=skipped), crop)
+    near_duplicates = find_near_duplicates(database, {photo.sha256 for photo in readable}, crop)
+    photos = _split(database, root, found, near_duplicates)
     check_classes(photos)
+    if settings.crop == AUTO:
+        photos = _cut(database, root, photos, find_crop(root, photos, resolution, report))
     return photos, near_duplicates
+
+
+def _cut(database: sqlite3.Connection, root: Path, photos: PhotoSet, crop: Crop | None) -> PhotoSet:
+    """The photos, of which only this part is used; the facts of it are read."""
+    if crop is not None:
+        collect_facts(database, {photo.sha256: root / photo.path for photo in photos.photos}, crop)
+    return replace(photos, photos=tuple(replace(photo, crop=crop) for photo in photos.photos))
 
 
 def _split(database: sqlite3.Connection, root: Path, found: PhotoSet, near_duplicates: NearDuplicates) -> PhotoSet:
     """Split by content, but photos of one scene by time."""
-    still = is_still_camera(database, found.photos)
+    still = is_still_camera(database, found.photos) or is_still_camera(database, found.photos, found.crop)
     scene = [photo for photo in found.photos if still or near_duplicates.groups[photo.sha256] in near_duplicates.scenes]
     if not scene:
         return split_photos(found, near_duplicates.groups)
@@ -170,11 +194,16 @@ def list_negatives(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
     return paths
 
 
-def read_negatives(database: sqlite3.Connection, paths: Mapping[str, Sequence[Path]]) -> dict[str, tuple[Photo, ...]]:
-    """Those of the pictures that can be read. Warns of others; raises DataError if all of a folder are such."""
+def read_negatives(
+    database: sqlite3.Connection, paths: Mapping[str, Sequence[Path]], crop: Crop | None
+) -> dict[str, tuple[Photo, ...]]:
+    """Those of the pictures that can be read, of which this part is used.
+
+    Warns of others; raises DataError if all of a folder are such.
+    """
     negatives = {}
     for name, pictures in paths.items():
-        photos = [Photo(path.absolute(), NEGATIVE, file_sha256(path), HELD_OUT) for path in pictures]
+        photos = [Photo(path.absolute(), NEGATIVE, file_sha256(path), HELD_OUT, crop=crop) for path in pictures]
         unreadable = collect_facts(database, {photo.sha256: photo.path for photo in photos})
         for line in _unreadable_lines(Path(), photos, unreadable):
             log.warning("skipped %s", line)
@@ -219,13 +248,15 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
         "seed": settings.seed,
         # Only names: where a file was is nobody's business in a model file.
         "arguments": {
-            **asdict(settings),
+            **settings.as_dict(),
             "keep": run.keep,
             "weights": Path(settings.weights).name,
             "backbone": run.backbones[0].kind,
         },
         "versions": run_folder.versions(),
     }
+    if photos.crop is not None:
+        index["crop"] = photos.crop
     run_folder.write_index(run.folder, index)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import run_folder
@@ -60,8 +60,8 @@ class CellJob:
         parts = [
             fingerprint(photos.photos),
             photos.labels,
-            {**asdict(self.run.settings), "weights": self.backbone.sha256, "backbone": self.backbone.kind},
+            {**self.run.settings.as_dict(), "weights": self.backbone.sha256, "backbone": self.backbone.kind},
             {name: fingerprint(pictures) for name, pictures in self.run.negatives.items()},
-            run_folder.FORMAT,
+            run_folder.format_number(photos.crop),
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

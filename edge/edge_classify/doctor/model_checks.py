@@ -76,7 +76,8 @@ def model_card(model_file: ModelFile) -> Iterator[Finding]:
             "green",
             "preprocessing",
             f"{preprocess['resize']} to {resolution}×{resolution}, {preprocess['interpolation']}, "
-            f"{preprocess['color_order']}",
+            f"{preprocess['color_order']}"
+            + ("" if model_file.crop is None else f"; of the part {model_file.crop} of the picture"),
         )
     if model_file.labels is None:
         text = model_file.labels_problem or "none: showing class numbers"

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from ..errors import ModelFileError, SelfTestError, UsageError
+from ..images.crop import cut
 from ..images.preprocessing import Image, preprocess
 from .interpreter import BUILTIN_MODEL, has_dynamic_size, load_interpreter
 from .labels import UNKNOWN, label_count_error
@@ -81,6 +82,8 @@ class Classifier:
     input_size: (height, width) for third-party models that take pictures of any size.
 
     labels (attribute): the classes in output order. input_size: (height, width) of the model's input.
+    crop: the part of each picture that is classified, (x, y, width, height) in fractions of it, or None for all of it.
+        At first that in the model file; another may be assigned.
     assumptions: what the file does not say about its input and output and had to be assumed, in words; each was
         logged as a warning.
 
@@ -120,6 +123,8 @@ class Classifier:
             from .sandbox import try_model  # our own files need none, and start sooner
 
             try_model(self.model_file.path, num_threads, dynamic_size)
+        self.crop: Sequence[float] | None = self.model_file.crop
+        self._smallness_told = False
         self._interpreter = load_interpreter(self.model_file.path, num_threads, dynamic_size)
         self._invoke: Callable[[], None] = self._interpreter.invoke
         self._output_moves = False
@@ -145,7 +150,7 @@ class Classifier:
     def classify(self, image: Image) -> Classification:
         """What `image` shows: uint8 BGR, shape (height, width, 3), as OpenCV reads it."""
         start = perf_counter_ns()
-        self._write_input(image)
+        self._write_input(self.part(image))
         preprocessed = perf_counter_ns()
         self._invoke()
         inferred = perf_counter_ns()
@@ -159,7 +164,31 @@ class Classifier:
 
     def probabilities(self, image: Image) -> np.ndarray:
         """The probabilities of all classes for `image`: float32, shape (K,), in the order of `labels`."""
-        self._write_input(image)
+        return self._probabilities_of_part(self.part(image))
+
+    def part(self, image: Image) -> Image:
+        """The part of `image` (as for `classify`) that is looked at, sharing its memory.
+
+        Warns once if that is fewer pixels than the model takes.
+        """
+        if self.crop is None:
+            return image
+        part = cut(image, self.crop)
+        height, width = self.input_size
+        if not self._smallness_told and (part.shape[0] < height or part.shape[1] < width):
+            self._smallness_told = True
+            log.warning(
+                "%s: the part of the picture has %dx%d pixels, fewer than the model takes (%dx%d): larger pictures "
+                "(--size) or a larger part would show more",
+                self.model_file.path,
+                *part.shape[1::-1],
+                width,
+                height,
+            )
+        return part
+
+    def _probabilities_of_part(self, part: Image) -> np.ndarray:
+        self._write_input(part)
         self._invoke()
         return self._scores()
 
@@ -378,7 +407,8 @@ class Classifier:
         sizes = {card.preprocessed.shape[:2], card.picture.shape[:2]}
         if sizes != {self.input_size} or card.scores.size != self._output.size:
             raise ModelFileError(f"{path}: damaged (its self-test does not fit its input and output): copy it again")
-        difference = pixel_difference(prepare_card(card.variant, *self.input_size), card.preprocessed)
+        prepared = prepare_card(card.variant, *self.input_size, self.model_file.crop)
+        difference = pixel_difference(prepared, card.preprocessed)
         if not difference <= card.pixel_tolerance:
             raise SelfTestError(
                 f"{path}: this machine preprocesses images differently from the machine that made the model (self-test "
@@ -386,7 +416,7 @@ class Classifier:
                 "reinstall opencv-python-headless"
             )
         # From the recorded picture, so that the model's tolerance need not allow for the resize's.
-        worst = float(np.abs(self.probabilities(card.picture[..., ::-1]) - card.scores).max())
+        worst = float(np.abs(self._probabilities_of_part(card.picture[..., ::-1]) - card.scores).max())
         if not worst <= card.score_tolerance:
             raise SelfTestError(
                 f"{path}: gives other probabilities than those recorded in it (self-test differs by {worst:.3f}, "

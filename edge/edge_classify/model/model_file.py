@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, ModelFileError, first_line
+from ..errors import DataError, ModelFileError, UsageError, first_line
+from ..images.crop import Crop, make_crop
 from ..images.photo import decode_photo
 from ..images.preprocessing import PREPARATION, Image
 from ..recognize import why_no_model_file
@@ -118,6 +119,7 @@ class ModelFile:
     normalization: (means, standard deviations) of the input from TFLite Metadata, each of one value or one for each
         channel, or None.
     input_size: (height, width) from TFLite Metadata for an input of any size, or None.
+    crop: the part of the picture that the model was trained on, and classifies; None: all of it.
     contract: `edge.json`, its fields checked, or None for third-party files.
     intact: the model is, byte for byte, the one that `contract` was written for.
     """
@@ -130,6 +132,7 @@ class ModelFile:
     intact: bool = False
     labels_problem: str = ""
     input_size: tuple[int, int] | None = None
+    crop: Crop | None = None
 
     @property
     def name(self) -> str:
@@ -160,9 +163,10 @@ def read_model_file(path: str | Path) -> ModelFile:
         contract = _contract(path, parts[CONTRACT_PART])
         intact = _check_model(contract, memoryview(data)[:model_bytes])
         card = _test_card(contract["test_card"], parts, labels or ())
+        crop = _crop(contract)
     except _DamagedError as error:
         raise ModelFileError(f"{path}: damaged or cut off ({error}): copy it again") from error
-    return ModelFile(path, labels, metadata.normalization, contract, card, intact)
+    return ModelFile(path, labels, metadata.normalization, contract, card, intact, crop=crop)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -274,9 +278,22 @@ def _contract(path: Path, text: bytes) -> dict[str, Any]:
         _check_fields(contract, {"model.crc32": "a count"})
     if "accuracy" in contract["evaluation"]:
         _check_fields(contract, _EVALUATION_FIELDS)
-    if contract["preprocess"] != PREPARATION:
+    if {name: value for name, value in contract["preprocess"].items() if name != "crop"} != PREPARATION:
         raise ModelFileError(f"{path}: needs preprocessing that this edge-classify cannot do: update edge-classify")
     return contract
+
+
+def _crop(contract: Mapping[str, Any]) -> Crop | None:
+    """`preprocess.crop`, which files trained on whole pictures do not have."""
+    values = contract["preprocess"].get("crop")
+    if values is None:
+        return None
+    try:
+        if not _KINDS["a list of fractions"](values) or len(values) != len(Crop._fields):
+            raise UsageError(f"not {len(Crop._fields)} fractions")
+        return make_crop(values)
+    except UsageError as error:
+        raise _DamagedError(f"{CONTRACT_PART}: preprocess.crop: {error}") from error
 
 
 def _check_fields(contract: Mapping[str, Any], fields: Mapping[str, str]) -> None:

@@ -24,11 +24,14 @@ class Model(NamedTuple):
 
     name: what its results are called by, different from all others'.
     decision: makes its states; None takes each frame's own label.
+    stillness: skips inference where its part of the picture shows nothing new. The answer before it stands, for the
+        decision too: a picture that has stopped changing goes on speaking for what it shows.
     """
 
     name: str
     classifier: Classifier
     decision: Decision | None = None
+    stillness: Stillness | None = None
 
 
 class Result(NamedTuple):
@@ -85,24 +88,17 @@ def classify_frames(
     decision: Decision | None = None,
     stillness: Stillness | None = None,
 ) -> Iterator[Result]:
-    """Classify each frame as it arrives.
-
-    decision: makes the states; None takes each frame's own label.
-    stillness: skips inference for a picture that shows nothing new. The answer before it stands, for the decision too:
-        a picture that has stopped changing goes on speaking for what it shows.
-    """
-    return classify_by_each(frames, [Model(classifier.model_file.name, classifier, decision)], stillness)
+    """Classify each frame as it arrives, as one `Model` with this decision and stillness does."""
+    return classify_by_each(frames, [Model(classifier.model_file.name, classifier, decision, stillness)])
 
 
 def classify_by_each(
     frames: Iterable[Frame],
     models: Sequence[Model],
-    stillness: Stillness | None = None,
     left_out: Callable[[Model, EdgeClassifyError], None] | None = None,
 ) -> Iterator[Result]:
     """Classify each frame by each model, in their order; a frame is not copied for it.
 
-    stillness: as for `classify_frames`; one comparison for all models, in the first one's time.
     left_out: called when a model cannot classify a frame, with its error; the model is left out from then on. Without
         it, and if no model is left, the error is raised.
     """
@@ -110,19 +106,18 @@ def classify_by_each(
     answers: dict[str, Classification] = {}
     for frame in frames:
         began = perf_counter()
-        compared_ms = 0.0
-        still = False
-        if stillness is not None:
-            still = stillness.shows_nothing_new(frame.image, frame.captured_at)
-            compared_ms = (perf_counter() - began) * 1e3
         captured = frame.captured_at
         captured_time = time.time() - (began - captured)
         results: list[Result] = []
         last = taking_part[-1]
         for model in taking_part:
-            name, classifier, decision = model
+            name, classifier, decision, stillness = model
+            still, compared_ms = False, 0.0
             try:
-                if still and name in answers:
+                if stillness is not None:
+                    still = stillness.shows_nothing_new(classifier.part(frame.image), captured) and name in answers
+                    compared_ms = (perf_counter() - began) * 1e3
+                if still:
                     classification = answers[name]._replace(timing=Timing(0.0, 0.0, 0.0))
                 else:
                     classification = classifier.classify(frame.image)
@@ -147,5 +142,5 @@ def classify_by_each(
             results.append(
                 Result(frame, classification, state, change, times, captured_time, finished, still, name, model is last)
             )
-            began, compared_ms = finished, 0.0
+            began = finished
         yield from results

@@ -57,16 +57,19 @@ class _Together:
     def __init__(self) -> None:
         self.latency = Latency()
         self._times: list[StageTimes] = []
+        self._still = True
 
     def append(self, result: Result) -> None:
         self._times.append(result.timing_ms)
+        self._still = self._still and result.still
         if not result.frame_done:
             return
         first, last = self._times[0], self._times[-1]
         preprocess = sum(times.preprocess for times in self._times)
         inference = sum(times.inference for times in self._times)
         self._times.clear()
-        if result.still:
+        still, self._still = self._still, True
+        if still:
             self.latency.append_still(result.finished_at)
             return
         postprocess = last.total - first.capture_age - preprocess - inference
