@@ -86,7 +86,7 @@ def train(
 
 
 def check(root: Path, folder: Path, grid: Grid, settings: Settings) -> str:
-    """Only look for problems with the photos; writes `photo_check.json` and `.png`, returns a summary."""
+    """Only look for problems with the photos; writes `photo_check.json` and `.html`, returns a summary."""
     check_folders(root, with_unknown=settings.unknown)
     backbones = find_backbones(grid, settings)[:1]
     run_folder.open_run_folder(folder)
