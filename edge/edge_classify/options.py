@@ -110,6 +110,39 @@ def exit_codes(errors: Sequence[type[EdgeClassifyError]]) -> list[tuple[int, str
     return [(0, "success"), *sorted(meanings.items()), (130, "stopped by Ctrl-C")]
 
 
+def add_third_party_options(group: argparse._ActionsContainer) -> None:
+    """--labels, --input-range and --input-size: what a model file of others may not say itself."""
+    group.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="names of the classes: one per line, CSV, JSON or pbtxt",
+    )
+    group.add_argument(
+        "--input-range",
+        type=_input_range,
+        metavar="RANGE",
+        help="third-party input: -1..1, 0..1, 0..255 or imagenet",
+    )
+    group.add_argument(
+        "--input-size", type=_input_size, metavar="WxH", help="third-party model of any input size (default: 224x224)"
+    )
+
+
+def _input_size(text: str) -> tuple[int, int]:
+    """(height, width), from WxH or one number for both."""
+    found = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"expected a size in pixels such as 224x224, found {text!r}")
+    return int(found[2] or found[1]), int(found[1])
+
+
+def _input_range(text: str) -> str:
+    ranges = ("-1..1", "0..1", "0..255", "imagenet")
+    if text.strip() not in ranges:
+        raise argparse.ArgumentTypeError(f"expected {', '.join(ranges[:-1])} or {ranges[-1]}, found {text.strip()!r}")
+    return text.strip()
+
+
 def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     """For `type=`: a whole number in this range."""
     return lambda text: _number(text, int, "a whole number", _range(minimum=minimum, maximum=maximum))
