@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from . import __version__
@@ -183,6 +185,18 @@ def numbers(separator: str, example: str) -> Callable[[str], tuple[float, ...]]:
         return found
 
     return parse
+
+
+def output_file(text: str) -> Path:
+    """For `type=`: a file to write at the end; what would prevent that is said before the work."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file name, but {text} is a folder")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} into")
+    if not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write into the folder {path.parent}: give another")
+    return path
 
 
 _Check = tuple[str, Callable[[float], bool]]

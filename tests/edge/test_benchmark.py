@@ -138,6 +138,7 @@ def test_the_machine_is_described_and_watched(measured: tuple[str, dict[str, Any
 
 def test_table_csv_markdown_and_json_agree(measured: tuple[str, dict[str, Any], Path]) -> None:
     printed, document, folder = measured
+    assert printed.splitlines()[-3:] == [f"wrote {folder / name}" for name in ("r.json", "r.csv", "r.md")]
     with (folder / "r.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(document["results"])
@@ -194,6 +195,7 @@ def test_each_round_measures_every_file_in_another_order_and_shares_the_frames()
         ([BUILTIN_MODEL, "--budget-ms", 5, "--metric", "total.p95"], 2, "--metric: expected STAGE.STATISTIC such as"),
         ([BUILTIN_MODEL, "--budget-ms", 5, "--num-threads", "1,2"], 2, "--budget-ms needs a single number of threads"),
         ([BUILTIN_MODEL, "--budget-ms", 5, "--input-size", 64], 2, "--input-size cannot be used with --budget-ms"),
+        ([BUILTIN_MODEL, "--csv", "gone/x.csv"], 2, "--csv: there is no folder gone to write x.csv into"),
         ([BUILTIN_MODEL, "--labels", "gone.txt"], 6, "gone.txt: labels cannot be read"),
         ([BUILTIN_MODEL, "--budget-ms", 5, "--csv", "x"], 2, "--csv cannot be used with --budget-ms"),
         ([BUILTIN_MODEL, "--budget-ms", "0.001"], 8, "no model file has a total.p90 of at most 0.001 ms"),

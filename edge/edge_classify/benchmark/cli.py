@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..command import run
 from ..errors import BudgetError, DataError, EdgeClassifyError, ModelFileError, SelfTestError
-from ..options import Parser, add_third_party_options, duration, integer, number
+from ..options import Parser, add_third_party_options, duration, integer, number, output_file
 from ..system.atomic_write import write_atomic
 from .metric import Metric, metric
 
@@ -93,7 +93,7 @@ def _add_measuring_options(group: argparse._ArgumentGroup) -> None:
         help="frames to classify before measuring, in each round (default: until they no longer get faster)",
     )
     group.add_argument(
-        "--result-json", type=_output_file, metavar="FILE", help="write everything that was measured to a JSON file"
+        "--result-json", type=output_file, metavar="FILE", help="write everything that was measured to a JSON file"
     )
 
 
@@ -110,8 +110,8 @@ def _add_all_files_options(group: argparse._ArgumentGroup) -> None:
         metavar="TIME",
         help="then run each file without a pause for this long, to see what heat does: 30s, 10m, 2h",
     )
-    group.add_argument("--csv", type=_output_file, metavar="FILE", help="write all statistics to a CSV file")
-    group.add_argument("--markdown", type=_output_file, metavar="FILE", help="write the table to a Markdown file")
+    group.add_argument("--csv", type=output_file, metavar="FILE", help="write all statistics to a CSV file")
+    group.add_argument("--markdown", type=output_file, metavar="FILE", help="write the table to a Markdown file")
     group.add_argument("--verbose", action="store_true", help="print one line per measurement")
 
 
@@ -135,13 +135,6 @@ def _thread_counts(text: str) -> list[int]:
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
         raise argparse.ArgumentTypeError(f"expected a whole number, or several such as 1,2,4, found {text!r}")
     return list(dict.fromkeys(int(word) for word in text.split(",")))
-
-
-def _output_file(text: str) -> Path:
-    path = Path(text)
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file name, but {text} is a folder")
-    return path
 
 
 def _check(parser: Parser, options: argparse.Namespace) -> None:
@@ -198,6 +191,7 @@ def _measure_all(options: argparse.Namespace) -> int:
     if options.markdown:
         today = datetime.now(UTC).date().isoformat()
         write_atomic(options.markdown, f"{machine}, {today}\n\n{tables.as_markdown(headings, rows)}")
+    _say_what_was_written(options.result_json, options.csv, options.markdown)
     if unusable:
         print(
             f"warning: {len(unusable)} of {len(unusable) + len(candidates)} files left out, see above", file=sys.stderr
@@ -280,6 +274,7 @@ def _choose(options: argparse.Namespace) -> int:
     if options.result_json:
         results = [model_result(candidate, threads, turns) for candidate, turns in choice.turns.items()]
         write_result(options.result_json, record["environment"], watch_record, results, choice=record)
+    _say_what_was_written(options.result_json)
     return 0
 
 
@@ -308,6 +303,11 @@ def _print_warnings(record: WatchRecord, cores: int) -> None:
             "warning: the processor was throttled during the measurement: run edge-doctor to find out why",
             file=sys.stderr,
         )
+
+
+def _say_what_was_written(*paths: Path | None) -> None:
+    for path in filter(None, paths):
+        print(f"wrote {path}")
 
 
 def _print_now(line: str) -> None:
