@@ -201,6 +201,7 @@ def open_stream(address: str, timeout: float = TIMEOUT_S) -> cv2.VideoCapture:
     if not capture.isOpened():
         capture.release()
         raise CameraError(
-            "cannot open the stream: check the address, the password in it, and that the camera is switched on"
+            "cannot open the stream: check the address, the password in it, and that the camera is on and sends H.264, "
+            "H.265 or MJPEG"
         )
     return capture
