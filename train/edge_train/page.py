@@ -33,7 +33,7 @@ summary { cursor: pointer; font-weight: 600 } details { margin: 1rem 0 }
 .matrix th { font-weight: 400; color: inherit }
 .matrix th:first-child { text-align: right; max-width: 12rem; min-width: 4rem; overflow-wrap: anywhere }
 .matrix th.up div { writing-mode: vertical-rl; text-orientation: sideways; transform: rotate(180deg);
-max-height: 10rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: left; margin: auto }
+max-height: 10rem; overflow-wrap: anywhere; text-align: left; margin: auto }
 .sheet { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: .8rem }
 figure { margin: 0 } figure img { display: block; margin: auto; height: 7.5rem; object-fit: contain }
 figcaption { font-size: .75rem; line-height: 1.3; text-align: center } figcaption div { color: #5b6875 }
@@ -89,9 +89,7 @@ def confusion_table(counts: np.ndarray, labels: Sequence[str], most: int) -> str
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
     shown = np.sort(np.argsort(-wrong, kind="stable")[:most])
     sums = counts.sum(axis=1)
-    head = "".join(
-        f"<th class=up title='{escape(labels[column])}'><div>{escape(labels[column])}</div></th>" for column in shown
-    )
+    head = "".join(f"<th class=up><div>{escape(labels[column])}</div></th>" for column in shown)
     rows = []
     for row in shown[sums[shown] > 0]:
         cells = "".join(_matrix_cell(int(counts[row, column]), counts[row, column] / sums[row]) for column in shown)
