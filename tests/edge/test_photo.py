@@ -153,6 +153,16 @@ def test_fewer_bits_in_a_16_bit_file_are_said_and_not_black(
     assert caplog.text.count("16-bit picture") == (value < 1 << 14)
 
 
+def test_fewer_bits_beside_an_alpha_channel_of_16_are_not_black(tmp_path: Path) -> None:
+    pixels = np.full((10, 10, 4), 3000, np.uint16)
+    pixels[..., 3] = 65535
+    pixels[:, 5:, 3] = 0
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    photo = read_photo(tmp_path / "a.png")
+    assert (photo[:, :5] == 187).all()
+    assert (photo[:, 5:] == 255).all()
+
+
 def write_tiff(path: Path, pixels: np.ndarray, extra_samples: int) -> None:
     """Grey or RGB with an alpha channel, which Pillow and OpenCV do not write in 16 bits; 1 is multiplied by it."""
     height, width, channels = pixels.shape

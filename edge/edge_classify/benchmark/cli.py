@@ -211,7 +211,6 @@ def _take_turns(
     from .turns import plan_rounds, take_turn
 
     third_party = _third_party(options)
-
     paths = [candidate.path for candidate in candidates]
     rounds = plan_rounds(paths, threads, options.rounds or _DEFAULT_ROUNDS, _length(options))
     turns: dict[Path, list[Turn]] = {path: [] for path in paths}

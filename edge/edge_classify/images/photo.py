@@ -119,13 +119,13 @@ def _to_8_bits(image: np.ndarray, name: str) -> np.ndarray:
         return image
     if image.dtype != np.uint16:
         raise DataError(f"{name}: its pixels are of type {image.dtype}, whose range is not known: save it as 8-bit")
-    highest = int(image.max())
+    highest = int(image[..., :3].max() if image.ndim == 3 else image.max())  # alpha may have all bits
     used = next(bits for bits in _DEPTHS if highest < 1 << bits)
     bits = 16 if used > 12 else 12 if used > 8 else 8
     if highest and used < 16:
         how = f"{bits}-bit" if bits < 16 else f"a dark one; save it as 8-bit if its data have {used} bits"
         _warn_once(name, f"a 16-bit picture whose values all fit into {used} bits: read as {how}")
-    return (image >> (bits - 8)).astype(np.uint8)
+    return np.minimum(image >> (bits - 8), 255).astype(np.uint8)
 
 
 def _decode_tiff(data: bytes, name: str) -> np.ndarray | None:
