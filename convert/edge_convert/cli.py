@@ -119,7 +119,9 @@ def _add_imagenet_options(parser: Parser) -> None:
     group.add_argument(
         "--photos", type=Path, metavar="FOLDER", help="pictures such as your camera takes; required for int8"
     )
-    group.add_argument("--weights", metavar="FILE", help="a .weights.h5 file (default: Keras' own, downloaded once)")
+    group.add_argument(
+        "--weights", metavar="FILE", help="a weights file of Keras (default: Keras' own, downloaded once)"
+    )
     group.add_argument("--top", type=Path, metavar="FILE", help="an .npz with the top's kernel and bias, for --weights")
     group.add_argument(
         "--labels", type=Path, metavar="FILE", help="the names of the classes, one per line (default: Keras' own)"

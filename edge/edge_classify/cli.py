@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from .command import run
 from .errors import BudgetError, CameraError, DataError, ModelFileError, SelfTestError
-from .options import Parser, crop, integer, number, numbers
+from .options import Parser, add_third_party_options, crop, integer, number, numbers
 from .outputs import registry
 from .system.memory import use_one_heap
 
@@ -122,20 +122,7 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         help="use the most accurate one within MS ms; benchmarked on first run, then cached",
     )
     group.add_argument("--metric", default="total.p90", metavar="METRIC", help="what the budget limits")
-    group.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="names of the classes: one per line, CSV, JSON or pbtxt",
-    )
-    group.add_argument(
-        "--input-range",
-        type=_input_range,
-        metavar="RANGE",
-        help="third-party input: -1..1, 0..1, 0..255 or imagenet",
-    )
-    group.add_argument(
-        "--input-size", type=_input_size, metavar="WxH", help="third-party model of any input size (default: 224x224)"
-    )
+    add_third_party_options(group)
     group.add_argument("--num-threads", type=integer(1), default=1, metavar="N", help="threads per inference")
 
 
@@ -217,21 +204,6 @@ def _why_not(sources: Sequence[str], options: argparse.Namespace) -> str | None:
 def _size(text: str) -> tuple[int, int]:
     width, height = numbers("x", "640x480")(text)
     return int(width), int(height)
-
-
-def _input_size(text: str) -> tuple[int, int]:
-    """(height, width), from WxH or one number for both."""
-    found = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"expected a size in pixels such as 224x224, found {text!r}")
-    return int(found[2] or found[1]), int(found[1])
-
-
-def _input_range(text: str) -> str:
-    ranges = ("-1..1", "0..1", "0..255", "imagenet")
-    if text.strip() not in ranges:
-        raise argparse.ArgumentTypeError(f"expected {', '.join(ranges[:-1])} or {ranges[-1]}, found {text.strip()!r}")
-    return text.strip()
 
 
 def _dwell(text: str) -> tuple[int, float | None]:

@@ -294,6 +294,8 @@ def test_the_report_is_one_page_that_needs_nothing_else(models: Path) -> None:
     for precision in PRECISIONS:
         assert file_of(models, precision).name in page or f"<td>{precision}</td>" in page
     assert "http" not in page
+    # What the picture shows is said to those who do not see it.
+    assert "<img alt='Held-out accuracy against size and multiply-adds. On the Pareto front of size: 0.35@96" in page
     assert page.count("data:image/png;base64,") == 1  # the second picture compares cells, and there is one
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import ROOT
 from edge_classify.benchmark.candidates import Candidate, read_candidates
 from edge_classify.benchmark.choice import choose, comparable
 from edge_classify.benchmark.cli import main
@@ -137,6 +138,7 @@ def test_the_machine_is_described_and_watched(measured: tuple[str, dict[str, Any
 
 def test_table_csv_markdown_and_json_agree(measured: tuple[str, dict[str, Any], Path]) -> None:
     printed, document, folder = measured
+    assert printed.splitlines()[-3:] == [f"wrote {folder / name}" for name in ("r.json", "r.csv", "r.md")]
     with (folder / "r.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(document["results"])
@@ -192,6 +194,9 @@ def test_each_round_measures_every_file_in_another_order_and_shares_the_frames()
         ([BUILTIN_MODEL, "--budget-ms", 0], 2, "--budget-ms: expected a number, more than 0, found '0'"),
         ([BUILTIN_MODEL, "--budget-ms", 5, "--metric", "total.p95"], 2, "--metric: expected STAGE.STATISTIC such as"),
         ([BUILTIN_MODEL, "--budget-ms", 5, "--num-threads", "1,2"], 2, "--budget-ms needs a single number of threads"),
+        ([BUILTIN_MODEL, "--budget-ms", 5, "--input-size", 64], 2, "--input-size cannot be used with --budget-ms"),
+        ([BUILTIN_MODEL, "--csv", "gone/x.csv"], 2, "--csv: there is no folder gone to write x.csv into"),
+        ([BUILTIN_MODEL, "--labels", "gone.txt"], 6, "gone.txt: labels cannot be read"),
         ([BUILTIN_MODEL, "--budget-ms", 5, "--csv", "x"], 2, "--csv cannot be used with --budget-ms"),
         ([BUILTIN_MODEL, "--budget-ms", "0.001"], 8, "no model file has a total.p90 of at most 0.001 ms"),
     ],
@@ -233,6 +238,22 @@ def test_one_unusable_file_does_not_end_it(
     assert "empty.tflite: not a TFLite model" in caplog.text + printed.err
     assert main([str(tmp_path), "--budget-ms", "1000", "--num-runs", "4"]) == 0
     assert "/a.tflite: accuracy" in capsys.readouterr().out
+
+
+def test_a_file_of_others_is_measured_with_what_it_does_not_say_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    cases = ROOT / "tests" / "cases" / "models"
+    (tmp_path / "labels.txt").write_text("off\non\n")
+    short = ["--rounds", "2", "--num-runs", "4", "--num-threads", "1"]
+    assert main([str(cases / "one_sigmoid.tflite"), "--labels", str(tmp_path / "labels.txt"), *short]) == 0
+    assert "\none_sigmoid " in capsys.readouterr().out
+    # What is assumed is said once, as by edge-classify: a time is that of an input's size.
+    assert main([str(cases / "dynamic_hw.tflite"), *short]) == 0
+    assert (caplog.text + capsys.readouterr().err).count("assuming 224x224") == 1
+    caplog.clear()
+    assert main([str(cases / "dynamic_hw.tflite"), "--input-size", "64", *short]) == 0
+    assert "assuming" not in caplog.text + capsys.readouterr().err
 
 
 def test_an_unusable_file_is_left_out_of_a_choice() -> None:

@@ -96,8 +96,8 @@ def _add_grid_options(parser: Parser) -> None:
         "--weights",
         default="imagenet",
         metavar="W",
-        help="pretrained weights of the backbone: imagenet (downloaded once), a .weights.h5 file, a folder of them, "
-        "or none for random weights",
+        help="pretrained weights of the backbone: imagenet (downloaded once), a weights file of Keras, a folder of "
+        "them, or none for random weights",
     )
     group.add_argument(
         "--backbone",
@@ -254,7 +254,7 @@ def _grid(options: argparse.Namespace) -> list[tuple[float, int]]:
     alphas = available_alphas(options.weights) if options.alpha == [_ALL] else sorted(set(options.alpha))
     resolutions = list(RESOLUTIONS) if options.resolution == [_ALL] else sorted(set(options.resolution))
     if not alphas:
-        raise UsageError(f"--weights {options.weights}: no mobilenet_v2_*_no_top.weights.h5 in this folder")
+        raise UsageError(f"--weights {options.weights}: no mobilenet_v2_*_no_top.weights.h5 or .h5 in this folder")
     if options.backbone.startswith(HUB):
         if len(alphas) * len(resolutions) > 1:
             raise UsageError(

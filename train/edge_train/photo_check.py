@@ -19,6 +19,7 @@ from edge_classify.system.atomic_write import write_atomic
 from .backbone import Backbone
 from .features import read_features
 from .near_duplicates import MAX_COPIES, NearDuplicates, are_same_picture
+from .page import contact_sheet, escape, isolate, page
 from .photo_facts import read_cached_facts
 from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, Photo, PhotoSet
 from .training_run import TrainingRun
@@ -116,7 +117,10 @@ class PhotoCheck:
                 if self.crop is None
                 else f"whose part {self.crop} has fewer pixels than the smallest resolution",
             ),
-            (len(self.suspects), "possibly mislabelled (most similar to photos of another class): see photo_check.png"),
+            (
+                len(self.suspects),
+                "possibly mislabelled (most similar to photos of another class): see photo_check.html",
+            ),
         ]
         lines = [f"  {count} {what}" for count, what in findings if count]
         if self.still_camera:
@@ -209,22 +213,36 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
 
 
 def write_check(run: TrainingRun, check: PhotoCheck) -> None:
-    """Write `photo_check.json`, and `photo_check.png` if there is something to look at."""
+    """Write `photo_check.json`, and `photo_check.html` if there is something to look at."""
     write_atomic(run.folder / "photo_check.json", json.dumps(asdict(check), indent=1, ensure_ascii=False))
-    sheet = run.folder / "photo_check.png"
+    sheet = run.folder / "photo_check.html"
+    body = photos_to_look_at(run, check)
+    if body:
+        write_atomic(sheet, page(f"{run.root.name}: photos to look at", [f"<h1>{escape(run.root.name)}</h1>", body]))
+    else:
+        sheet.unlink(missing_ok=True)
+
+
+def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:
+    """Suspects, photos in two classes, and those not measured on, as HTML; "" if there are none."""
     tiles = [
-        (suspect.path, f"{suspect.label}? {suspect.neighbors}/{_NEIGHBORS} {suspect.neighbors_label}")
+        (
+            suspect.path,
+            f"{isolate(suspect.label)}? {suspect.neighbors}/{_NEIGHBORS} {isolate(suspect.neighbors_label)}",
+        )
         for suspect in check.suspects
     ]
-    tiles += [(path, f"in two classes: {Path(path).parent.name}") for pair in check.two_labels for path in pair]
-    tiles += [(path, "also in train/") for path in check.left_out]
+    tiles += [
+        (path, f"in two classes: {isolate(Path(path).parent.name)}") for pair in check.two_labels for path in pair
+    ]
+    tiles += [(path, "near-duplicate of a training photo") for path in check.left_out]
     if not tiles:
-        sheet.unlink(missing_ok=True)
-        return
-    from .plots import contact_sheet  # brings matplotlib
-
-    shown = [(cut(read_photo(run.root / path), check.crop), path, text) for path, text in tiles[:_MAX_TILES]]
-    write_atomic(sheet, contact_sheet(shown))
+        return ""
+    sheet = contact_sheet(
+        (cut(read_photo(run.root / path), check.crop), path, words) for path, words in tiles[:_MAX_TILES]
+    )
+    rest = len(tiles) - _MAX_TILES
+    return sheet + (f"<p class=note>And {rest} more, see photo_check.json.</p>" if rest > 0 else "")
 
 
 def _project(database: sqlite3.Connection, backbone: Backbone, photos: Sequence[Photo]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,8 @@ from edge_classify.system.atomic_write import write_atomic
 
 from . import plots
 from .measuring import NEGATIVES_PREFIX
-from .page import escape, image, page, table
-from .photo_check import PhotoCheck
+from .page import confusion_table, contact_sheet, crop_picture, escape, isolate, legend, page, plot, table
+from .photo_check import PhotoCheck, photos_to_look_at
 from .photos import HELD_OUT, Photo, PhotoSet
 from .run_folder import HELD_OUT_PROBABILITIES
 from .training_run import TrainingRun
@@ -25,8 +26,8 @@ from .training_run import TrainingRun
 _SHEET_PHOTOS = 18
 # If there are more cells, only the best is described in full: a page has to load.
 _MAX_DETAILS = 6
-# Classes in a cell's table.
-_MAX_CLASSES = 60
+# Classes in a confusion matrix.
+_MAX_CONFUSED = 24
 
 
 def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: PhotoCheck) -> None:
@@ -41,7 +42,7 @@ def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: 
         _grid(entries, best, run.photos),
         "<h2>Photos</h2>",
         f"<pre>{escape(check.summary())}</pre>",
-        _check_sheet(run),
+        _check_sheet(run, check),
     ]
     for index, entry in enumerate(entries):
         if index == best or len(entries) <= _MAX_DETAILS:
@@ -61,7 +62,7 @@ def _crop(run: TrainingRun) -> list[str]:
         f"<p class='note'>Only the part <code>--crop {run.photos.crop}</code> of each photo is used, the bright one "
         f"here ({escape(photo.path.name)}): all figures are of it. The model files record it, and edge-classify cuts "
         "it out of each frame.</p>",
-        image(plots.crop_picture(read_photo(run.root / photo.path), run.photos.crop)),
+        crop_picture(read_photo(run.root / photo.path), run.photos.crop),
     ]
 
 
@@ -102,18 +103,16 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
             "The cell in bold has the lowest validation loss. If the intervals of two cells overlap, the difference "
             "may be chance."
         )
-    plot = image(plots.grid_plot(entries, intervals)) if len(entries) > 1 else ""
+    picture = plot(*plots.grid_plot(entries, intervals)) if len(entries) > 1 else ""
     grid = table(
         list(rows[0]), [(list(row.values()), index == best and len(entries) > 1) for index, row in enumerate(rows)]
     )
-    return grid + f"<p class='note'>{note}</p>" + plot
+    return grid + f"<p class='note'>{note}</p>" + picture
 
 
-def _check_sheet(run: TrainingRun) -> str:
-    sheet = run.folder / "photo_check.png"
-    if not sheet.exists():
-        return ""
-    return f"<details><summary>Photos to look at</summary>{image(sheet.read_bytes())}</details>"
+def _check_sheet(run: TrainingRun, check: PhotoCheck) -> str:
+    sheet = photos_to_look_at(run, check)
+    return f"<details><summary>Photos to look at</summary>{sheet}</details>" if sheet else ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def _cell(run: TrainingRun, entry: Mapping[str, Any]) -> str:
             *_calibration(entry, predictions),
             *_unknown(entry, predictions),
             "<h3>Learning curves</h3>",
-            image(plots.learning_curves(entry["curves"])),
+            plot(*plots.learning_curves(entry["curves"])),
             *_sheets(run, predictions),
         ]
     )
@@ -175,8 +174,8 @@ def _classes(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
     return [
         "<h3>Classes</h3>",
         "<div class='row'>",
-        "<div>" + table(["class", "held-out photos", "precision", "recall"], rows[:_MAX_CLASSES]) + "</div>",
-        image(plots.confusion_matrix(counts, shown)),
+        "<div class=long>" + table(["class", "held-out photos", "precision", "recall"], rows) + "</div>",
+        confusion_table(counts, shown, _MAX_CONFUSED),
         "</div>",
     ]
 
@@ -186,10 +185,11 @@ def _calibration(entry: Mapping[str, Any], predictions: _Predictions) -> list[st
     return [
         "<h3>Calibration</h3>",
         "<p class='note'>How often the model is right when it is this confident: on the dotted line, its "
-        f"probabilities mean what they say. Calibration error {entry['evaluation']['calibration_error']:.3f}. The "
+        "probabilities mean what they say. Upright lines are 95% intervals; hollow points stand for fewer than "
+        f"{plots.FEW_PHOTOS} photos. Calibration error {entry['evaluation']['calibration_error']:.3f}. The "
         f"temperature, {decision['temperature']:.2f}, was fitted on {decision['chosen_on']} photos that the head had "
         "not been trained on.</p>",
-        image(plots.reliability_diagram(predictions.confidences, predictions.right)),
+        plot(*plots.reliability_diagram(predictions.confidences, predictions.right)),
     ]
 
 
@@ -230,7 +230,8 @@ def _unknown(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
             "(AUROC).</p>",
             table(["class left out", "AUROC"], [([label, f"{auroc:.3f}"], False) for label, auroc in left_out.items()]),
         ]
-    return [*parts, image(plots.unknown_histogram(predictions.probabilities[:, -1], predictions.negatives))]
+    groups = {"held-out photos": predictions.probabilities[:, -1], **predictions.negatives}
+    return [*parts, legend(groups, itertools.cycle(plots.GROUP_COLORS)), plot(*plots.unknown_histogram(groups))]
 
 
 def _sheets(run: TrainingRun, predictions: _Predictions) -> list[str]:
@@ -243,21 +244,21 @@ def _sheets(run: TrainingRun, predictions: _Predictions) -> list[str]:
     parts = []
     for title, indices in (("Random predictions", some), ("Most confident mistakes", worst)):
         if indices:
-            tiles = [
+            tiles = (
                 (
                     predictions.photos[index].read(run.root),
                     predictions.photos[index].path.name,
-                    _caption(predictions, index),
+                    f"<span class={'right' if correct[index] else 'wrong'}>{_caption(predictions, index)}</span>",
                 )
                 for index in indices
-            ]
-            colors = [plots.GREEN if correct[index] else plots.RED for index in indices]
-            parts += [f"<h3>{title}</h3>", image(plots.contact_sheet(tiles, colors))]
+            )
+            parts += [f"<h3>{title}</h3>", contact_sheet(tiles)]
     return parts
 
 
 def _caption(predictions: _Predictions, index: int) -> str:
-    labels = predictions.labels
+    """What was predicted and what is true, as HTML."""
+    labels = [isolate(label) for label in predictions.labels]
     best = int(predictions.probabilities[index, : len(labels)].argmax())
     text = f"{labels[best]} {predictions.confidences[index]:.0%}"
     if not predictions.right[index]:

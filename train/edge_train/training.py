@@ -89,7 +89,7 @@ def train(
 
 
 def check(root: Path, folder: Path, grid: Grid, settings: Settings, report: Callable[[str], None] = log.info) -> str:
-    """Only look for problems with the photos; writes `photo_check.json` and `.png`, returns a summary.
+    """Only look for problems with the photos; writes `photo_check.json` and `.html`, returns a summary.
 
     report: is handed the part of the photos that is used, if it had to be found.
     """

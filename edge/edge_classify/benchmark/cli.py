@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..command import run
 from ..errors import BudgetError, DataError, EdgeClassifyError, ModelFileError, SelfTestError
-from ..options import Parser, duration, integer, number
+from ..options import Parser, add_third_party_options, duration, integer, number, output_file
 from ..system.atomic_write import write_atomic
 from .metric import Metric, metric
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from .candidates import Candidate
     from .environment import Watch
     from .result import SustainedResult, WatchRecord
-    from .turns import Length, Turn
+    from .turns import Length, ThirdParty, Turn
+
+log = logging.getLogger(__name__)
 
 _DEFAULT_THREADS = (1, 2, 4)
 _DEFAULT_ROUNDS = 5
@@ -62,6 +65,7 @@ def _parser() -> Parser:
         "models", nargs="+", metavar="MODEL", help="a .tflite file, a folder of them, or a manifest.json"
     )
     _add_measuring_options(parser.add_argument_group("measuring"))
+    add_third_party_options(parser.add_argument_group("files of others (not with --budget-ms)"))
     _add_budget_options(parser.add_argument_group("finding the most accurate file within a budget"))
     _add_all_files_options(parser.add_argument_group("measuring every file (not with --budget-ms)"))
     parser.add_common_options()
@@ -89,7 +93,7 @@ def _add_measuring_options(group: argparse._ArgumentGroup) -> None:
         help="frames to classify before measuring, in each round (default: until they no longer get faster)",
     )
     group.add_argument(
-        "--result-json", type=_output_file, metavar="FILE", help="write everything that was measured to a JSON file"
+        "--result-json", type=output_file, metavar="FILE", help="write everything that was measured to a JSON file"
     )
 
 
@@ -106,8 +110,8 @@ def _add_all_files_options(group: argparse._ArgumentGroup) -> None:
         metavar="TIME",
         help="then run each file without a pause for this long, to see what heat does: 30s, 10m, 2h",
     )
-    group.add_argument("--csv", type=_output_file, metavar="FILE", help="write all statistics to a CSV file")
-    group.add_argument("--markdown", type=_output_file, metavar="FILE", help="write the table to a Markdown file")
+    group.add_argument("--csv", type=output_file, metavar="FILE", help="write all statistics to a CSV file")
+    group.add_argument("--markdown", type=output_file, metavar="FILE", help="write the table to a Markdown file")
     group.add_argument("--verbose", action="store_true", help="print one line per measurement")
 
 
@@ -133,13 +137,6 @@ def _thread_counts(text: str) -> list[int]:
     return list(dict.fromkeys(int(word) for word in text.split(",")))
 
 
-def _output_file(text: str) -> Path:
-    path = Path(text)
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file name, but {text} is a folder")
-    return path
-
-
 def _check(parser: Parser, options: argparse.Namespace) -> None:
     """Refuse options that do not go together, before anything is measured."""
     if options.budget_ms is None:
@@ -148,12 +145,18 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
         return
     if options.num_threads and len(options.num_threads) > 1:
         parser.error("--budget-ms needs a single number of threads, such as --num-threads 2")
+    for name in ("labels", "input_range", "input_size"):
+        if getattr(options, name):
+            parser.error(
+                f"--{name.replace('_', '-')} cannot be used with --budget-ms, which compares our own files only"
+            )
     for name in ("rounds", "sustained", "csv", "markdown", "verbose"):
         if getattr(options, name):
             parser.error(f"--{name} cannot be used with --budget-ms, which does not measure every file")
 
 
 def _measure_all(options: argparse.Namespace) -> int:
+    from ..model.label_files import read_labels
     from ..system.machine import System
     from . import tables
     from .candidates import read_candidates, warn_of_different_photos
@@ -161,6 +164,8 @@ def _measure_all(options: argparse.Namespace) -> int:
     from .result import write_result
     from .statistics import model_result
 
+    if options.labels is not None:
+        read_labels(options.labels)  # what is wrong with them is wrong for all files
     system = System()
     unusable: list[EdgeClassifyError] = []
     candidates = read_candidates(options.models, unusable)
@@ -186,6 +191,7 @@ def _measure_all(options: argparse.Namespace) -> int:
     if options.markdown:
         today = datetime.now(UTC).date().isoformat()
         write_atomic(options.markdown, f"{machine}, {today}\n\n{tables.as_markdown(headings, rows)}")
+    _say_what_was_written(options.result_json, options.csv, options.markdown)
     if unusable:
         print(
             f"warning: {len(unusable)} of {len(unusable) + len(candidates)} files left out, see above", file=sys.stderr
@@ -204,6 +210,7 @@ def _take_turns(
     from .candidates import leave_out
     from .turns import plan_rounds, take_turn
 
+    third_party = _third_party(options)
     paths = [candidate.path for candidate in candidates]
     rounds = plan_rounds(paths, threads, options.rounds or _DEFAULT_ROUNDS, _length(options))
     turns: dict[Path, list[Turn]] = {path: [] for path in paths}
@@ -212,7 +219,12 @@ def _take_turns(
         for planned in planned_turns:
             if planned.path in turns:
                 try:
-                    turns[planned.path].append(take_turn(*planned))
+                    turn = take_turn(*planned, third_party)
+                    if not turns[planned.path] and turn.assumptions:
+                        progress.clear()
+                        for assumption in turn.assumptions:
+                            log.warning("%s: %s", planned.path, assumption)
+                    turns[planned.path].append(turn)
                 except EdgeClassifyError as error:
                     del turns[planned.path]
                     if not turns:
@@ -232,7 +244,9 @@ def _run_sustained(candidates: Sequence[Candidate], options: argparse.Namespace,
     for candidate in candidates:
         for threads in options.num_threads or [1]:
             print(f"{candidate.name}, {'1 thread' if threads == 1 else f'{threads} threads'}, without a pause:")
-            results.append(run_sustained(candidate, threads, options.sustained, watch, _print_now))
+            results.append(
+                run_sustained(candidate, threads, options.sustained, watch, _print_now, _third_party(options))
+            )
     return results
 
 
@@ -259,7 +273,14 @@ def _choose(options: argparse.Namespace) -> int:
     if options.result_json:
         results = [model_result(candidate, threads, turns) for candidate, turns in choice.turns.items()]
         write_result(options.result_json, record["environment"], watch_record, results, choice=record)
+    _say_what_was_written(options.result_json)
     return 0
+
+
+def _third_party(options: argparse.Namespace) -> ThirdParty:
+    from .turns import ThirdParty
+
+    return ThirdParty(options.labels, options.input_range, options.input_size)
 
 
 def _length(options: argparse.Namespace) -> Length:
@@ -281,6 +302,11 @@ def _print_warnings(record: WatchRecord, cores: int) -> None:
             "warning: the processor was throttled during the measurement: run edge-doctor to find out why",
             file=sys.stderr,
         )
+
+
+def _say_what_was_written(*paths: Path | None) -> None:
+    for path in filter(None, paths):
+        print(f"wrote {path}")
 
 
 def _print_now(line: str) -> None:

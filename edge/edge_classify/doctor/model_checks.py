@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from textwrap import shorten
 from time import perf_counter
 from typing import Any
@@ -15,6 +17,7 @@ from ..images.preprocessing import Image
 from ..learn.metrics import wilson_interval
 from ..model.classifier import Classifier
 from ..model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, load_interpreter
+from ..model.label_files import read_labels
 from ..model.model_file import ModelFile, read_model_file
 from ..model.self_test import draw_card
 from ..system.machine import System
@@ -31,17 +34,30 @@ _SLOW_MS = 100.0
 _LABELS_WIDTH = 100
 
 
-def check_model(path: str, system: System) -> Iterator[Finding]:
-    """Check what the file says about itself, run its self-test, and time it."""
+def check_model(
+    path: str,
+    system: System,
+    *,
+    labels: str | None = None,
+    input_range: str | None = None,
+    input_size: tuple[int, int] | None = None,
+) -> Iterator[Finding]:
+    """Check what the file says about itself, run its self-test, and time it.
+
+    labels, input_range, input_size: as `Classifier` takes them.
+    """
     try:
         model_file = read_model_file(path)
+        if labels is not None:
+            model_file = replace(model_file, labels=read_labels(labels))
     except EdgeClassifyError as error:
         yield Finding("red", "model", str(error), exit_code=error.exit_code)
         return
     yield from model_card(model_file)
     logging.getLogger(Classifier.__module__).addFilter(_is_no_assumption)  # they are findings here
+    load = partial(Classifier, model_file, input_range=input_range, input_size=input_size)
     try:
-        classifier = Classifier(model_file)
+        classifier = load()
     except EdgeClassifyError as error:
         yield Finding("red", "test card", str(error), exit_code=error.exit_code)
         return
@@ -52,7 +68,7 @@ def check_model(path: str, system: System) -> Iterator[Finding]:
         yield Finding("yellow", "test card", f"none in this file, but it runs, on {width}×{height} images")
     else:
         yield Finding("green", "test card", "preprocessed and classified as recorded in the file")
-    yield from _check_speed(model_file, system)
+    yield from _check_speed(model_file, load, system)
 
 
 def _is_no_assumption(record: logging.LogRecord) -> bool:
@@ -81,7 +97,7 @@ def model_card(model_file: ModelFile) -> Iterator[Finding]:
         )
     if model_file.labels is None:
         text = model_file.labels_problem or "none: showing class numbers"
-        yield Finding("yellow", "labels", text, "name them: edge-classify --labels FILE")
+        yield Finding("yellow", "labels", text, "name them with --labels FILE")
     else:
         shown = shorten(", ".join(model_file.labels), _LABELS_WIDTH, placeholder=" …")
         yield Finding("green", "labels", f"{len(model_file.labels)}: {shown}")
@@ -118,7 +134,7 @@ def _provenance(provenance: Mapping[str, Any]) -> Finding:
     )
 
 
-def _check_speed(model_file: ModelFile, system: System) -> Iterator[Finding]:
+def _check_speed(model_file: ModelFile, load: Callable[..., Classifier], system: System) -> Iterator[Finding]:
     delegated, convolutions = convolutions_in_xnnpack(load_interpreter(model_file.path)) or (0, 0)
     if delegated < convolutions and _xnnpack_runs():
         text = f"XNNPACK runs only {delegated} of {convolutions} convolutions: inference is slower than it could be"
@@ -126,7 +142,7 @@ def _check_speed(model_file: ModelFile, system: System) -> Iterator[Finding]:
     frame = draw_card(0)
     figures, shown = {}, []
     for threads in (count for count in _THREADS if count <= system.cores):
-        p50, p90 = np.percentile(_times(Classifier(model_file, num_threads=threads), frame), (50, 90)).tolist()
+        p50, p90 = np.percentile(_times(load(num_threads=threads), frame), (50, 90)).tolist()
         figures[str(threads)] = {"p50": round(p50, 3), "p90": round(p90, 3)}
         shown.append(f"{p50:.1f} ms with {threads} {'thread' if threads == 1 else 'threads'} (p90 {p90:.1f} ms)")
     text = f"640×480 frame to label: {', '.join(shown)}"

@@ -18,6 +18,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         with partial.open("wb") as file:
             yield file
         partial.replace(path)
+    except OSError as error:
+        if error.filename == str(partial):
+            error.filename = str(path)  # what the user named
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
