@@ -52,7 +52,12 @@ def make_parser() -> Parser:
         "these; a folder named unknown among the classes holds negatives: pictures of none of them",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="RUN", help="the run folder to write (default: runs/NAME_OF_PHOTOS)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="RUN",
+        help="the run folder to write, or to add cells to if it has a run of the same photos and settings "
+        "(default: runs/NAME_OF_PHOTOS)",
     )
     parser.add_argument("--check", action="store_true", help="only report problems with the photos")
     _add_grid_options(parser)
@@ -213,8 +218,9 @@ def _train(options: argparse.Namespace) -> int:
     output = _output_folder(options)
     if options.check:
         print(check(options.photos, output, grid, settings))
-        print(f"wrote {output / 'photo_check.json'}")
         return 0
+    if options.output is None:
+        print(f"run folder: {output}, after the photos' folder (-o RUN names another)")
     print(train(options.photos, output, grid, settings, _by_name(options.negatives), report=print))
     print(f"wrote {output} (see {output / 'report.html'}); next: edge-convert {output} -o models")
     return 0

@@ -32,6 +32,8 @@ from edge_classify.system.atomic_write import atomic_file, write_atomic
 from .backbone import Backbone, BackboneCost
 
 FORMAT = 6
+# Written first: what the run is of. Written last: the run.
+STARTED = "started.json"
 INDEX = "run.json"
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
@@ -159,12 +161,8 @@ def open_run_folder(folder: Path) -> None:
     """Make the folder ready to be written. Raises DataError if it holds anything but an earlier run."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: this is a file, not a folder: give another name with -o")
-    if (
-        folder.is_dir()
-        and any(folder.iterdir())
-        and not (folder / INDEX).exists()
-        and not (folder / "photo_check.json").exists()
-    ):
+    ours = (INDEX, STARTED, "photo_check.json")
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise DataError(f"{folder}: contains files that are not a run: give another folder with -o")
     folder.mkdir(parents=True, exist_ok=True)
 
