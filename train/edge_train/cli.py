@@ -19,6 +19,7 @@ from .backbone import ALPHAS, HUB, RESOLUTIONS
 from .settings import FINE_TUNING_EPOCHS, KEEP, KEEP_STILL_CAMERA, Augmentation, Settings
 from .training import check, train
 from .weights import available_alphas
+from .workers import add_workers_option, limit_workers
 
 _ALL = "all"
 _AUTO = "auto"
@@ -63,6 +64,7 @@ def make_parser() -> Parser:
     _add_grid_options(parser)
     _add_fitting_options(parser)
     _add_unknown_options(parser)
+    add_workers_option(parser)
     parser.add_common_options()
     return parser
 
@@ -216,6 +218,7 @@ def _train(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     output = _output_folder(options)
+    limit_workers(options.workers)
     if options.check:
         print(check(options.photos, output, grid, settings))
         return 0

@@ -17,7 +17,8 @@ from edge_classify.images.formats import HEAD_BYTES, picture_format
 from edge_classify.images.photo import decode_photo
 from edge_classify.images.preprocessing import Image
 
-from .workers import in_processes
+from .cache import fetch
+from .workers import in_processes, name_photos
 
 # A difference hash has this many rows of this many bits.
 _HASH_SIDE = 16
@@ -59,9 +60,9 @@ def collect_facts(database: sqlite3.Connection, photos: Mapping[str, Path]) -> d
 
     Returns one line for each that cannot be read, by sha256.
     """
-    missing = [(sha256, path) for sha256, path in photos.items() if not _row(database, sha256)]
+    missing = [(sha256, path) for sha256, path in photos.items() if not _is_cached(database, sha256)]
     chunks = [missing[first : first + _PHOTOS_PER_JOB] for first in range(0, len(missing), _PHOTOS_PER_JOB)]
-    results = in_processes(_read_chunk, chunks) if len(chunks) > 1 else map(_read_chunk, chunks)
+    results = in_processes(_read_chunk, chunks, describe=_describe) if len(chunks) > 1 else map(_read_chunk, chunks)
     unreadable: dict[str, str] = {}
     with tqdm(total=len(missing), desc="reading photos", unit="photo", disable=not missing) as progress:
         for chunk, outcomes in zip(chunks, results, strict=True):
@@ -80,7 +81,11 @@ def collect_facts(database: sqlite3.Connection, photos: Mapping[str, Path]) -> d
 def read_cached_facts(database: sqlite3.Connection, photos: Iterable[str]) -> Iterator[PhotoFacts]:
     """The facts of photos by sha256, in order; all must be in the cache."""
     for sha256 in photos:
-        yield _unpack(_row(database, sha256))
+        yield _unpack(fetch(database, "SELECT look FROM looks WHERE sha256 = ?", sha256)[0])
+
+
+def _describe(chunk: list[tuple[str, Path]]) -> str:
+    return name_photos([path for _, path in chunk])
 
 
 def _read_chunk(chunk: list[tuple[str, Path]]) -> list[bytes | str]:
@@ -108,6 +113,5 @@ def _unpack(blob: bytes) -> PhotoFacts:
     return PhotoFacts(width, height, kind.rstrip(b"\0").decode(), difference_hash, thumbnail)
 
 
-def _row(database: sqlite3.Connection, sha256: str) -> bytes:
-    row = database.execute("SELECT look FROM looks WHERE sha256 = ?", (sha256,)).fetchone()
-    return row[0] if row else b""
+def _is_cached(database: sqlite3.Connection, sha256: str) -> bool:
+    return database.execute("SELECT 1 FROM looks WHERE sha256 = ?", (sha256,)).fetchone() is not None

@@ -102,8 +102,7 @@ def _other_weights(run: TrainingRun) -> str:
         job = CellJob(run, backbone)
         path = run.folder / "heads" / f"{job.name}.json"
         if path.exists() and (entry := _read_entry(path))["key"] != job.key:
-            cell = f"{backbone.alpha} @ {backbone.resolution}"
-            return f"the run here has cell {cell} with other weights ({entry['weights_name']}; now {backbone.name})"
+            return f"the run here has {job.title} with other weights ({entry['weights_name']}; now {backbone.name})"
     return ""
 
 
