@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_classify.errors import UsageError
+from edge_classify.system.atomic_write import write_atomic
 from edge_train.run_folder import Run
 
 from .settings import INT8
@@ -31,7 +32,7 @@ def export_rpicam(folder: Path, labels: Sequence[str], entries: Sequence[Mapping
     if not fitting:
         raise _no_file_for_rpicam()
     names = folder / "labels.txt"
-    names.write_text("".join(f"{label}\n" for label in labels), "utf-8")
+    write_atomic(names, "".join(f"{label}\n" for label in labels))
     written = [names]
     for entry in fitting:
         stages = {
@@ -49,7 +50,7 @@ def export_rpicam(folder: Path, labels: Sequence[str], entries: Sequence[Mapping
             "annotate_cv": {"text": "", "fg": 255, "bg": 0, "scale": 1.0, "thickness": 2, "alpha": 0.3},
         }
         path = folder / f"{Path(entry['file']).stem}_rpicam.json"
-        path.write_text(json.dumps(stages, indent=1) + "\n", "utf-8")
+        write_atomic(path, json.dumps(stages, indent=1) + "\n")
         written.append(path)
     return written
 
@@ -61,7 +62,7 @@ def _no_file_for_rpicam() -> UsageError:
 def export_frigate(folder: Path, labels: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> list[Path]:  # noqa: ARG001 - called as all exports are
     """Frigate's labelmap.txt: an index and a label per line."""
     path = folder / "labelmap.txt"
-    path.write_text("".join(f"{index} {label}\n" for index, label in enumerate(labels)), "utf-8")
+    write_atomic(path, "".join(f"{index} {label}\n" for index, label in enumerate(labels)))
     return [path]
 
 
