@@ -77,6 +77,7 @@ class PhotoCheck:
     still_camera: all photos show one scene from one place.
     left_out: near-duplicates of training photos, not measured on.
     few, imbalanced: classes. small: narrower or lower than the smallest resolution.
+    why_no_suspects: why photos with a wrong label could not be looked for; "" if they were.
     """
 
     classes: dict[str, int]
@@ -92,6 +93,7 @@ class PhotoCheck:
     imbalanced: list[str]
     small: list[str]
     suspects: list[Suspect]
+    why_no_suspects: str = ""
 
     def summary(self) -> str:
         """One line for each kind of finding, or one that there are none."""
@@ -113,6 +115,8 @@ class PhotoCheck:
         lines = [f"  {count} {what}" for count, what in findings if count]
         if self.still_camera:
             lines.insert(0, f"  {_STILL_CAMERA}")
+        if self.why_no_suspects:
+            lines.append(f"  possibly mislabelled photos were not looked for: {self.why_no_suspects}")
         if self.few:
             lines.append(f"  fewer than {_MIN_RECOMMENDED_PHOTOS} training photos in: {self._name(self.few)}")
         if self.imbalanced:
@@ -127,10 +131,14 @@ class PhotoCheck:
         return ", ".join([*named, f"and {more} more"] if more else named)
 
 
-def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates: NearDuplicates) -> PhotoCheck:
-    """Find all problems. The costliest backbone's features of all photos as they are must be in the cache."""
+def check_photos(
+    database: sqlite3.Connection, run: TrainingRun, near_duplicates: NearDuplicates, smallest: int
+) -> PhotoCheck:
+    """Find all problems; without a backbone, no suspects.
+
+    smallest: the smallest resolution. The costliest backbone's features of all photos as they are must be in the cache.
+    """
     photos = run.photos
-    smallest = min(backbone.resolution for backbone in run.backbones)
     paths: dict[str, list[str]] = defaultdict(list)
     labels: dict[str, set[int]] = defaultdict(set)
     wrong_suffix, small = [], []
@@ -165,7 +173,7 @@ def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates
         imbalanced=[label for label, count in classes.items() if count * _IMBALANCE <= largest],
         small=small,
         # What is alike in one scene are light and time of day, not the classes.
-        suspects=[] if photos.still_camera else find_suspects(database, run.backbones[-1], photos),
+        suspects=[] if photos.still_camera or not run.backbones else find_suspects(database, run.backbones[-1], photos),
     )
 
 

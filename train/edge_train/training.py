@@ -76,7 +76,8 @@ def train(
             run = TrainingRun(root, folder, settings, backbones, photos, negatives)
             earlier = claim_folder(run)
             compute_run_features(database, run, run.backbones)
-            found = check_photos(database, run, near_duplicates)
+            smallest = min(backbone.resolution for backbone in backbones)
+            found = check_photos(database, run, near_duplicates, smallest)
         write_check(run, found)
         report(found.summary())
         report(run.photos.counts())
@@ -94,21 +95,33 @@ def train(
 def check(root: Path, folder: Path, grid: Grid, settings: Settings) -> str:
     """Only look for problems with the photos; writes `photo_check.json` and `.png`, returns a summary.
 
-    They are not written into a run of other photos.
+    Without weights all is looked for that needs none. Nothing is written into a run of other photos.
     """
     check_folders(root, with_unknown=settings.unknown)
-    backbones = find_backbones(grid, settings)[:1]
+    backbones, why_none = _find_backbone_for_check(grid, settings)
     run_folder.open_run_folder(folder)
     with hold_folder(folder):
         with open_cache() as database:
             photos, near_duplicates = sort_photos(database, root, settings)
+            try:
+                compute_features(database, root, photos.photos, backbones, lambda _: ("",))
+            except DataError as error:  # weights that do not fit
+                backbones, why_none = (), str(error)
             run = TrainingRun(root, folder, settings, backbones, photos)
-            compute_features(database, root, photos.photos, backbones, lambda _: ("",))
-            found = check_photos(database, run, near_duplicates)
+            found = check_photos(database, run, near_duplicates, min(resolution for _, resolution in grid))
+        found = replace(found, why_no_suspects=why_none)
         if is_of_other_photos(folder, photos):
             return f"{found.summary()}\nnot written: {folder} is a run of other photos: give another folder with -o"
         write_check(run, found)
     return f"{found.summary()}\nwrote {folder / 'photo_check.json'}"
+
+
+def _find_backbone_for_check(grid: Grid, settings: Settings) -> tuple[tuple[Backbone, ...], str]:
+    """The cheapest backbone of the grid; or none, and why."""
+    try:
+        return find_backbones(grid, settings)[:1], ""
+    except DataError as error:
+        return (), str(error)
 
 
 def find_backbones(grid: Grid, settings: Settings) -> tuple[Backbone, ...]:
@@ -202,7 +215,7 @@ def fit_cells(run: TrainingRun) -> list[dict[str, Any]]:
     jobs = [CellJob(run, backbone) for backbone in reversed(run.backbones)]
     entries = []
     with tqdm(total=len(jobs), desc="heads", unit="cell") as progress:
-        for entry in in_processes(fit_cell, jobs):
+        for entry in in_processes(fit_cell, jobs, describe=lambda job: job.title):
             entries.append(entry)
             progress.update()
     return entries
