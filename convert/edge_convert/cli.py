@@ -133,7 +133,9 @@ def _add_imagenet_options(parser: Parser) -> None:
         "--photos", type=Path, metavar="FOLDER", help="pictures such as your camera takes; required for int8"
     )
     group.add_argument("--weights", metavar="FILE", help="a .weights.h5 file (default: Keras' own, downloaded once)")
-    group.add_argument("--top", type=Path, metavar="FILE", help="an .npz with the top's kernel and bias, for --weights")
+    group.add_argument(
+        "--top", type=Path, metavar="FILE", help="the top, for --weights: an .npz of kernel [F, 1000] and bias [1000]"
+    )
     group.add_argument(
         "--labels", type=Path, metavar="FILE", help="the names of the classes, one per line (default: Keras' own)"
     )

@@ -50,7 +50,8 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
     settings = settings or Settings()
     check_output(output)
     trained = read_run(run)
-    check_exports(settings.exports, trained)
+    resolutions = [cell.resolution for cell in trained.cells]
+    check_exports(settings.exports, resolutions, settings.precisions, "train with --resolution 224")
     asked_for = [model_file_name(cell, name) for cell in trained.cells for name in settings.precisions]
     with open_output(output) as unfinished:
         kept = keep_current(output, trained, settings, asked_for)
@@ -66,6 +67,7 @@ def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | 
     """As `convert`, of the networks as they come, with their 1000 ImageNet classes. Raises UsageError or DataError."""
     settings = settings or Settings()
     models.check_precisions(settings.precisions)
+    check_exports(settings.exports, models.resolutions, settings.precisions, "use --resolution 224")
     check_output(output)
     with tempfile.TemporaryDirectory() as folder:
         write_imagenet_run(models, Path(folder))

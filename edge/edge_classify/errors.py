@@ -74,7 +74,10 @@ def first_line(error: BaseException) -> str:
 
 def explain_os_error(error: OSError) -> str:
     """What happened to which file, and what to do if that is known, in one line."""
-    # HDF5 gives the number in its message alone.
-    found = re.search(r"errno = (\d+)", str(error))
-    number = int(found[1]) if found and error.errno is None else error.errno
-    return f"{error.filename or 'writing failed'}: {_REMEDIES.get(number or 0) or error.strerror or first_line(error)}"
+    number, name, text = error.errno, error.filename, str(error)
+    if number is None:  # HDF5 gives both in its message alone
+        found = re.search(r"errno = (\d+)", text)
+        number = int(found[1]) if found else None
+        found = re.search(r"filename = '([^']+)'", text)
+        name = found[1] if found else name
+    return f"{name or 'writing failed'}: {_REMEDIES.get(number or 0) or error.strerror or first_line(error)}"

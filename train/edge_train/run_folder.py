@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -165,6 +166,15 @@ def open_run_folder(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise DataError(f"{folder}: contains files that are not a run: give another folder with -o")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run that was killed had not finished writing. Nobody else may be writing into the folder."""
+    for path in folder.rglob(".*.partial*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def prepared_path(folder: Path, resolution: int, part: str) -> Path:

@@ -70,6 +70,7 @@ def train(
     backbones = find_backbones(grid, settings)
     run_folder.open_run_folder(folder)
     with hold_folder(folder):
+        run_folder.remove_leftovers(folder)
         with open_cache() as database:
             photos, near_duplicates = sort_photos(database, root, settings)
             negatives = read_negatives(database, negative_paths)
