@@ -6,9 +6,11 @@ import importlib
 import json
 import operator
 import re
+import resource
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from conftest import needs_programs
 from edge_classify import Classifier
 from edge_classify.model.flatbuffer import Table
 from edge_classify.model.interpreter import load_interpreter
+from edge_classify.model.manifest import read_manifest
 from edge_classify.model.model_file import read_model_file
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
@@ -350,3 +353,39 @@ print(result.made, *(file.name for file in result.files), result.report.name)
     words = [sys.executable, "-c", code, str(run_folder), str(output)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.split() == ["0", "mobilenet_v2_0.35_96_int8.tflite", "report.html"]
+
+
+def test_no_room_for_a_file_is_one_line_and_leaves_nothing(run_folder: Path, tmp_path: Path, command) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    output = tmp_path / "models"
+    words = ("edge-convert", run_folder, "-o", output, "--precision", "float32")
+    done = command(*words, preexec_fn=limit)
+    assert done.returncode == 6
+    last = done.stderr.splitlines()[-1]
+    assert re.match(r"error: cell 0\.35 @ 96: .*float32\.tflite: the file became larger than is allowed here", last)
+    assert "--max-drop" not in last
+    assert list(output.iterdir()) == []
+
+
+def test_a_killed_conversion_loses_no_finished_cell(photos: Path, tmp_path: Path, command) -> None:
+    run, output = tmp_path / "run", tmp_path / "models"
+    grid = ("--weights", "none", "--alpha", 0.35, "--resolution", 96, 128)
+    assert command("edge-train", photos, "-o", run, *grid).returncode == 0
+    words = ("edge-convert", run, "-o", output, "--precision", "float32", "--workers", 1, "--max-drop", 25)
+    program, *arguments = map(str, words)
+    process = subprocess.Popen([Path(sys.executable).with_name(program), *arguments], stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (output / "manifest.json").exists():
+        time.sleep(0.01)
+    refused = command(*words)
+    process.kill()
+    process.wait()
+    assert "another edge-train or edge-convert is writing into this folder" in refused.stderr
+    (finished,) = read_manifest(output)["files"]
+    assert command("edge-convert", "--verify", output).returncode == 0
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 files are unchanged" in done.stdout
+    assert finished in read_manifest(output)["files"]
+    assert [path.name for path in output.iterdir() if path.name.startswith(".")] == []
