@@ -60,12 +60,14 @@ def main() -> None:
 def grid() -> None:
     """4 widths × 5 resolutions on Alien vs Predator, frozen: photos to heads, and again with other head options."""
     photos = DATA / "data" / SETS["Alien vs Predator"]
-    arguments = (photos, "-o", RUNS / "grid", *WEIGHTS, "--alpha", "all", "--resolution", "all")
-    shutil.rmtree(RUNS / "grid", ignore_errors=True)
+    arguments = (photos, *WEIGHTS, "--alpha", "all", "--resolution", "all", "-o")
+    for name in ("grid", "grid_again"):
+        shutil.rmtree(RUNS / name, ignore_errors=True)
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "XDG_CACHE_HOME": cache}
-        first = command("edge-train", *arguments, env=environment)
-        again = command("edge-train", *arguments, "--epochs", 50, "--keep", 0.97, env=environment)
+        first = command("edge-train", *arguments, RUNS / "grid", env=environment)
+        other = ("--epochs", 50, "--keep", 0.97)
+        again = command("edge-train", *arguments, RUNS / "grid_again", *other, env=environment)
     print(f"the grid of 20 cells: {first:.0f} s from photos to heads, {again:.0f} s with other head options")
 
 

@@ -15,6 +15,7 @@ from edge_classify.command import run
 from edge_classify.errors import DataError, ModelFileError
 from edge_classify.options import Parser, integer, number
 from edge_train.backbone import ALPHAS, RESOLUTIONS
+from edge_train.workers import add_workers_option, limit_workers
 
 from .exports import EXPORTS
 from .manifest import verify
@@ -52,7 +53,13 @@ def _parser() -> Parser:
     parser.add_argument(
         "run", type=Path, nargs="?", metavar="RUN", help=f"a run folder from edge-train, or {IMAGENET} (see below)"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="MODELS", help="the folder to write model files to")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="MODELS",
+        help="the folder to write model files to, or to add them to if it has others of this run",
+    )
     parser.add_argument(
         "--verify",
         type=Path,
@@ -89,6 +96,12 @@ def _parser() -> Parser:
         metavar="PROGRAM",
         help=f"also write configuration files for {', '.join(EXPORTS)}",
     )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="remove the model files of another run or conversion that MODELS has, instead of refusing",
+    )
+    add_workers_option(parser)
     parser.add_argument("--author", default="", metavar="NAME", help="recorded in the files' metadata")
     parser.add_argument("--license", default="", metavar="TEXT", help="recorded in the files' metadata")
     _add_imagenet_options(parser)
@@ -122,7 +135,9 @@ def _add_imagenet_options(parser: Parser) -> None:
     group.add_argument(
         "--weights", metavar="FILE", help="a weights file of Keras (default: Keras' own, downloaded once)"
     )
-    group.add_argument("--top", type=Path, metavar="FILE", help="an .npz with the top's kernel and bias, for --weights")
+    group.add_argument(
+        "--top", type=Path, metavar="FILE", help="the top, for --weights: an .npz of kernel [F, 1000] and bias [1000]"
+    )
     group.add_argument(
         "--labels", type=Path, metavar="FILE", help="the names of the classes, one per line (default: Keras' own)"
     )
@@ -130,6 +145,7 @@ def _add_imagenet_options(parser: Parser) -> None:
 
 def _work(parser: Parser, options: argparse.Namespace) -> Callable[[], int]:
     """What the command line asks for; what it alone shows to be impossible is refused here."""
+    limit_workers(options.workers)
     if options.verify is not None:
         if options.run is not None or options.output is not None:
             parser.error("--verify MODELS goes without RUN and -o")
@@ -177,6 +193,7 @@ def _settings(options: argparse.Namespace, default_precisions: Sequence[str]) ->
         author=options.author,
         license=options.license,
         exports=tuple(options.export),
+        replace=options.replace,
     )
 
 

@@ -22,6 +22,7 @@ class Settings:
     calibration_photos: how many photos int8 takes its ranges from, 1 or more.
     max_drop: the accuracy that a file may lose against the trainer's float model, in points, 0 or more.
     author, license: recorded in the files' metadata; "" for none.
+    replace: whether model files of another run or conversion may be removed from the folder first.
     exports: third-party programs to write configuration files for, by their names in `exports.EXPORTS`.
     """
 
@@ -31,3 +32,8 @@ class Settings:
     author: str = ""
     license: str = ""
     exports: tuple[str, ...] = ()
+    replace: bool = False
+
+    def of_files(self) -> dict[str, object]:
+        """Those that change the files, beside the precision."""
+        return {"calibration_photos": self.calibration_photos, "author": self.author, "license": self.license}

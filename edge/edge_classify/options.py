@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from . import __version__
-from .errors import DataError, EdgeClassifyError, UsageError
+from .errors import DataError, EdgeClassifyError, UsageError, explain_os_error
 from .images.crop import Crop, make_crop
 from .system.standard_streams import drop_output, prepare
 
@@ -58,7 +58,8 @@ class Parser(argparse.ArgumentParser):
             drop_output()
         except OSError as error:
             drop_output()
-            self.exit(DataError.exit_code, f"error: standard output: {error.strerror}\n")
+            error.filename = "standard output"
+            self.exit(DataError.exit_code, f"error: {explain_os_error(error)}\n")
 
     def add_common_options(self) -> None:
         """--traceback, --version and --help, last in --help."""

@@ -156,7 +156,7 @@ def test_a_full_disk_ends_what_may_lose_nothing(tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = command_to(full, str(tmp_path))
     assert done.returncode == 6
-    assert "error: standard output: No space left on device" in done.stderr
+    assert "error: standard output: the disk is full" in done.stderr
 
 
 def command_to(stdout: IO[bytes], *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -343,3 +343,23 @@ def test_the_check_finds_what_is_wrong_with_photos(photos: Path, tmp_path: Path,
     assert found["imbalanced"] == ["stripes"]
     assert "1 unreadable" in done.stdout
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.slow
+def test_without_weights_the_check_finds_what_needs_none(photos: Path, tmp_path: Path, command) -> None:
+    mixed = Path(shutil.copytree(photos, tmp_path / "photos"))
+    for name in ("torn.png", "torn too.png"):  # the same content
+        (mixed / "cross" / name).write_bytes(b"x")
+    shutil.copy(mixed / "disc" / "1.png", mixed / "disc" / "copy.png")
+    (tmp_path / "no.weights.h5").write_bytes(b"no weights")
+    check = ("edge-train", mixed, "-o", tmp_path / "run", "--check", "--alpha", 0.35, "--resolution", 96, "--weights")
+    for weights in ("imagenet", tmp_path / "no.weights.h5"):  # which cannot be downloaded, and do not fit
+        # A cache of its own, so that no weights are there; a proxy of nobody's, so that none can be had.
+        offline = {"XDG_CACHE_HOME": str(tmp_path), "KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
+        done = command(*check, weights, env={**os.environ, **offline})
+        assert done.returncode == 0, done.stderr
+        assert "possibly mislabelled photos were not looked for: " in done.stdout
+        assert "2 unreadable" in done.stdout
+        found = json.loads((tmp_path / "run" / "photo_check.json").read_text())
+        assert (len(found["skipped"]), len(found["copies"]), found["suspects"]) == (2, 1, [])
+        assert found["why_no_suspects"]

@@ -188,10 +188,17 @@ def copy_weights(backbone: Backbone, folder: Path) -> Path:
     copy = folder / f"{backbone.sha256[:16]}{suffix}"
     if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{copy.name}.{os.getpid()}.partial"  # other cells may copy the same
-        if backbone.weights.is_dir():
-            shutil.copytree(backbone.weights, partial, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(backbone.weights, partial)
-        partial.replace(copy)
+        partial = folder / f".{copy.name}.{os.getpid()}.partial"  # other cells may copy the same
+        try:
+            if backbone.weights.is_dir():
+                shutil.copytree(backbone.weights, partial)
+            else:
+                shutil.copyfile(backbone.weights, partial)
+            partial.replace(copy)
+        except OSError as error:
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            partial.unlink(missing_ok=True)
+            error.filename = str(copy)  # not the file that is copied
+            raise
     return copy

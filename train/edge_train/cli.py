@@ -21,6 +21,7 @@ from .backbone import ALPHAS, HUB, RESOLUTIONS
 from .settings import AUTO, FINE_TUNING_EPOCHS, KEEP, KEEP_STILL_CAMERA, Augmentation, Settings
 from .training import check, train
 from .weights import available_alphas
+from .workers import add_workers_option, limit_workers
 
 _ALL = "all"
 _KERAS_BACKBONE = "mobilenet_v2"
@@ -53,7 +54,12 @@ def make_parser() -> Parser:
         "these; a folder named unknown among the classes holds negatives: pictures of none of them",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="RUN", help="the run folder to write (default: runs/NAME_OF_PHOTOS)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="RUN",
+        help="the run folder to write, or to add cells to if it has a run of the same photos and settings "
+        "(default: runs/NAME_OF_PHOTOS)",
     )
     parser.add_argument("--check", action="store_true", help="only report problems with the photos")
     parser.add_argument(
@@ -66,6 +72,7 @@ def make_parser() -> Parser:
     _add_grid_options(parser)
     _add_fitting_options(parser)
     _add_unknown_options(parser)
+    add_workers_option(parser)
     parser.add_common_options()
     return parser
 
@@ -229,10 +236,12 @@ def _train(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     output = _output_folder(options)
+    limit_workers(options.workers)
     if options.check:
         print(check(options.photos, output, grid, settings, report=print))
-        print(f"wrote {output / 'photo_check.json'}")
         return 0
+    if options.output is None:
+        print(f"run folder: {output}, after the photos' folder (-o RUN names another)")
     print(train(options.photos, output, grid, settings, _by_name(options.negatives), report=print))
     print(f"wrote {output} (see {output / 'report.html'}); next: edge-convert {output} -o models")
     return 0

@@ -24,12 +24,12 @@ from edge_classify.images.preprocessing import Image
 from edge_classify.learn.rows import Rows
 
 from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
-from .cache import cache_folder, open_cache
+from .cache import cache_folder, fetch, open_cache
 from .feature_model import make_feature_model, open_feature_model
 from .photos import TRAINING, VALIDATION, Photo
 from .training_run import TrainingRun
 from .views import show_view
-from .workers import in_processes
+from .workers import in_processes, name_photos
 
 _PHOTOS_PER_JOB = 32
 # Part of the cache's keys: to be raised when what `decode_photo`, `preprocess`, the views or the backbones compute
@@ -74,7 +74,8 @@ def compute_features(
     _make_models(database, dict.fromkeys(backbone for photo in missing for backbone, _ in photo.views))
     jobs = [missing[start : start + _PHOTOS_PER_JOB] for start in range(0, len(missing), _PHOTOS_PER_JOB)]
     with tqdm(total=len(missing), desc="features", unit="photo", disable=not jobs) as progress:
-        for job, rows in zip(jobs, in_processes(_compute, jobs, _prepare_process), strict=True):
+        computed = in_processes(_compute, jobs, _prepare_process, describe=_describe)
+        for job, rows in zip(jobs, computed, strict=True):
             with database:
                 database.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
             progress.update(len(job))
@@ -82,14 +83,13 @@ def compute_features(
 
 def read_cost(database: sqlite3.Connection, backbone: Backbone) -> BackboneCost:
     """Row lengths and cost of a backbone whose features are in the cache."""
-    (text,) = database.execute("SELECT size FROM feature_models WHERE key = ?", (_backbone_key(backbone),)).fetchone()
+    (text,) = fetch(database, "SELECT size FROM feature_models WHERE key = ?", _backbone_key(backbone))
     return BackboneCost(**json.loads(text))
 
 
 def read_features(database: sqlite3.Connection, backbone: Backbone, photo: Photo, view: str = "") -> np.ndarray:
     """One row from the cache, float32 (F + M,)."""
-    key = _key(backbone, photo, view)
-    (blob,) = database.execute("SELECT vector FROM features WHERE key = ?", (key,)).fetchone()
+    (blob,) = fetch(database, "SELECT vector FROM features WHERE key = ?", _key(backbone, photo, view))
     return np.frombuffer(blob, np.float32)
 
 
@@ -129,12 +129,21 @@ def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) ->
     cached = {key for (key,) in database.execute("SELECT key FROM feature_models")}
     missing = [backbone for backbone in backbones if _backbone_key(backbone) not in cached]
     with tqdm(total=len(missing), desc="backbones", unit="backbone", disable=not missing) as progress:
-        made = in_processes(make_feature_model, missing, memory=TENSORFLOW_MEMORY_BYTES)
+        made = in_processes(
+            make_feature_model,
+            missing,
+            memory=TENSORFLOW_MEMORY_BYTES,
+            describe=lambda backbone: f"the backbone {backbone.alpha} @ {backbone.resolution}",
+        )
         for backbone, (model, cost) in zip(missing, made, strict=True):
             row = (_backbone_key(backbone), json.dumps(asdict(cost)), model)
             with database:
                 database.execute("INSERT OR IGNORE INTO feature_models VALUES (?, ?, ?)", row)
             progress.update()
+
+
+def _describe(job: Sequence[_Missing]) -> str:
+    return name_photos([missing.photo.path for missing in job])
 
 
 def _is_cached(database: sqlite3.Connection, key: str) -> bool:
@@ -185,7 +194,5 @@ def _read_unchanged(path: Path, sha256: str) -> Image:
 @cache
 def _open_model(backbone: Backbone) -> Callable[[Image], np.ndarray]:
     with open_cache() as database:
-        (model,) = database.execute(
-            "SELECT model FROM feature_models WHERE key = ?", (_backbone_key(backbone),)
-        ).fetchone()
+        (model,) = fetch(database, "SELECT model FROM feature_models WHERE key = ?", _backbone_key(backbone))
     return open_feature_model(model)

@@ -166,9 +166,12 @@ class FineTuner:
             content.update(array.tobytes())
         path = folder / f"{content.hexdigest()[:16]}.weights.h5"
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"partial_{os.getpid()}.weights.h5"
-        self._model.save_weights(partial)
-        partial.replace(path)
+        partial = folder / f".{os.getpid()}.partial.weights.h5"
+        try:
+            self._model.save_weights(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
         return replace(self._backbone, weights=path, sha256=content.hexdigest())
 
     def _maps_of(self, root: Path, photos: Sequence[Photo], views: Sequence[str], progress: tqdm[Any]) -> Rows:

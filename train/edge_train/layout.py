@@ -35,7 +35,7 @@ _SPLIT_NAME = re.compile(rf"({'|'.join(_SPLIT_WORDS)})(?:[ _-]?(?:sets?|data|ima
 _DOUBTFUL_WORDS = frozenset({*_SPLIT_WORDS, "trn", "tst", "dev", "eval", "evaluation", "holdout"})
 # What labelling services and tools put beside the photos. A class only if there are pictures in it.
 _EXPORT_FOLDERS = frozenset({"labels", "label", "annotations", "annotation", "imagesets", "meta", "metadata", "docs"})
-_RUN_FILES = ("run.json", "photo_check.json", "manifest.json")
+_RUN_FILES = ("run.json", "started.json", "photo_check.json", "manifest.json")
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ class PhotoCheck:
     still_camera: all photos show one scene from one place.
     left_out: near-duplicates of training photos, not measured on.
     few, imbalanced: classes. small: the part looked at is narrower or lower than the smallest resolution.
+    why_no_suspects: why photos with a wrong label could not be looked for; "" if they were.
     """
 
     classes: dict[str, int]
@@ -96,6 +97,7 @@ class PhotoCheck:
     small: list[str]
     suspects: list[Suspect]
     crop: Crop | None = None
+    why_no_suspects: str = ""
 
     def summary(self) -> str:
         """One line for each kind of finding, or one that there are none."""
@@ -125,6 +127,8 @@ class PhotoCheck:
         lines = [f"  {count} {what}" for count, what in findings if count]
         if self.still_camera:
             lines.insert(0, f"  {_STILL_CAMERA}")
+        if self.why_no_suspects:
+            lines.append(f"  possibly mislabelled photos were not looked for: {self.why_no_suspects}")
         if self.few:
             lines.append(f"  fewer than {_MIN_RECOMMENDED_PHOTOS} training photos in: {self._name(self.few)}")
         if self.imbalanced:
@@ -139,10 +143,14 @@ class PhotoCheck:
         return ", ".join([*named, f"and {more} more"] if more else named)
 
 
-def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates: NearDuplicates) -> PhotoCheck:
-    """Find all problems. The costliest backbone's features of all photos as they are must be in the cache."""
+def check_photos(
+    database: sqlite3.Connection, run: TrainingRun, near_duplicates: NearDuplicates, smallest: int
+) -> PhotoCheck:
+    """Find all problems; without a backbone, no suspects.
+
+    smallest: the smallest resolution. The costliest backbone's features of all photos as they are must be in the cache.
+    """
     photos = run.photos
-    smallest = min(backbone.resolution for backbone in run.backbones)
     paths: dict[str, list[str]] = defaultdict(list)
     labels: dict[str, set[int]] = defaultdict(set)
     wrong_suffix, small = [], []
@@ -177,7 +185,7 @@ def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates
         imbalanced=[label for label, count in classes.items() if count * _IMBALANCE <= largest],
         small=small,
         # What is alike in one scene are light and time of day, not the classes.
-        suspects=[] if photos.still_camera else find_suspects(database, run.backbones[-1], photos),
+        suspects=[] if photos.still_camera or not run.backbones else find_suspects(database, run.backbones[-1], photos),
         crop=photos.crop,
     )
 

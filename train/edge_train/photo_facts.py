@@ -19,7 +19,8 @@ from edge_classify.images.formats import HEAD_BYTES, picture_format
 from edge_classify.images.photo import decode_photo
 from edge_classify.images.preprocessing import Image
 
-from .workers import in_processes
+from .cache import fetch
+from .workers import in_processes, name_photos
 
 # A difference hash has this many rows of this many bits.
 _HASH_SIDE = 16
@@ -61,10 +62,10 @@ def collect_facts(database: sqlite3.Connection, photos: Mapping[str, Path], crop
 
     Returns one line for each that cannot be read, by sha256.
     """
-    missing = [(sha256, path) for sha256, path in photos.items() if not _row(database, sha256, crop)]
+    missing = [(sha256, path) for sha256, path in photos.items() if not _is_cached(database, sha256, crop)]
     chunks = [missing[first : first + _PHOTOS_PER_JOB] for first in range(0, len(missing), _PHOTOS_PER_JOB)]
     read = partial(_read_chunk, crop)
-    results = in_processes(read, chunks) if len(chunks) > 1 else map(read, chunks)
+    results = in_processes(read, chunks, describe=_describe) if len(chunks) > 1 else map(read, chunks)
     unreadable: dict[str, str] = {}
     with tqdm(total=len(missing), desc="reading photos", unit="photo", disable=not missing) as progress:
         for chunk, outcomes in zip(chunks, results, strict=True):
@@ -85,7 +86,11 @@ def read_cached_facts(
 ) -> Iterator[PhotoFacts]:
     """The facts of this part of photos by sha256, in order; all must be in the cache."""
     for sha256 in photos:
-        yield _unpack(_row(database, sha256, crop))
+        yield _unpack(fetch(database, "SELECT look FROM looks WHERE sha256 = ?", _key(sha256, crop))[0])
+
+
+def _describe(chunk: list[tuple[str, Path]]) -> str:
+    return name_photos([path for _, path in chunk])
 
 
 def _read_chunk(crop: Crop | None, chunk: list[tuple[str, Path]]) -> list[bytes | str]:
@@ -113,9 +118,8 @@ def _unpack(blob: bytes) -> PhotoFacts:
     return PhotoFacts(width, height, kind.rstrip(b"\0").decode(), difference_hash, thumbnail)
 
 
-def _row(database: sqlite3.Connection, sha256: str, crop: Crop | None) -> bytes:
-    row = database.execute("SELECT look FROM looks WHERE sha256 = ?", (_key(sha256, crop),)).fetchone()
-    return row[0] if row else b""
+def _is_cached(database: sqlite3.Connection, sha256: str, crop: Crop | None) -> bool:
+    return database.execute("SELECT 1 FROM looks WHERE sha256 = ?", (_key(sha256, crop),)).fetchone() is not None
 
 
 def _key(sha256: str, crop: Crop | None) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ from .backbone import Backbone, BackboneCost
 FORMAT = 7
 # Of runs on whole photos, which readers that know of no crop read rightly.
 FORMAT_WITHOUT_CROP = 6
+# Written first: what the run is of. Written last: the run.
+STARTED = "started.json"
 INDEX = "run.json"
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
@@ -166,14 +169,19 @@ def open_run_folder(folder: Path) -> None:
     """Make the folder ready to be written. Raises DataError if it holds anything but an earlier run."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: this is a file, not a folder: give another name with -o")
-    if (
-        folder.is_dir()
-        and any(folder.iterdir())
-        and not (folder / INDEX).exists()
-        and not (folder / "photo_check.json").exists()
-    ):
+    ours = (INDEX, STARTED, "photo_check.json")
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise DataError(f"{folder}: contains files that are not a run: give another folder with -o")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run that was killed had not finished writing. Nobody else may be writing into the folder."""
+    for path in folder.rglob(".*.partial*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def prepared_path(folder: Path, resolution: int, part: str) -> Path:

@@ -24,6 +24,7 @@ from .cache import open_cache
 from .cell import fit_cell
 from .crop_search import find_crop
 from .features import compute_features, compute_run_features
+from .folder_lock import hold_folder
 from .near_duplicates import NearDuplicates, find_near_duplicates
 from .photo_check import check_photos, write_check
 from .photo_facts import collect_facts
@@ -39,6 +40,7 @@ from .photos import (
     fingerprint,
 )
 from .prepared_photos import choose_calibration, write_prepared
+from .run_identity import claim_folder, is_of_other_photos
 from .settings import AUTO, Settings
 from .split import check_classes, split_photos
 from .still_camera import is_still_camera, sort_by_time
@@ -69,40 +71,63 @@ def train(
     negative_paths = list_negatives(negative_folders or {})
     backbones = find_backbones(grid, settings)
     run_folder.open_run_folder(folder)
-    with open_cache() as database:
-        photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
-        settings = replace(settings, crop=photos.crop)
-        negatives = read_negatives(database, negative_paths, photos.crop)
-        run = TrainingRun(root, folder, settings, backbones, photos, negatives)
-        compute_run_features(database, run, run.backbones)
-        found = check_photos(database, run, near_duplicates)
-    write_check(run, found)
-    report(found.summary())
-    report(run.photos.counts())
+    with hold_folder(folder):
+        run_folder.remove_leftovers(folder)
+        with open_cache() as database:
+            photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
+            settings = replace(settings, crop=photos.crop)
+            negatives = read_negatives(database, negative_paths, photos.crop)
+            run = TrainingRun(root, folder, settings, backbones, photos, negatives)
+            earlier = claim_folder(run)
+            compute_run_features(database, run, run.backbones)
+            smallest = min(backbone.resolution for backbone in backbones)
+            found = check_photos(database, run, near_duplicates, smallest)
+        write_check(run, found)
+        report(found.summary())
+        report(run.photos.counts())
+        if earlier:
+            cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in earlier)
+            report(f"cells of this run that stay as they are: {cells}")
+        entries = sorted([*earlier, *fit_cells(run)], key=lambda entry: (entry["alpha"], entry["resolution"]))
+        from .report import write_report  # brings matplotlib, which the workers need not load
 
-    entries = fit_cells(run)
-    write_run(run, entries)
-    from .report import write_report  # brings matplotlib, which the workers need not load
-
-    write_report(run, entries, found)
+        write_report(run, entries, found)
+        write_run(run, entries)
     return results_table(entries)
 
 
 def check(root: Path, folder: Path, grid: Grid, settings: Settings, report: Callable[[str], None] = log.info) -> str:
     """Only look for problems with the photos; writes `photo_check.json` and `.html`, returns a summary.
 
+    Without weights all is looked for that needs none. Nothing is written into a run of other photos.
+
     report: is handed the part of the photos that is used, if it had to be found.
     """
     check_folders(root, with_unknown=settings.unknown)
-    backbones = find_backbones(grid, settings)[:1]
+    backbones, why_none = _find_backbone_for_check(grid, settings)
     run_folder.open_run_folder(folder)
-    with open_cache() as database:
-        photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
-        run = TrainingRun(root, folder, replace(settings, crop=photos.crop), backbones, photos)
-        compute_features(database, root, photos.photos, backbones, lambda _: ("",))
-        found = check_photos(database, run, near_duplicates)
-    write_check(run, found)
-    return found.summary()
+    with hold_folder(folder):
+        with open_cache() as database:
+            photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
+            try:
+                compute_features(database, root, photos.photos, backbones, lambda _: ("",))
+            except DataError as error:  # weights that do not fit
+                backbones, why_none = (), str(error)
+            run = TrainingRun(root, folder, replace(settings, crop=photos.crop), backbones, photos)
+            found = check_photos(database, run, near_duplicates, min(resolution for _, resolution in grid))
+        found = replace(found, why_no_suspects=why_none)
+        if is_of_other_photos(folder, photos):
+            return f"{found.summary()}\nnot written: {folder} is a run of other photos: give another folder with -o"
+        write_check(run, found)
+    return f"{found.summary()}\nwrote {folder / 'photo_check.json'}"
+
+
+def _find_backbone_for_check(grid: Grid, settings: Settings) -> tuple[tuple[Backbone, ...], str]:
+    """The cheapest backbone of the grid; or none, and why."""
+    try:
+        return find_backbones(grid, settings)[:1], ""
+    except DataError as error:
+        return (), str(error)
 
 
 def find_backbones(grid: Grid, settings: Settings) -> tuple[Backbone, ...]:
@@ -214,15 +239,15 @@ def read_negatives(
 
 
 def fit_cells(run: TrainingRun) -> list[dict[str, Any]]:
-    """Fit all cells, on all cores if there are several; returns their entries, by width and resolution."""
+    """Fit all cells, on all cores if there are several; returns their entries."""
     # The costliest first: at the end no core waits long for another.
     jobs = [CellJob(run, backbone) for backbone in reversed(run.backbones)]
     entries = []
     with tqdm(total=len(jobs), desc="heads", unit="cell") as progress:
-        for entry in in_processes(fit_cell, jobs):
+        for entry in in_processes(fit_cell, jobs, describe=lambda job: job.title):
             entries.append(entry)
             progress.update()
-    return sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"]))
+    return entries
 
 
 def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -48,6 +48,10 @@ class CellJob:
     def name(self) -> str:
         return f"{self.backbone.alpha}_{self.backbone.resolution}"
 
+    @property
+    def title(self) -> str:
+        return f"cell {self.backbone.alpha} @ {self.backbone.resolution}"
+
     def without_views(self) -> CellJob:
         settings = self.run.settings
         settings = replace(settings, augmentation=replace(settings.augmentation, views=0))

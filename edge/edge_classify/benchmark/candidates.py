@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EdgeClassifyError, ModelFileError
-from ..model.manifest import ManifestEntry, read_manifest
+from ..model.manifest import MANIFEST, ManifestEntry, read_manifest, unlisted_models
 from ..model.model_file import read_model_file
 from ..system.checksum import file_sha256
 
@@ -39,7 +39,10 @@ class Candidate:
 
 
 def list_models(names: Iterable[str | Path]) -> list[Path]:
-    """The model files that are named: files, all files of folders, those of manifests. Raises ModelFileError."""
+    """The model files that are named: files, those of folders, those of manifests. Raises ModelFileError.
+
+    Of a folder with a manifest those that it lists.
+    """
     return list(_list_models(names))
 
 
@@ -50,8 +53,11 @@ def read_candidates(names: Iterable[str | Path], unusable: list[EdgeClassifyErro
 
     Raises ModelFileError for a file that is missing, damaged, or not the one that its manifest lists.
     """
+    paths = [Path(name) for name in names]
+    for folder in paths:
+        _warn_of_strays(folder)
     candidates = []
-    for path, entry in _list_models(names).items():
+    for path, entry in _list_models(paths).items():
         try:
             candidates.append(_read_candidate(path, entry))
         except ModelFileError as error:
@@ -96,17 +102,35 @@ def _list_models(names: Iterable[str | Path]) -> dict[Path, ManifestEntry | None
     found: dict[Path, ManifestEntry | None] = {}
     for path in map(Path, names):
         if path.is_dir():
-            files = sorted(path.glob("*.tflite"))
-            if not files:
-                raise ModelFileError(f"{path}: no .tflite file in this folder")
-            for file in files:
-                found.setdefault(file, None)
+            for file, entry in _models_in(path).items():
+                found.setdefault(file, entry)
         elif path.suffix == ".json":
             for entry in read_manifest(path)["files"]:
                 found[path.parent / entry["file"]] = entry
         else:
             found.setdefault(path, None)
     return found
+
+
+def _models_in(folder: Path) -> dict[Path, ManifestEntry | None]:
+    """The model files in a folder, without those that are not listed in its manifest, if it has one."""
+    files = sorted(folder.glob("*.tflite"))
+    if not files:
+        raise ModelFileError(f"{folder}: no .tflite file in this folder")
+    if not (folder / MANIFEST).exists():
+        return dict.fromkeys(files)
+    entries = {folder / entry["file"]: entry for entry in read_manifest(folder)["files"]}
+    listed: dict[Path, ManifestEntry | None] = {file: entries[file] for file in files if file in entries}
+    if not listed:
+        raise ModelFileError(f"{folder}: no .tflite file in this folder is listed in its {MANIFEST}: name the files")
+    return listed
+
+
+def _warn_of_strays(folder: Path) -> None:
+    """Say which files of a folder are left out, since its manifest does not list them."""
+    if folder.is_dir() and (folder / MANIFEST).exists():
+        for path in unlisted_models(folder, read_manifest(folder)):
+            log.warning("left out: %s: not listed in %s: name the file to measure it, too", path, MANIFEST)
 
 
 def _read_candidate(path: Path, entry: ManifestEntry | None) -> Candidate:

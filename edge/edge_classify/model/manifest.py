@@ -60,13 +60,17 @@ class ManifestEntry(TypedDict):
 
 
 class Manifest(TypedDict):
-    """labels: in output order. arguments, versions: of edge-train and edge-convert, for the record."""
+    """labels: in output order. arguments, versions: of edge-train and edge-convert, for the record.
+
+    settings: of the conversion, those that change the files.
+    """
 
     format: int
     labels: list[str]
     data_fingerprint: str | None
     seed: int
-    arguments: dict[str, Any]
+    arguments: Any
+    settings: NotRequired[dict[str, Any]]
     versions: dict[str, dict[str, str]]
     files: list[ManifestEntry]
 
@@ -98,6 +102,12 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}: damaged, or not a manifest ({_reason(error)}): copy it again, or run edge-convert again"
         ) from error
     return content
+
+
+def unlisted_models(folder: Path, manifest: Manifest) -> list[Path]:
+    """The `.tflite` files in the manifest's folder that it does not list."""
+    listed = {entry["file"] for entry in manifest["files"]}
+    return sorted(path for path in folder.glob("*.tflite") if path.name not in listed)
 
 
 def _check_entry(entry: Any) -> None:

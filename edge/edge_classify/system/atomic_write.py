@@ -11,7 +11,10 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `path` when it is whole; folders are made. Raises OSError."""
+    """A file to write, which takes the place of `path` when it is whole; folders are made.
+
+    Raises OSError, with `path` as its file name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -19,8 +22,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             yield file
         partial.replace(path)
     except OSError as error:
-        if error.filename == str(partial):
-            error.filename = str(path)  # what the user named
+        if error.filename in (None, str(partial)):  # writing and closing name no file
+            error.filename = str(path)
         raise
     finally:
         partial.unlink(missing_ok=True)
