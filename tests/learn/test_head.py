@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from edge_classify.learn.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
-from edge_classify.learn.open_set import FeatureSpace, fit_direction, fit_feature_space, fit_open_set, with_unknown
+from edge_classify.learn.open_set import (
+    FeatureSpace,
+    fit_direction,
+    fit_feature_space,
+    fit_open_set,
+    with_unknown,
+)
 from edge_classify.learn.rows import Rows
 from edge_classify.metrics import auroc
 
@@ -100,6 +106,21 @@ def test_the_share_of_new_photos_asked_for_is_kept_and_negatives_are_rejected(ke
     assert (combined.argmax(axis=1) < 3).mean() == pytest.approx(keep, abs=0.02)
     negatives = np.random.default_rng(6).uniform(0, 1, (500, FEATURES + MIDDLE)).astype(np.float32)
     assert (with_unknown(sure[:500], open_set.known(negatives)).argmax(axis=1) == 3).mean() > 0.95
+
+
+def test_of_a_scene_what_drifts_on_from_block_to_block_is_kept() -> None:
+    """Each block of time is further from the photos fitted on, and so are the photos to come."""
+    rows, labels = clusters(600, 4, spread=0.2)
+    space = fit_feature_space(rows, labels, FEATURES, seed=0)
+    drift = np.random.default_rng(8).normal(0, 0.02, FEATURES + MIDDLE).astype(np.float32)
+    blocks = np.arange(1000) // 200
+    chosen_on, later = clusters(1000, 6, spread=0.2)[0], clusters(1000, 7, spread=0.2)[0] + 6 * drift
+    scores = space.scores(chosen_on + blocks[:, None] * drift)
+    plain, of_a_scene = (fit_open_set(space, scores, np.full(1000, 0.99), 0.99, own) for own in (None, blocks))
+    assert (plain.known(later) > 0.5).mean() < 0.85
+    assert (of_a_scene.known(later) > 0.5).mean() > 0.92
+    negatives = np.random.default_rng(6).uniform(0, 1, (500, FEATURES + MIDDLE)).astype(np.float32)
+    assert (of_a_scene.known(negatives) < 0.5).mean() > 0.95
 
 
 def test_a_picture_between_two_classes_is_rejected_by_membership() -> None:

@@ -16,7 +16,7 @@ from edge_classify.learn.head import HeadSettings
 from edge_classify.options import Parser, integer, number
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
-from .settings import FINE_TUNING_EPOCHS, KEEP, KEEP_STILL_CAMERA, Augmentation, Settings
+from .settings import FINE_TUNING_EPOCHS, KEEP, KEEP_STILL_CAMERA, LEARNING_RATE_STILL_CAMERA, Augmentation, Settings
 from .training import check, train
 from .weights import available_alphas
 
@@ -116,9 +116,9 @@ def _add_fitting_options(parser: Parser) -> None:
     group.add_argument(
         "--learning-rate",
         type=above_0,
-        default=head.learning_rate,
         metavar="X",
-        help="initial learning rate; decays to 0 along a cosine",
+        help="initial learning rate; decays to 0 along a cosine "
+        f"(default: {head.learning_rate:g}, or {LEARNING_RATE_STILL_CAMERA:g} if the camera does not move)",
     )
     group.add_argument(
         "--label-smoothing",
@@ -200,10 +200,10 @@ def _train(options: argparse.Namespace) -> int:
         head=HeadSettings(
             epochs=options.epochs,
             batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
             label_smoothing=options.label_smoothing,
             patience=options.patience,
         ),
+        learning_rate=options.learning_rate,
         class_weights=options.class_weights,
         fine_tune=options.fine_tune,
         unknown=not options.no_unknown,

@@ -220,6 +220,8 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
         # Only names: where a file was is nobody's business in a model file.
         "arguments": {
             **asdict(settings),
+            "head": asdict(run.head),
+            "learning_rate": run.head.learning_rate,
             "keep": run.keep,
             "weights": Path(settings.weights).name,
             "backbone": run.backbones[0].kind,
