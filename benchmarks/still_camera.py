@@ -151,6 +151,8 @@ def run_task(
     pictures = {label: [read_photo(path) for path in paths] for label, paths in task.later.items()}
     others, elsewhere = ([read_photo(path) for path in paths] for paths in (task.others, task.elsewhere))
     run = FOLDER / "runs" / re.sub(r"\W+", "_", " ".join([task.name, *crop]))
+    # What was trained by an older version would be kept.
+    shutil.rmtree(run, ignore_errors=True)
     for alpha in dict.fromkeys(alpha for alpha, _ in cells):
         resolutions = [resolution for other, resolution in cells if other == alpha]
         folder = run / str(alpha)

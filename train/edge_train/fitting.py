@@ -199,12 +199,12 @@ def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidence
 
 
 def _find_blocks(job: CellJob, fit: Fit) -> np.ndarray | None:
-    """Of a still camera, the number of each chosen-on photo's class and block of time, which its fold is."""
+    """Of a still camera, each chosen-on photo's class and block of time, which its fold is: (n, 2)."""
     if not job.run.photos.still_camera:
         return None
-    classes = len(job.run.photos.labels)
-    blocks = [number * classes + fit.examples.labels[fold.chosen_on] for number, fold in enumerate(fit.folds)]
-    return np.concatenate(blocks)
+    labels = np.concatenate([fit.examples.labels[fold.chosen_on] for fold in fit.folds])
+    times = np.repeat(np.arange(len(fit.folds)), [len(fold.chosen_on) for fold in fit.folds])
+    return np.stack([labels, times], axis=1)
 
 
 def fit_space(fit: Fit, photos: np.ndarray, seed: int) -> FeatureSpace:

@@ -36,8 +36,8 @@ _FAMILIAR_ENOUGH_SPREADS = 0.8
 # The same where all photos show one scene: they are so familiar that a drift of light is many of their spreads.
 _FAMILIAR_ENOUGH_SPREADS_OF_A_SCENE = 2.4
 # There, the share to keep is to be kept of blocks of time to come: its edge is lowered by so many standard deviations
-# of the edges of the blocks that were seen.
-_DRIFT_DEVIATIONS = 1.0
+# of the edges of a class's blocks that were seen.
+_DRIFT_DEVIATIONS = 1.5
 # The formula's constants, which a model file needs beside what is fitted.
 SHAPE_CONSTANTS = {
     # How fast a prototype's influence falls with its distance from a picture.
@@ -174,7 +174,7 @@ def fit_open_set(
 
     scores: `FeatureSpace.scores` of photos that neither that space nor the head was fitted on, (n, 2).
     confidences: the same photos' largest class probability, (n,).
-    blocks: where all photos show one scene, the number of each one's class and block of time, (n,).
+    blocks: where all photos show one scene, each one's class and number of its block of time, integers, (n, 2).
     """
     typical, edge = np.median(scores, axis=0), np.quantile(scores, 1 - keep, axis=0)
     spread = np.maximum(typical - edge, 1e-3)
@@ -189,10 +189,20 @@ def fit_open_set(
     margins = scale * logits + np.log(confidences)
     margin = np.quantile(margins, 1 - keep)
     if blocks is not None:
-        edges = [np.quantile(margins[blocks == block], 1 - keep) for block in np.unique(blocks)]
-        margin -= _DRIFT_DEVIATIONS * np.std(edges)
+        margin -= _DRIFT_DEVIATIONS * _drift(margins, blocks, keep)
     threshold[1] += margin / sharpness[1]
     return OpenSet(space, sharpness, threshold)
+
+
+def _drift(margins: np.ndarray, blocks: np.ndarray, keep: float) -> float:
+    """The standard deviation of the edge of the share to keep from one block of time to another, within a class."""
+    labels, times = blocks.T
+    moves = []
+    for label in np.unique(labels):
+        own, own_times = margins[labels == label], times[labels == label]
+        edges = np.array([np.quantile(own[own_times == time], 1 - keep) for time in np.unique(own_times)])
+        moves.append(edges - edges.mean())
+    return float(np.concatenate(moves).std())
 
 
 def _kernel(cosines: np.ndarray) -> np.ndarray:
