@@ -90,6 +90,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/repeatability.py
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/still_camera.py
 	$(BIN)/python benchmarks/training.py
 
 $(VENV)/bin/python:

@@ -102,6 +102,22 @@ def test_the_share_of_new_photos_asked_for_is_kept_and_negatives_are_rejected(ke
     assert (with_unknown(sure[:500], open_set.known(negatives)).argmax(axis=1) == 3).mean() > 0.95
 
 
+def test_of_a_scene_what_drifts_on_from_block_to_block_is_kept() -> None:
+    """Each block of time is further from the photos fitted on, and so are the photos to come."""
+    rows, labels = clusters(600, 4, spread=0.2)
+    space = fit_feature_space(rows, labels, FEATURES, seed=0)
+    drift = np.random.default_rng(8).normal(0, 0.02, FEATURES + MIDDLE).astype(np.float32)
+    times = np.arange(1000) // 200
+    (chosen_on, truth), later = clusters(1000, 6, spread=0.2), clusters(1000, 7, spread=0.2)[0] + 6 * drift
+    scores = space.scores(chosen_on + times[:, None] * drift)
+    blocks = np.stack([truth, times], axis=1)
+    plain, of_a_scene = (fit_open_set(space, scores, np.full(1000, 0.99), 0.99, own) for own in (None, blocks))
+    assert (plain.known(later) > 0.5).mean() < 0.85
+    assert (of_a_scene.known(later) > 0.5).mean() > 0.92
+    negatives = np.random.default_rng(6).uniform(0, 1, (500, FEATURES + MIDDLE)).astype(np.float32)
+    assert (of_a_scene.known(negatives) < 0.5).mean() > 0.95
+
+
 def test_a_picture_between_two_classes_is_rejected_by_membership() -> None:
     rows, labels = clusters(600, 4)
     others, _ = clusters(600, 6)

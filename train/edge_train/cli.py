@@ -18,7 +18,15 @@ from edge_classify.learn.head import HeadSettings
 from edge_classify.options import Parser, crop, integer, number
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
-from .settings import AUTO, FINE_TUNING_EPOCHS, KEEP, KEEP_STILL_CAMERA, Augmentation, Settings
+from .settings import (
+    AUTO,
+    FINE_TUNING_EPOCHS,
+    KEEP,
+    KEEP_STILL_CAMERA,
+    LEARNING_RATE_STILL_CAMERA,
+    Augmentation,
+    Settings,
+)
 from .training import check, train
 from .weights import available_alphas
 from .workers import add_workers_option, limit_workers
@@ -131,9 +139,9 @@ def _add_fitting_options(parser: Parser) -> None:
     group.add_argument(
         "--learning-rate",
         type=above_0,
-        default=head.learning_rate,
         metavar="X",
-        help="initial learning rate; decays to 0 along a cosine",
+        help="initial learning rate; decays to 0 along a cosine "
+        f"(default: {head.learning_rate:g}, or {LEARNING_RATE_STILL_CAMERA:g} if the camera does not move)",
     )
     group.add_argument(
         "--label-smoothing",
@@ -225,10 +233,10 @@ def _train(options: argparse.Namespace) -> int:
         head=HeadSettings(
             epochs=options.epochs,
             batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
             label_smoothing=options.label_smoothing,
             patience=options.patience,
         ),
+        learning_rate=options.learning_rate,
         class_weights=options.class_weights,
         fine_tune=options.fine_tune,
         unknown=not options.no_unknown,

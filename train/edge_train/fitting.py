@@ -92,7 +92,7 @@ def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     head = heads[0]
     if not job.run.photos.of(VALIDATION):
         epochs = max(1, round(float(np.mean(best_epochs))))
-        head, _, _ = fit_head(examples, None, features, settings.head, settings.seed, epochs)
+        head, _, _ = fit_head(examples, None, features, job.run.head, settings.seed, epochs)
     return Fit(job.backbone, features, head, examples, folds, heads, curves[0])
 
 
@@ -132,7 +132,7 @@ def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
 def _fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Head, int, Curves]:
     settings = job.run.settings
     fitted, chosen_on = replace(examples, photos=fold.fitted), replace(examples, photos=fold.chosen_on)
-    return fit_head(fitted, chosen_on, features, settings.head, settings.seed)
+    return fit_head(fitted, chosen_on, features, job.run.head, settings.seed)
 
 
 def _losses(head: Head, examples: Examples, photos: np.ndarray) -> np.ndarray:
@@ -195,7 +195,16 @@ def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidence
         return fit_direction(space, examples.read(photos), negative_rows) if len(negative_rows) else space
 
     scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fit.folds])
-    return fit_open_set(space_of(examples.photos), scores, confidences, job.run.keep)
+    return fit_open_set(space_of(examples.photos), scores, confidences, job.run.keep, _find_blocks(job, fit))
+
+
+def _find_blocks(job: CellJob, fit: Fit) -> np.ndarray | None:
+    """Of a still camera, each chosen-on photo's class and block of time, which its fold is: (n, 2)."""
+    if not job.run.photos.still_camera:
+        return None
+    labels = np.concatenate([fit.examples.labels[fold.chosen_on] for fold in fit.folds])
+    times = np.repeat(np.arange(len(fit.folds)), [len(fold.chosen_on) for fold in fit.folds])
+    return np.stack([labels, times], axis=1)
 
 
 def fit_space(fit: Fit, photos: np.ndarray, seed: int) -> FeatureSpace:

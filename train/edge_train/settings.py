@@ -61,6 +61,12 @@ VIEW_FOLDS = 2
 MIN_VIEW_GAIN = 0.03
 MIN_VIEW_GAIN_ERRORS = 3.0
 
+# Heads
+
+# Of a camera that does not move, in place of the head's own: at that, 60 epochs are too few to tell small things from
+# light that drifts.
+LEARNING_RATE_STILL_CAMERA = 1e-3
+
 # Unknown
 
 # The share of own photos to keep, if the user names none. Of a camera that does not move: what it shows is always
@@ -108,6 +114,8 @@ class Settings:
     weights: str = "imagenet"
     augmentation: Augmentation = field(default_factory=Augmentation)
     head: HeadSettings = field(default_factory=HeadSettings)
+    # Of the head; None: its own, or LEARNING_RATE_STILL_CAMERA.
+    learning_rate: float | None = None
     # "balanced": every class counts the same; "none": every photo does.
     class_weights: str = "balanced"
     # Epochs for which the backbone is trained too; 0 leaves it frozen.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +274,8 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
         # Only names: where a file was is nobody's business in a model file.
         "arguments": {
             **settings.as_dict(),
+            "head": asdict(run.head),
+            "learning_rate": run.head.learning_rate,
             "keep": run.keep,
             "weights": Path(settings.weights).name,
             "backbone": run.backbones[0].kind,

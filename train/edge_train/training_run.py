@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edge_classify.learn.head import HeadSettings
+
 from . import run_folder
 from .backbone import Backbone
 from .photos import Photo, PhotoSet, fingerprint
-from .settings import KEEP, KEEP_STILL_CAMERA, Settings
+from .settings import KEEP, KEEP_STILL_CAMERA, LEARNING_RATE_STILL_CAMERA, Settings
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,14 @@ class TrainingRun:
         if self.settings.keep is not None:
             return self.settings.keep
         return KEEP_STILL_CAMERA if self.photos.still_camera else KEEP
+
+    @property
+    def head(self) -> HeadSettings:
+        """How to fit heads."""
+        rate = self.settings.learning_rate
+        if rate is None:
+            rate = LEARNING_RATE_STILL_CAMERA if self.photos.still_camera else self.settings.head.learning_rate
+        return replace(self.settings.head, learning_rate=rate)
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ _TYPICAL_KNOWN = 0.98
 # Familiarity hardly counts above this many spreads below a typical photo of the classes; one spread below is the edge
 # of the share to keep.
 _FAMILIAR_ENOUGH_SPREADS = 0.8
+# The same where all photos show one scene: they are so familiar that a drift of light is many of their spreads.
+_FAMILIAR_ENOUGH_SPREADS_OF_A_SCENE = 2.4
+# There, the share to keep is to be kept of blocks of time to come: its edge is lowered by so many standard deviations
+# of the edges of a class's blocks that were seen.
+_DRIFT_DEVIATIONS = 1.5
 # The formula's constants, which a model file needs beside what is fitted.
 SHAPE_CONSTANTS = {
     # How fast a prototype's influence falls with its distance from a picture.
@@ -162,23 +167,42 @@ def fit_direction(space: FeatureSpace, rows: np.ndarray, negatives: np.ndarray) 
     return replace(space, direction=direction)
 
 
-def fit_open_set(space: FeatureSpace, scores: np.ndarray, confidences: np.ndarray, keep: float) -> OpenSet:
+def fit_open_set(
+    space: FeatureSpace, scores: np.ndarray, confidences: np.ndarray, keep: float, blocks: np.ndarray | None = None
+) -> OpenSet:
     """Combine the two scores such that the share `keep` of new photos of the classes is not called unknown.
 
     scores: `FeatureSpace.scores` of photos that neither that space nor the head was fitted on, (n, 2).
     confidences: the same photos' largest class probability, (n,).
+    blocks: where all photos show one scene, each one's class and number of its block of time, integers, (n, 2).
     """
     typical, edge = np.median(scores, axis=0), np.quantile(scores, 1 - keep, axis=0)
     spread = np.maximum(typical - edge, 1e-3)
     weights = np.array([1.0, _MEMBERSHIP_WEIGHT]) / spread
-    threshold = typical - spread * [_FAMILIAR_ENOUGH_SPREADS, 0]
+    enough = _FAMILIAR_ENOUGH_SPREADS if blocks is None else _FAMILIAR_ENOUGH_SPREADS_OF_A_SCENE
+    threshold = typical - spread * [enough, 0]
     logits = _combine(weights * (scores - threshold))
     logits_to_edge = max(np.median(logits) - np.quantile(logits, 1 - keep), 1e-3)
     scale = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / logits_to_edge
     sharpness = scale * weights
     # The best class, with probability p · known, beats 1 − known if the logit of known is at least −log p.
-    threshold[1] += np.quantile(scale * logits + np.log(confidences), 1 - keep) / sharpness[1]
+    margins = scale * logits + np.log(confidences)
+    margin = np.quantile(margins, 1 - keep)
+    if blocks is not None:
+        margin -= _DRIFT_DEVIATIONS * _drift(margins, blocks, keep)
+    threshold[1] += margin / sharpness[1]
     return OpenSet(space, sharpness, threshold)
+
+
+def _drift(margins: np.ndarray, blocks: np.ndarray, keep: float) -> float:
+    """The standard deviation of the edge of the share to keep from one block of time to another, within a class."""
+    labels, times = blocks.T
+    moves = []
+    for label in np.unique(labels):
+        own, own_times = margins[labels == label], times[labels == label]
+        edges = np.array([np.quantile(own[own_times == time], 1 - keep) for time in np.unique(own_times)])
+        moves.append(edges - edges.mean())
+    return float(np.concatenate(moves).std())
 
 
 def _kernel(cosines: np.ndarray) -> np.ndarray:
