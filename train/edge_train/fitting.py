@@ -68,13 +68,14 @@ class Fit:
 class Calibration:
     """A head whose probabilities mean what they say, and what they are for the photos chosen on.
 
-    loss: mean cross-entropy of these photos, in nats. confidences: their largest class probability, (n,).
+    loss: mean cross-entropy of these photos, in nats. probabilities: their classes', (n, K), each photo's by the head
+    fitted without it.
     """
 
     head: Head
     temperature: float
     loss: float
-    confidences: np.ndarray
+    probabilities: np.ndarray
 
 
 def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
@@ -176,14 +177,15 @@ def calibrate(fit: Fit) -> Calibration:
         fit.head.with_temperature(temperature),
         temperature,
         cross_entropy(probabilities, labels),
-        probabilities.max(axis=1),
+        probabilities,
     )
 
 
 def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidences: np.ndarray) -> OpenSet:
     """Fit the `unknown` output: the feature space of all photos, with limits from how unseen photos score.
 
-    Each fold's photos are scored by a space that was fitted without them. confidences: as `Calibration` has them.
+    Each fold's photos are scored by a space that was fitted without them. confidences: the photos' largest class
+    probability, as from `Calibration.probabilities`.
     """
     settings, examples = job.run.settings, fit.examples
     negatives = gather_features(database, fit.backbone, job.run.photos.negatives(TRAINING))
