@@ -63,18 +63,18 @@ def _choices(choices: Sequence[BoardChoice]) -> str:
                 f"{choice.candidate.accuracy or 0:.1%} of {choice.candidate.photos}",
                 f"{choice.candidate.bytes / 1e3:.0f}",
                 f"{(choice.candidate.multiply_adds or 0) / 1e6:.0f}",
-                choice.reason,
             ],
             False,
         )
         for choice in choices
     ]
-    headings = ["for a", "file", "held-out photos correct", "size (kB)", "multiply-adds (millions)", "why"]
+    headings = ["for a", "file", "held-out photos correct", "size (kB)", "multiply-adds (millions)"]
+    reasons = "".join(f"<p class='note'>{escape(choice.reason)}.</p>" for choice in choices)
     return table(headings, rows) + (
-        "<p class='note'>Cells are compared on the photos on which all choices are made (validation), photo by photo, "
-        "and a precision is left out only if it loses measurably against its float model. So the held-out figures are "
-        "of files that were not chosen for them. Speed is estimated from instructions counted under emulation: "
-        "<code>edge-benchmark</code> measures it on the device, and takes by the same rule.</p>"
+        f"{reasons}<p class='note'>Cells are compared photo by photo, on the photos on which all choices are made "
+        "(validation), and a precision is left out only if it loses measurably against its float model. So the "
+        "held-out figures are of files that were not chosen for them. Speed is estimated from instructions counted "
+        "under emulation: <code>edge-benchmark</code> measures it on the device, and takes by the same rule.</p>"
     )
 
 

@@ -24,7 +24,7 @@ from edge_classify.benchmark.choice import choose
 from edge_classify.benchmark.cli import main
 from edge_classify.benchmark.metric import Metric
 from edge_classify.benchmark.result import ModelResult
-from edge_classify.benchmark.rule import as_accurate_as, best_of, cheapest, comparable
+from edge_classify.benchmark.rule import as_accurate_as, best_of, cheapest, choose_for_boards, comparable
 from edge_classify.benchmark.statistics import latency_front, model_result
 from edge_classify.benchmark.tables import as_markdown, as_text, overview
 from edge_classify.benchmark.turns import Block, Length, Turn, plan_rounds
@@ -517,3 +517,21 @@ def test_a_pi_s_processor_clock_and_load_are_read(tmp_path: Path) -> None:
     assert system.processor_time() == pytest.approx(((100 + 20 + 30 + 6 + 7) / tick, 80 / tick))
     bare = System(root=tmp_path / "nothing")
     assert (bare.processor(), bare.features(), bare.clocks_mhz(), bare.processor_time()) == (None, [], [], None)
+
+
+def test_every_place_takes_the_same_file_of_one_folder(
+    command: Any, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one precision, one cell is measurably the best: neither the time nor the board matters."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    best = "mobilenet_v2_0.5_96_int8"
+    assert {choice.candidate.name for choice in choose_for_boards(comparable(read_candidates([files])))} == {best}
+    once = ("--rounds", 1, "--num-runs", 10, "--num-threads", 1)
+    benchmark = command("edge-benchmark", files, *once)
+    within = command("edge-benchmark", files, "--budget-ms", 60_000, "--num-runs", 10)
+    live = ("--camera", "demo", "--count", 1, "--models", files, "--budget-ms", 60_000)
+    classify = command("edge-classify", *live)
+    for done, said in ((benchmark, benchmark.stdout), (within, within.stdout), (classify, classify.stderr)):
+        assert done.returncode == 0, done.stderr
+        (line,) = [line for line in said.splitlines() if re.match("tak(e|ing) mobilenet", line)]
+        assert re.match(f"tak(e|ing) {best}, 90.0 % among the classes in validation: no other file", line)

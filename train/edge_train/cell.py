@@ -14,9 +14,8 @@ from edge_classify.system.atomic_write import write_atomic
 from . import run_folder
 from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
-from .choosing import validate
 from .features import read_cost
-from .fitting import Calibration, calibrate, fit_fine_tuned, fit_frozen, fit_unknown, views_do_harm
+from .fitting import Calibration, calibrate, fit_fine_tuned, fit_frozen, fit_unknown, validate, views_do_harm
 from .measuring import CellModel, measure, measure_accuracy
 from .training_run import CellJob
 

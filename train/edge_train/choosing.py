@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from edge_classify.benchmark.rule import cheapest
-from edge_classify.model.answers import Answers, decode, is_better, pack
-
-from .fitting import Calibration, Fit
-from .photos import TRAINING, VALIDATION
-from .training_run import CellJob
-
-# A part of a SHA-256 that no two runs on one machine share by chance.
-_FINGERPRINT_DIGITS = 16
-
-
-def validate(job: CellJob, fit: Fit, calibration: Calibration) -> Answers:
-    """Which of the photos chosen on get their class, each from a head that was fitted without it.
-
-    `unknown` is left aside: its limits are such that every cell keeps the same share of these photos, so it would add
-    the same number of mistakes to all cells, but to others of the photos, and hide which cell is better.
-
-    With fine-tuning these are the first fold's photos in every cell, also where the backbone stayed frozen: a network
-    is fine-tuned once, without that fold.
-    """
-    order = np.concatenate([fold.chosen_on for fold in (fit.folds[:1] if job.run.settings.fine_tune else fit.folds)])
-    labels = fit.examples.labels[order]
-    photos = job.run.photos.of(TRAINING, VALIDATION)
-    contents = "\n".join(f"{photos[index].sha256} {photos[index].label}" for index in order)
-    fingerprint = hashlib.sha256(contents.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
-    return pack(fingerprint, calibration.probabilities[: len(order)].argmax(axis=1) == labels)
+from edge_classify.model.answers import Answers, decode, is_better
 
 
 def best_cell(entries: Sequence[Mapping[str, Any]]) -> int:
