@@ -33,6 +33,8 @@ _FIGURES = (
     "float32_accuracy",
     "kept",
     "float32_kept",
+    "lost",
+    "gained",
     "agreement",
     "confidence_change",
     "calibration_error",

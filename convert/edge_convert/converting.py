@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from edge_classify.benchmark.candidates import read_candidates
+from edge_classify.benchmark.rule import BoardChoice, choose_for_boards, comparable
 from edge_classify.errors import DataError
 from edge_classify.model.manifest import ManifestEntry
 from edge_train.backbone import TENSORFLOW_MEMORY_BYTES
@@ -29,12 +31,14 @@ class Conversion:
 
     files: the model files that were asked for. made: how many of them were made now; the others were there already.
     report: `report.html`, or None if nobody knows what the held-out photos show. exports: for third-party programs.
+    choices: which file to take for which board, of all in the folder; none without a report.
     """
 
     files: tuple[Path, ...]
     made: int
     report: Path | None
     exports: tuple[Path, ...]
+    choices: tuple[BoardChoice, ...]
 
 
 def convert(run: Path, output: Path, settings: Settings | None = None) -> Conversion:
@@ -59,9 +63,10 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
         made, failures = _make_missing(trained, output, unfinished, settings, kept)
         entries = [*kept.values(), *made]
         failures += _find_losses([kept[name] for name in asked_for if name in kept], settings.max_drop)
-        report, exports = _write_summaries(trained, output, settings, entries) if entries else (None, ())
+        choices = _choose(trained, output, entries)
+        report, exports = _write_summaries(trained, output, settings, entries, choices) if entries else (None, ())
     _raise_failures(failures)
-    return Conversion(tuple(output / name for name in asked_for), len(made), report, exports)
+    return Conversion(tuple(output / name for name in asked_for), len(made), report, exports, choices)
 
 
 def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | None = None) -> Conversion:
@@ -133,15 +138,22 @@ def _find_losses(entries: Iterable[ManifestEntry], max_drop: float) -> list[Cell
     return failures
 
 
+def _choose(run: Run, output: Path, entries: Sequence[ManifestEntry]) -> tuple[BoardChoice, ...]:
+    """Which file to take; nothing if nobody knows what the held-out photos show."""
+    if run.held_out_labels is None or not entries:
+        return ()
+    return tuple(choose_for_boards(comparable(read_candidates(output / entry["file"] for entry in entries))))
+
+
 def _write_summaries(
-    run: Run, output: Path, settings: Settings, entries: Sequence[ManifestEntry]
+    run: Run, output: Path, settings: Settings, entries: Sequence[ManifestEntry], choices: Sequence[BoardChoice]
 ) -> tuple[Path | None, tuple[Path, ...]]:
     """Write report, manifest and exports; returns the report's path, if there is one, and those of the exports."""
     report = None
     if run.held_out_labels is not None:
         from .report import write_report  # loads matplotlib, which the workers do not need
 
-        report = write_report(output, run.folder.resolve().name, run.crop, entries)
+        report = write_report(output, run.folder.resolve().name, run.crop, entries, choices)
     write_manifest(output, run, settings, entries)
     warn_of_unlisted(output)
     exports = [path for name in settings.exports for path in EXPORTS[name](output, run.labels, entries)]

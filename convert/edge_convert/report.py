@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from edge_classify.benchmark.rule import BoardChoice
 from edge_classify.images.crop import Crop
 from edge_classify.learn.metrics import pareto_front, wilson_interval
 from edge_classify.system.atomic_write import write_atomic
@@ -30,7 +31,9 @@ _COLORS = {"float32": GREY, "float16": GREEN, "dynamic": ORANGE, "int8": BLUE}
 _Entry = Mapping[str, Any]
 
 
-def write_report(folder: Path, name: str, crop: Crop | None, entries: Sequence[_Entry]) -> Path:
+def write_report(
+    folder: Path, name: str, crop: Crop | None, entries: Sequence[_Entry], choices: Sequence[BoardChoice]
+) -> Path:
     """Write `report.html`; returns its path. name, crop: of the run. entries: of the manifest."""
     entries = sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["bytes"]))
     front = cost_front(entries, "bytes")
@@ -39,13 +42,14 @@ def write_report(folder: Path, name: str, crop: Crop | None, entries: Sequence[_
         f"<p>Each file was run on {entries[0]['figures']['photos']} held-out photos, with the code that runs on the "
         "device.</p>",
         *_crop(crop),
-        "<h2>Which file to choose</h2>",
-        _choices(entries),
+        "<h2>Which file to take</h2>",
+        _choices(choices),
         "<h2>Accuracy against cost</h2>",
         plot(*_cost_plot(entries)),
-        "<p class='note'>Bars are 95% confidence intervals: if two overlap, the photos do not show which file is "
-        "better. The line is the Pareto front: no other file is both more accurate and cheaper. Latency depends on the "
-        "device's processor: measure it there with edge-benchmark.</p>",
+        "<p class='note'>Bars are 95% confidence intervals: in 95 of 100 such measurements, the interval holds the "
+        "accuracy that would be found on very many photos of the same kind. They do not compare files: all are "
+        "measured on the same photos, and two files with overlapping bars can differ. The line is the "
+        "Pareto front: no other file is both more accurate and cheaper.</p>",
         *_precisions(entries),
         "<h2>All files</h2>",
         _files(entries, front),
@@ -76,37 +80,27 @@ def cost_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:
     return pareto_front(entries, lambda entry: entry[cost], lambda entry: entry["figures"]["accuracy"])
 
 
-def _choices(entries: Sequence[_Entry]) -> str:
-    best = max(
-        entries, key=lambda entry: (entry["figures"]["accuracy"], entry["figures"]["agreement"], -entry["bytes"])
-    )
-    low, _ = _interval(best)
-    # Their accuracy lies within the confidence interval of the best.
-    as_good = [entry for entry in entries if entry["figures"]["accuracy"] >= low]
+def _choices(choices: Sequence[BoardChoice]) -> str:
     rows = [
-        ("Most accurate", best),
-        ("Smallest, not measurably worse", min(as_good, key=lambda entry: entry["bytes"])),
         (
-            "Fewest multiply-adds, not measurably worse",
-            min(as_good, key=lambda entry: (entry["multiply_adds"], entry["bytes"])),
-        ),
-        ("Smallest of all", min(entries, key=lambda entry: entry["bytes"])),
+            [
+                " and ".join(choice.boards),
+                choice.candidate.path.name,
+                f"{choice.candidate.accuracy or 0:.1%} of {choice.candidate.photos}",
+                f"{choice.candidate.bytes / 1e3:.0f}",
+                f"{(choice.candidate.multiply_adds or 0) / 1e6:.0f}",
+            ],
+            False,
+        )
+        for choice in choices
     ]
-    return table(
-        ["", "file", "accuracy", "size (kB)", "multiply-adds (millions)"],
-        [
-            (
-                [
-                    reason,
-                    entry["file"],
-                    f"{entry['figures']['accuracy']:.1%}",
-                    f"{entry['bytes'] / 1e3:.0f}",
-                    f"{entry['multiply_adds'] / 1e6:.0f}",
-                ],
-                False,
-            )
-            for reason, entry in rows
-        ],
+    headings = ["for a", "file", "held-out photos correct", "size (kB)", "multiply-adds (millions)"]
+    reasons = "".join(f"<p class='note'>{escape(choice.reason)}.</p>" for choice in choices)
+    return table(headings, rows) + (
+        f"{reasons}<p class='note'>Cells are compared photo by photo, on the photos on which all choices are made "
+        "(validation), and a precision is left out only if it loses measurably against its float model. So the "
+        "held-out figures are of files that were not chosen for them. Speed is estimated from instructions counted "
+        "under emulation: <code>edge-benchmark</code> measures it on the device, and takes by the same rule.</p>"
     )
 
 

@@ -18,10 +18,11 @@ _MAX_PHOTOS_BY_CHANCE = 2
 def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
     """The figures of `evaluate` for the held-out photos, and how they differ from the trainer's.
 
+    lost, gained: how many photos are correct as shown with the trainer's float model alone, and with this file alone.
     agreement: the fraction of photos whose best label, `unknown` among them, is that of the trainer's float model.
     confidence_change: of the mean probability of the best label.
 
-    If nobody knows what the photos show, these two are all; without photos there is only their number, 0.
+    If nobody knows what the photos show, the last two are all; without photos there is only their number, 0.
     """
     prepared = run.prepared(cell.resolution, HELD_OUT)
     if not len(prepared):
@@ -35,10 +36,13 @@ def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
     compared = {"agreement": agreement, "confidence_change": round(change, 6)}
     if run.held_out_labels is None:
         return {"photos": len(prepared), **compared}
+    correct, before = (scores.argmax(axis=1) == run.held_out_labels for scores in (probabilities, trained))
     return {
         **evaluate(probabilities, run.held_out_labels, run.classes),
         "float32_accuracy": cell.evaluation["accuracy"],
         "float32_kept": cell.evaluation["kept"],
+        "lost": int((before & ~correct).sum()),
+        "gained": int((correct & ~before).sum()),
         **compared,
         # These are figures of the trainer's float model: the run folder does not keep the pictures.
         **{name: cell.evaluation[name] for name in ("held_out", "strangers") if name in cell.evaluation},

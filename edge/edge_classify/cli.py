@@ -119,7 +119,7 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         "--budget-ms",
         type=number(above=0),
         metavar="MS",
-        help="use the most accurate one within MS ms; benchmarked on first run, then cached",
+        help="use the fastest within MS ms that is as accurate as the best; measured once",
     )
     group.add_argument("--metric", default="total.p90", metavar="METRIC", help="what the budget limits")
     add_third_party_options(group)

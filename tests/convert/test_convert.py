@@ -87,6 +87,12 @@ def test_the_recorded_figures_are_the_file_s_own(models: Path, run_folder: Path,
     assert figures["accuracy"] == pytest.approx((given[:, :3].argmax(1) == truth).mean())
     assert figures["kept"] == pytest.approx((given.argmax(1) != 3).mean())
     assert figures["float32_accuracy"] == index["cells"][0]["evaluation"]["accuracy"]
+    with np.load(run_folder / "heads" / "0.35_96.npz") as head:
+        before = head["held_out_probabilities"].argmax(1) == truth
+    after = given.argmax(1) == truth
+    assert (figures["lost"], figures["gained"]) == ((before & ~after).sum(), (after & ~before).sum())
+    # What the files of several cells are compared by, and never the photos above.
+    assert contract["decision"]["validation"] == index["cells"][0]["decision"]["validation"]
     assert contract["provenance"]["data_fingerprint"] == index["photos"]["fingerprint"]
     assert contract["provenance"]["weights"]["sha256"] == index["cells"][0]["weights_sha256"]
 
@@ -300,6 +306,19 @@ def test_keras_still_tells_which_layer_follows() -> None:
     keras.layers.BatchNormalization()(layer(keras.Input((4,))))
     following = [type(node.operation).__name__ for node in getattr(layer, "_outbound_nodes", [])]
     assert following == ["BatchNormalization"], "look at bias_correction._batch_norm_after"
+
+
+def test_the_file_for_each_board_is_named_alike_on_the_terminal_and_in_the_report(
+    models: Path, run_folder: Path, command
+) -> None:
+    done = command("edge-convert", run_folder, "-o", models, "--max-drop", 25)
+    assert done.returncode == 0, done.stderr
+    named = re.findall(r"^for a (Pi \d(?: or Pi \d)*) take (\w[\w.]+),", done.stdout, re.MULTILINE)
+    assert sorted(" or ".join(boards for boards, _ in named).split(" or ")) == ["Pi 3", "Pi 4", "Pi 5"]
+    page = (models / "report.html").read_text()
+    for boards, name in named:
+        assert f"<td>{boards.replace(' or ', ' and ')}</td><td>{name}.tflite</td>" in page
+    assert done.stdout.splitlines()[-1].endswith(f"{named[-1][1]}.tflite")
 
 
 def test_unzip_lists_the_parts(models: Path) -> None:

@@ -6,6 +6,7 @@ user's own validation photos. Held-out photos play no part here.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,12 +32,16 @@ from edge_classify.learn.open_set import (
     fit_feature_space,
     fit_open_set,
 )
+from edge_classify.model.answers import Answers, pack
 
 from .backbone import Backbone
 from .features import compute_run_features, gather_features, read_cost
 from .photos import TRAINING, VALIDATION, Photo
 from .settings import FOLDS, MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS, VIEW_FOLDS
 from .training_run import CellJob
+
+# A part of a SHA-256 that no two runs on one machine share by chance.
+_FINGERPRINT_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,14 @@ class Fit:
 class Calibration:
     """A head whose probabilities mean what they say, and what they are for the photos chosen on.
 
-    loss: mean cross-entropy of these photos, in nats. confidences: their largest class probability, (n,).
+    loss: mean cross-entropy of these photos, in nats. probabilities: their classes', (n, K), each photo's by the head
+    fitted without it.
     """
 
     head: Head
     temperature: float
     loss: float
-    confidences: np.ndarray
+    probabilities: np.ndarray
 
 
 def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
@@ -176,14 +182,32 @@ def calibrate(fit: Fit) -> Calibration:
         fit.head.with_temperature(temperature),
         temperature,
         cross_entropy(probabilities, labels),
-        probabilities.max(axis=1),
+        probabilities,
     )
+
+
+def validate(job: CellJob, fit: Fit, calibration: Calibration) -> Answers:
+    """Which of the photos chosen on get their class, each from a head that was fitted without it.
+
+    `unknown` is left aside: its limits are such that every cell keeps the same share of these photos, so it would add
+    the same number of mistakes to all cells, but to others of the photos, and hide which cell is better.
+
+    With fine-tuning these are the first fold's photos in every cell, also where the backbone stayed frozen: a network
+    is fine-tuned once, without that fold.
+    """
+    order = np.concatenate([fold.chosen_on for fold in (fit.folds[:1] if job.run.settings.fine_tune else fit.folds)])
+    labels = fit.examples.labels[order]
+    photos = job.run.photos.of(TRAINING, VALIDATION)
+    contents = "\n".join(f"{photos[index].sha256} {photos[index].label}" for index in order)
+    fingerprint = hashlib.sha256(contents.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
+    return pack(fingerprint, calibration.probabilities[: len(order)].argmax(axis=1) == labels)
 
 
 def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidences: np.ndarray) -> OpenSet:
     """Fit the `unknown` output: the feature space of all photos, with limits from how unseen photos score.
 
-    Each fold's photos are scored by a space that was fitted without them. confidences: as `Calibration` has them.
+    Each fold's photos are scored by a space that was fitted without them. confidences: the photos' largest class
+    probability, as from `Calibration.probabilities`.
     """
     settings, examples = job.run.settings, fit.examples
     negatives = gather_features(database, fit.backbone, job.run.photos.negatives(TRAINING))

@@ -15,6 +15,7 @@ from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
 
 from . import plots
+from .choosing import best_cell, validation
 from .measuring import NEGATIVES_PREFIX
 from .page import confusion_table, contact_sheet, crop_picture, escape, isolate, legend, page, plot, table
 from .photo_check import PhotoCheck, photos_to_look_at
@@ -32,8 +33,7 @@ _MAX_CONFUSED = 24
 
 def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: PhotoCheck) -> None:
     """Write `report.html` into the run folder. entries: of the cells, with their curves."""
-    # Not by the held-out figures: the best of many would be better by luck.
-    best = min(range(len(entries)), key=lambda index: entries[index]["decision"]["choosing_loss"])
+    best = best_cell(entries)
     body = [
         f"<h1>{escape(run.root.name)}</h1>",
         f"<p>{run.photos.counts()}.</p>",
@@ -48,7 +48,7 @@ def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: 
         if index == best or len(entries) <= _MAX_DETAILS:
             title = f"alpha {entry['alpha']} at {entry['resolution']} pixels"
             if index == best and len(entries) > 1:
-                title += " (lowest validation loss)"
+                title += " (the cell to take)"
             is_open = " open" if index == best else ""
             body.append(f"<details{is_open}><summary>{title}</summary>{_cell(run, entry)}</details>")
     write_atomic(run.folder / "report.html", page(f"{run.root.name}: training report", body))
@@ -79,6 +79,7 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
             "correct": f"{evaluation['accuracy_with_unknown']:.1%}",
             "95% interval": f"{low:.1%} – {high:.1%}",
             "among classes": f"{evaluation['accuracy']:.1%}",
+            "in validation": f"{validation(entry).accuracy:.1%}",
         }
         if "frozen_accuracy" in evaluation:
             row["before fine-tuning"] = f"{evaluation['frozen_accuracy']:.1%}"
@@ -95,13 +96,15 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
         "played no part in training: not in when to stop, nor in the temperature, nor in the limit of <i>unknown</i>. "
         "A cell is a width multiplier @ a resolution. <i>Correct</i> is what a camera would show: a photo called "
         "<i>unknown</i> counts as wrong. <i>Among classes</i> leaves unknown aside, <i>kept</i> is the share of these "
-        "photos that is not called unknown. The interval says how far chance "
-        "may have moved the figure: with few photos, a long way. "
+        "photos that is not called unknown. In 95 of 100 "
+        "such measurements, the interval holds the share that would be correct of very many photos of the same kind. "
     )
     if len(entries) > 1:
         note += (
-            "The cell in bold has the lowest validation loss. If the intervals of two cells overlap, the difference "
-            "may be chance."
+            "<i>In validation</i> is the accuracy among the classes on the photos by which everything is chosen: by "
+            "cross-validation, or on your own validation photos. The cell in bold is the one to take: of those that "
+            "are not measurably less accurate there than the best, photo by photo, the one with the fewest "
+            "multiply-adds. So its held-out figures are not those it was chosen for."
         )
     picture = plot(*plots.grid_plot(entries, intervals)) if len(entries) > 1 else ""
     grid = table(

@@ -22,6 +22,7 @@ from . import run_folder
 from .backbone import RESOLUTIONS, Backbone
 from .cache import open_cache
 from .cell import fit_cell
+from .choosing import best_cell, validation
 from .crop_search import find_crop
 from .features import compute_features, compute_run_features
 from .folder_lock import hold_folder
@@ -316,12 +317,34 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
             f"    {scores['accepted']:.1%} of {scores['pictures']} pictures in {name.rstrip('/')}/ get a class's label"
             for name, scores in evaluation["strangers"].items()
         ]
+    if len(entries) > 1:
+        lines.append(_cell_to_take(entries))
     without_views = [entry for entry in entries if entry["decision"].get("views") == 0]
     if without_views:
-        cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in without_views)
+        cells = ", ".join(map(_cell_name, without_views))
         lines.append(f"augmented views did harm in cross-validation, and were left out for: {cells}")
     kept_frozen = [entry for entry in entries if not entry["evaluation"].get("fine_tuned", True)]
     if kept_frozen:
-        cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in kept_frozen)
+        cells = ", ".join(map(_cell_name, kept_frozen))
         lines.append(f"fine-tuning did not improve the validation loss; the backbone stayed frozen for: {cells}")
     return "\n".join(lines)
+
+
+def _cell_to_take(entries: Sequence[Mapping[str, Any]]) -> str:
+    """In one line, with why."""
+    taken = entries[best_cell(entries)]
+    best = max(entries, key=lambda entry: validation(entry).accuracy)
+    line = (
+        f"take {_cell_name(taken)}: chosen not by these figures but by validation, on {validation(taken).photos} "
+        f"photos: {validation(taken).accuracy:.1%} among the classes"
+    )
+    if validation(best).accuracy == validation(taken).accuracy:
+        return line
+    return (
+        f"{line}, not measurably less than the best, {_cell_name(best)} with {validation(best).accuracy:.1%}, "
+        "and the fewest multiply-adds of such cells"
+    )
+
+
+def _cell_name(entry: Mapping[str, Any]) -> str:
+    return f"{entry['alpha']} @ {entry['resolution']}"

@@ -15,6 +15,9 @@ from .backbone import Backbone
 from .photos import Photo, PhotoSet, fingerprint
 from .settings import KEEP, KEEP_STILL_CAMERA, LEARNING_RATE_STILL_CAMERA, Settings
 
+# Of what a cell's entry says: one that an older edge-train left is made again.
+_ENTRY_VERSION = 3
+
 
 @dataclass(frozen=True)
 class TrainingRun:
@@ -77,5 +80,6 @@ class CellJob:
             {**self.run.settings.as_dict(), "weights": self.backbone.sha256, "backbone": self.backbone.kind},
             {name: fingerprint(pictures) for name, pictures in self.run.negatives.items()},
             run_folder.format_number(photos.crop),
+            _ENTRY_VERSION,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

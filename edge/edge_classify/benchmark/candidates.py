@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import EdgeClassifyError, ModelFileError
+from ..model.answers import Answers, decode
 from ..model.manifest import MANIFEST, ManifestEntry, read_manifest, unlisted_models
 from ..model.model_file import read_model_file
 from ..system.checksum import file_sha256
@@ -19,11 +21,14 @@ log = logging.getLogger(__name__)
 class Candidate:
     """A model file and what it says about itself; None where it says nothing.
 
-    accuracy: the fraction of `photos` held-out photos that it classified correctly where it was made, 0 to 1.
+    accuracy: the share of `photos` held-out photos that it showed correctly where it was made, 0 to 1.
+    validation: of its cell, for the photos that choices are made on; all precisions of a cell have the same.
+    lost, gained: how many held-out photos are correct with the trained float model alone, and with this file alone.
     """
 
     path: Path
     sha256: str
+    bytes: int
     alpha: float | None
     resolution: int | None
     precision: str | None
@@ -32,6 +37,9 @@ class Candidate:
     photos: int | None
     labels: tuple[str, ...] | None
     data_fingerprint: str | None
+    validation: Answers | None = None
+    lost: int = 0
+    gained: int = 0
 
     @property
     def name(self) -> str:
@@ -144,12 +152,27 @@ def _read_candidate(path: Path, entry: ManifestEntry | None) -> Candidate:
     return Candidate(
         path=path,
         sha256=sha256,
+        bytes=path.stat().st_size,
         alpha=model.get("alpha"),
         resolution=model.get("resolution"),
         precision=model.get("precision"),
         multiply_adds=model.get("multiply_adds"),
-        accuracy=evaluation.get("accuracy"),
+        # Files from before `unknown` counted as wrong have the accuracy among the classes only.
+        accuracy=evaluation.get("accuracy_with_unknown", evaluation.get("accuracy")),
         photos=evaluation.get("photos"),
         labels=file.labels,
         data_fingerprint=contract.get("provenance", {}).get("data_fingerprint"),
+        validation=_read_validation(path, contract),
+        lost=evaluation.get("lost", 0),
+        gained=evaluation.get("gained", 0),
     )
+
+
+def _read_validation(path: Path, contract: Mapping[str, Any]) -> Answers | None:
+    entry = contract.get("decision", {}).get("validation")
+    if entry is None:
+        return None
+    try:
+        return decode(entry)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: damaged (decision.validation: {error}): copy it again") from error

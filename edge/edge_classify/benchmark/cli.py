@@ -26,7 +26,7 @@ from .metric import Metric, metric
 if TYPE_CHECKING:
     from .candidates import Candidate
     from .environment import Watch
-    from .result import SustainedResult, WatchRecord
+    from .result import ModelResult, SustainedResult, WatchRecord
     from .turns import Length, ThirdParty, Turn
 
 log = logging.getLogger(__name__)
@@ -54,10 +54,11 @@ def _parser() -> Parser:
     parser = Parser(
         "edge-benchmark",
         "Measure how long each model file takes on this device, from camera frame to label,\n"
-        "or find the most accurate one within a time budget. Times are in milliseconds.",
+        "and say which to take: the fastest of those that are as accurate as the best, within a time budget if you\n"
+        "give one. Times are in milliseconds.",
         examples=[
             ("edge-benchmark models", "measure every file in a folder"),
-            ("edge-benchmark models --budget-ms 30", "find the most accurate file that takes at most 30 ms"),
+            ("edge-benchmark models --budget-ms 30", "find the file to take of those that take at most 30 ms"),
         ],
         errors=[ModelFileError, SelfTestError, DataError, BudgetError],
     )
@@ -66,7 +67,7 @@ def _parser() -> Parser:
     )
     _add_measuring_options(parser.add_argument_group("measuring"))
     add_third_party_options(parser.add_argument_group("files of others (not with --budget-ms)"))
-    _add_budget_options(parser.add_argument_group("finding the most accurate file within a budget"))
+    _add_budget_options(parser.add_argument_group("finding the file to take within a budget"))
     _add_all_files_options(parser.add_argument_group("measuring every file (not with --budget-ms)"))
     parser.add_common_options()
     return parser
@@ -120,7 +121,8 @@ def _add_budget_options(group: argparse._ArgumentGroup) -> None:
         "--budget-ms",
         type=number(above=0),
         metavar="MS",
-        help="find the most accurate file within this many milliseconds, measuring only as many files as necessary",
+        help="find the fastest of the files that are as accurate as the best within this many milliseconds, measuring "
+        "only as many files as necessary",
     )
     group.add_argument(
         "--metric",
@@ -159,7 +161,7 @@ def _measure_all(options: argparse.Namespace) -> int:
     from ..model.label_files import read_labels
     from ..system.machine import System
     from . import tables
-    from .candidates import read_candidates, warn_of_different_photos
+    from .candidates import read_candidates
     from .environment import Watch, describe
     from .result import write_result
     from .statistics import model_result
@@ -173,7 +175,6 @@ def _measure_all(options: argparse.Namespace) -> int:
     environment = describe(system)
     machine = tables.machine(environment)
     print(machine, flush=True)
-    warn_of_different_photos(candidates)
     watch = Watch(system)
     turns = _take_turns(candidates, threads, options, watch, unusable)
     candidates = [candidate for candidate in candidates if candidate.path in turns]
@@ -181,6 +182,7 @@ def _measure_all(options: argparse.Namespace) -> int:
     headings, rows = tables.overview(results)
     print(tables.as_text(headings, rows))
     print(tables.legend(results))
+    _print_choice(candidates, results)
     sustained = _run_sustained(candidates, options, watch) if options.sustained else []
     record = watch.finish()
     _print_warnings(record, environment["cores"])
@@ -197,6 +199,25 @@ def _measure_all(options: argparse.Namespace) -> int:
             f"warning: {len(unusable)} of {len(unusable) + len(candidates)} files left out, see above", file=sys.stderr
         )
     return unusable[0].exit_code if unusable else 0
+
+
+def _print_choice(candidates: Sequence[Candidate], results: Sequence[ModelResult]) -> None:
+    """Say which file to take, if there are several that can be compared."""
+    from .rule import as_accurate_as, best_of, cheapest, comparable, explain
+
+    if sum(candidate.accuracy is not None for candidate in candidates) < 2:
+        return
+    # With the first number of threads, as in the table.
+    p50 = {result["model"]: result["stages"]["total"]["p50"] for result in reversed(results)}
+    try:
+        known = comparable(candidates)
+    except ModelFileError as error:
+        print(f"none of these files is recommended: {error}")
+        return
+    best = best_of(known)
+    rivals = as_accurate_as(best, known)
+    chosen = cheapest(rivals, lambda file: p50[str(file.path)], lambda file: file.bytes)
+    print(f"take {explain(chosen, best, len(rivals), '', f'total.p50 {p50[str(chosen.path)]:.2f} ms')}")
 
 
 def _take_turns(

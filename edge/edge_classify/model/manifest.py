@@ -27,7 +27,8 @@ _ENTRY_TYPES: dict[str, type | tuple[type, ...]] = {
 class Evaluation(TypedDict):
     """What a file was measured at on held-out photos; with photos of no known class only how far it agrees.
 
-    photos: how many. The rest are fractions, 0 to 1: see `metrics.evaluate` and docs/model-file.md.
+    photos: how many. lost, gained: of them, how many are correct as shown before conversion alone, and after it alone.
+    The rest are fractions, 0 to 1: see `metrics.evaluate` and docs/model-file.md.
     """
 
     photos: int
@@ -36,6 +37,8 @@ class Evaluation(TypedDict):
     float32_accuracy: NotRequired[float]
     kept: NotRequired[float]
     float32_kept: NotRequired[float]
+    lost: NotRequired[int]
+    gained: NotRequired[int]
     agreement: NotRequired[float]
     confidence_change: NotRequired[float]
     calibration_error: NotRequired[float]

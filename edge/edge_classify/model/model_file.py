@@ -86,6 +86,14 @@ _EVALUATION_FIELDS = {
     "evaluation.float32_accuracy": "a fraction",
     "evaluation.kept": "a fraction",
 }
+# Those that older files lack, checked where they are there.
+_OPTIONAL_FIELDS = {
+    "model.crc32": "a count",
+    "decision.validation": "an object",
+    "evaluation.accuracy_with_unknown": "a fraction",
+    "evaluation.lost": "a count",
+    "evaluation.gained": "a count",
+}
 
 
 @dataclass(frozen=True)
@@ -274,8 +282,10 @@ def _contract(path: Path, text: bytes) -> dict[str, Any]:
             "update edge-classify"
         )
     _check_fields(contract, _FIELDS)
-    if "crc32" in contract["model"]:
-        _check_fields(contract, {"model.crc32": "a count"})
+    for name, kind in _OPTIONAL_FIELDS.items():
+        section, _, field = name.partition(".")
+        if field in contract[section]:
+            _check_fields(contract, {name: kind})
     if "accuracy" in contract["evaluation"]:
         _check_fields(contract, _EVALUATION_FIELDS)
     if {name: value for name, value in contract["preprocess"].items() if name != "crop"} != PREPARATION:
