@@ -78,7 +78,7 @@ def test_the_part_in_which_classes_differ_is_found(tmp_path: Path) -> None:
 def test_if_nothing_differs_or_the_camera_moved_it_is_the_whole_picture(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    roots = write_still_photos(tmp_path / "same", 30, thing=False), write_photos(tmp_path / "many", 12)
+    roots = write_still_photos(tmp_path / "same", 20, thing=False), write_photos(tmp_path / "many", 12)
     reasons = ("no part was found in which the classes differ", "not of one camera that does not move")
     for root, reason in zip(roots, reasons, strict=True):
         caplog.clear()

@@ -31,6 +31,8 @@ _MAX_PHOTOS = 600
 _MAX_PHOTOS_PER_CLASS = 100
 # What is less wide than this share of the picture is taken for a thing, what is wider for light.
 _LIGHT_SCALE = 0.05
+# The light is judged by one in so many pixels.
+_LIGHT_STEP = 13
 # Of the values that photos of a class have at a place, this share at either end may be odd.
 _ODD_SHARE = 0.02
 # New is what is outside of them by so many levels, and by this share of their range.
@@ -151,7 +153,7 @@ def _find_changes(pictures: Image) -> np.ndarray:
 def _even_out_light(picture: np.ndarray, scene: np.ndarray) -> np.ndarray:
     change = np.empty_like(picture)
     for channel in range(3):
-        values, expected = picture[..., channel].ravel(), scene[..., channel].ravel()
+        values, expected = (image[..., channel].ravel()[::_LIGHT_STEP] for image in (picture, scene))
         gain, offset = 1.0, float(np.median(values - expected))
         for _ in range(3):  # each time without what is far off: the things, not the light
             far = np.abs(values - gain * expected - offset)
@@ -160,7 +162,7 @@ def _even_out_light(picture: np.ndarray, scene: np.ndarray) -> np.ndarray:
             gain = float(spread @ values[near] / max(float(spread @ spread), 1.0)) if spread.any() else 1.0
             gain = min(max(gain, 0.25), 4.0)
             offset = float((values[near] - gain * expected[near]).mean())
-        change[..., channel] = ((values - offset) / gain - expected).reshape(picture.shape[:2])
+        change[..., channel] = (picture[..., channel] - offset) / gain - scene[..., channel]
     # Slow changes over the picture, such as the edge of a soft shadow, are light too.
     sigma = _LIGHT_SCALE * max(picture.shape[:2])
     change -= cv2.GaussianBlur(np.clip(change, -40, 40), (0, 0), sigma)
