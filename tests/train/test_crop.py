@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,8 @@ from edge_classify.images.preprocessing import preprocess
 from edge_classify.model.model_file import read_model_file
 from edge_train.cache import open_cache
 from edge_train.cli import make_parser
+from edge_train.crop_search import find_crop
+from edge_train.photos import find_photos
 from edge_train.settings import Settings
 from edge_train.training import sort_photos
 
@@ -58,12 +61,10 @@ def write_still_photos(root: Path, each: int, *, thing: bool = True) -> Path:
 
 def test_the_part_in_which_classes_differ_is_found(tmp_path: Path) -> None:
     lines: list[str] = []
-    with open_cache() as cache:
-        photos, _ = sort_photos(cache, write_still_photos(tmp_path, 60), Settings(crop="auto"), 32, lines.append)
-    assert photos.still_camera
-    crop = photos.crop
+    found = find_photos(write_still_photos(tmp_path, 60), with_unknown=True)
+    dealt = tuple(replace(photo, fold=int(photo.path.stem) * 5 // 60) for photo in found.photos)
+    crop = find_crop(tmp_path, replace(found, photos=dealt, still_camera=True), 32, lines.append)
     assert crop is not None
-    assert all(photo.crop == crop for photo in photos.photos)
     (line,) = lines
     assert line.endswith(f"to use it again: --crop {crop}")
     x, y, right, bottom = crop.x * 320, crop.y * 240, (crop.x + crop.width) * 320, (crop.y + crop.height) * 240
@@ -75,10 +76,19 @@ def test_the_part_in_which_classes_differ_is_found(tmp_path: Path) -> None:
     assert bottom_edge - 2 <= bottom < bottom_edge + 24
 
 
+@pytest.mark.slow
+def test_the_part_that_was_found_is_used_of_all_photos(tmp_path: Path) -> None:
+    with open_cache() as cache:
+        photos, _ = sort_photos(cache, write_still_photos(tmp_path, 60), Settings(crop="auto"))
+    assert photos.still_camera
+    assert photos.crop is not None
+    assert {photo.crop for photo in photos.photos} == {photos.crop}
+
+
 def test_if_nothing_differs_or_the_camera_moved_it_is_the_whole_picture(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    roots = write_still_photos(tmp_path / "same", 30, thing=False), write_photos(tmp_path / "many", 12)
+    roots = write_still_photos(tmp_path / "same", 20, thing=False), write_photos(tmp_path / "many", 12)
     reasons = ("no part was found in which the classes differ", "not of one camera that does not move")
     for root, reason in zip(roots, reasons, strict=True):
         caplog.clear()
