@@ -127,6 +127,24 @@ def test_a_rare_class_is_as_familiar_as_the_others() -> None:
     assert inside.min() > np.median(others)
 
 
+def test_what_a_backbone_says_of_nothing_makes_no_picture_familiar() -> None:
+    # A backbone that answers every picture with one large vector, and pictures of nothing with that alone.
+    answer = np.random.default_rng(10).uniform(0, 2, FEATURES + MIDDLE)
+    rng = np.random.default_rng(11)
+
+    def add_answer(rows: np.ndarray) -> np.ndarray:
+        return (0.5 * rows + answer * rng.uniform(0.5, 1.5, (len(rows), 1))).astype(np.float32)
+
+    rows, labels = clusters(600, 4)
+    nothing = add_answer(np.abs(rng.normal(0, 0.2, (140, FEATURES + MIDDLE))))
+    spaces = [
+        fit_feature_space(add_answer(rows), labels, FEATURES, seed=0, blanks=blanks) for blanks in (None, nothing[:40])
+    ]
+    new = add_answer(clusters(600, 5)[0])
+    before, after = (auroc(space.scores(new)[:, 0], space.scores(nothing[40:])[:, 0]) for space in spaces)
+    assert after > 0.98 > 0.9 > before
+
+
 def test_negatives_to_learn_from_are_rejected_better() -> None:
     rows, labels = clusters(400, 4)
     rng = np.random.default_rng(7)

@@ -31,7 +31,7 @@ from edge_classify.system.atomic_write import atomic_file, write_atomic
 
 from .backbone import Backbone, BackboneCost
 
-FORMAT = 6
+FORMAT = 7
 INDEX = "run.json"
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
