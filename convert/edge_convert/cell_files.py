@@ -24,7 +24,7 @@ from .conversion import Converter
 from .edge_json import attach, encode_contract, encode_labels, record_self_test
 from .metadata import Description, add_metadata
 from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8, Settings
-from .verification import loses_too_much, measure, points_lost
+from .verification import accepts_too_much, loses_too_much, measure, points_lost
 
 # A cell's files are in a folder of this name, and the number of its process, until all of them are done.
 _UNFINISHED = ".edge-convert-"
@@ -39,6 +39,7 @@ _FIGURES = (
     "agreement",
     "confidence_change",
     "calibration_error",
+    "made_accepted",
 )
 # What to use instead of a precision that loses too much.
 _REMEDIES = {
@@ -131,6 +132,7 @@ def _make_files(job: CellJob, run: Run, cell: Cell, lines: list[str]) -> tuple[M
             path, figures = _make_file(run, converter, precision, Path(folder), job.settings)
             lines.append(_line(path, figures, time.perf_counter() - began))
             _check_loss(precision, figures, job.settings.max_drop)
+            _check_unknown(precision, figures, job.settings.max_accepted)
             entries.append(_entry(path, cell, precision, figures))
         for entry in entries:
             (Path(folder) / entry["file"]).replace(job.output / entry["file"])
@@ -174,6 +176,15 @@ def _check_loss(precision: str, figures: Mapping[str, Any], max_drop: float) -> 
         )
 
 
+def _check_unknown(precision: str, figures: Mapping[str, Any], max_accepted: float) -> None:
+    if accepts_too_much(figures, max_accepted):
+        raise DataError(
+            f"{precision}: unknown gives a class's label to {figures['made_accepted']:.0%} of the negatives made to "
+            f"try it, {max_accepted:g}% allowed: use another width or resolution, put pictures of what else the camera "
+            "sees into unknown/ and train again, or raise --max-accepted"
+        )
+
+
 def _entry(path: Path, cell: Cell, precision: str, figures: Mapping[str, Any]) -> ManifestEntry:
     return {
         "file": path.name,
@@ -196,6 +207,8 @@ def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:
             f"{figures['accuracy']:.1%} among classes (float model {figures['float32_accuracy']:.1%})",
             f"agreement {figures['agreement']:.1%}",
         ]
+        if "made_accepted" in figures:
+            parts.append(f"{figures['made_accepted']:.1%} of made negatives accepted")
     elif figures["photos"]:
         parts.append(f"agreement {figures['agreement']:.1%} on {figures['photos']} photos")
     return ", ".join([*parts, f"{seconds:.0f} s"])

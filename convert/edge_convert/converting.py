@@ -21,7 +21,7 @@ from .exports import EXPORTS, check_exports
 from .imagenet import ImagenetModels, write_imagenet_run
 from .manifest import cell_key, is_unchanged, write_manifest
 from .settings import Settings
-from .verification import loses_too_much
+from .verification import accepts_too_much, loses_too_much
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
         cell_key(trained, cell, settings.calibration_photos, settings.author, settings.license)
         for cell in trained.cells
     ]
-    kept = _find_kept(output, keys, settings.max_drop)
+    kept = _find_kept(output, keys, settings)
     results = _make_missing(_plan(trained, output, settings, kept), keys)
     made = [entry for files in results for entry in files.entries]
 
@@ -88,7 +88,7 @@ def _check_output(output: Path) -> None:
         raise DataError(f"{output}: {what}, which model files do not belong in: give another folder with -o")
 
 
-def _find_kept(output: Path, keys: Sequence[str], max_drop: float) -> dict[str, ManifestEntry]:
+def _find_kept(output: Path, keys: Sequence[str], settings: Settings) -> dict[str, ManifestEntry]:
     """Entries of the manifest, by file, that are still what this run would give."""
     try:
         entries = read_manifest(output)["files"]
@@ -97,7 +97,10 @@ def _find_kept(output: Path, keys: Sequence[str], max_drop: float) -> dict[str, 
     return {
         entry["file"]: entry
         for entry in entries
-        if entry.get("key") in keys and is_unchanged(output, entry) and not loses_too_much(entry["figures"], max_drop)
+        if entry.get("key") in keys
+        and is_unchanged(output, entry)
+        and not loses_too_much(entry["figures"], settings.max_drop)
+        and not accepts_too_much(entry["figures"], settings.max_accepted)
     }
 
 

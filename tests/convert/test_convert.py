@@ -141,6 +141,26 @@ def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(run_folder: Path
     assert [path.name for path in output.iterdir()] == ["mobilenet_v2_1.0_224_int8.tflite"]
 
 
+def test_a_cell_whose_unknown_accepts_too_much_is_refused(run_folder: Path, tmp_path: Path, command) -> None:
+    # Whatever a picture shows is familiar, so that `unknown` is never the answer.
+    run, output = Path(shutil.copytree(run_folder, tmp_path / "run")), tmp_path / "models"
+    index = json.loads((run / "run.json").read_text())
+    index["cells"][0]["decision"]["threshold"] = [-10.0, -10.0]
+    (run / "run.json").write_text(json.dumps(index))
+    convert = ("edge-convert", run, "-o", output, "--precision", "float32", "--max-drop", 100)
+    done = command(*convert)
+    assert done.returncode == 6
+    assert "cell 0.35 @ 96: float32: unknown gives a class's label to 100%" in done.stderr.splitlines()[-1]
+    assert "30% allowed" in done.stderr.splitlines()[-1]
+    assert list(output.iterdir()) == []
+    assert command(*convert, "--max-accepted", 100).returncode == 0
+    contract = read_model_file(file_of(output, "float32")).contract
+    assert contract is not None
+    made = contract["evaluation"]["made_negatives"]
+    assert made["accepted"] == 1
+    assert set(made["kinds"].values()) == {1.0}
+
+
 def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path, tmp_path: Path, command) -> None:
     output = Path(shutil.copytree(models, tmp_path / "models"))
     times = {path: path.stat().st_mtime_ns for path in output.glob("*.tflite")}

@@ -59,7 +59,8 @@ def compute_run_features(database: sqlite3.Connection, run: TrainingRun, backbon
     tried: set[str] = set()
     if run.settings.unknown:
         everything += [*BLANKS, *TRIAL]
-        tried = {photo.sha256 for photo in choose_tried(run.photos.of(HELD_OUT))}
+        held_out = run.photos.of(HELD_OUT)
+        tried = {held_out[index].sha256 for index in choose_tried(len(held_out))}
 
     def views_of(sha256: str) -> Sequence[str]:
         return [*(views if sha256 in viewed else ("",)), *(PHOTO_KINDS if sha256 in tried else ())]

@@ -54,10 +54,9 @@ def kind_of(picture: Photo) -> str:
     return picture.sha256.split()[1]
 
 
-def choose_tried(photos: Sequence[Photo]) -> list[Photo]:
-    """At most 50 of the photos, spread over them, to be made senseless."""
-    chosen = np.linspace(0, len(photos) - 1, min(len(photos), _TRIED_PHOTOS)).astype(int)
-    return [photos[index] for index in chosen]
+def choose_tried(photos: int) -> list[int]:
+    """Which of so many photos are made senseless: at most 50 indices, spread over them."""
+    return [int(index) for index in np.linspace(0, photos - 1, min(photos, _TRIED_PHOTOS))]
 
 
 def make_senseless(photo: Image, kind: str, sha256: str) -> Image:
@@ -120,12 +119,18 @@ def _draw_plain(rng: np.random.Generator) -> Image:
 
 
 def _draw_text(rng: np.random.Generator) -> Image:
-    """Lines of letters in one size and colour, on paper of another."""
+    """Lines of letters in one size and colour, or one large letter, on paper of another."""
     paper, ink = _draw_color(rng, 160, 250), _draw_color(rng, 0, 100)
     if rng.random() < 0.3:
         paper, ink = ink, paper
     image = _to_image(np.broadcast_to(paper, (_SIDE, _SIDE, 3)))
-    font, size = int(rng.choice(_FONTS)), rng.uniform(0.4, 2.0)
+    font = int(rng.choice(_FONTS))
+    if rng.random() < 0.4:
+        letter, place = str(rng.choice(_LETTERS[:62])), (int(rng.integers(10, 130)), int(rng.integers(140, 230)))
+        thickness = int(rng.integers(1, 16))
+        cv2.putText(image, letter, place, font, rng.uniform(3, 6), _color(ink), thickness, cv2.LINE_AA)
+        return image
+    size = rng.uniform(0.4, 2.0)
     for bottom in np.arange(rng.uniform(10, 30 * size), _SIDE + 20, rng.uniform(24, 40) * size):
         line = "".join(rng.choice(_LETTERS, 40))
         cv2.putText(image, line, (int(rng.integers(-30, 30)), int(bottom)), font, size, _color(ink), 1, cv2.LINE_AA)

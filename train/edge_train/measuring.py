@@ -126,7 +126,8 @@ def _measure_made(
     job: CellJob, database: sqlite3.Connection, fit: Fit, model: CellModel, own: np.ndarray
 ) -> dict[str, Any]:
     """The figures for negatives that the program makes, none of which were fitted on: `made_negatives`."""
-    tried = choose_tried(job.run.photos.of(HELD_OUT))
+    held_out = job.run.photos.of(HELD_OUT)
+    tried = [held_out[index] for index in choose_tried(len(held_out))]
     outputs = {
         kind: model.probabilities(gather_features(database, fit.backbone, tried, (kind,))) for kind in PHOTO_KINDS
     }
