@@ -115,7 +115,7 @@ def test_without_unknown_the_whole_model_is_integer(photos: Path, tmp_path: Path
 
     run, output = tmp_path / "run", tmp_path / "models"
     assert command("edge-train", photos, "-o", run, *TRAINING, "--no-unknown").returncode == 0
-    done = command("edge-convert", run, "-o", output, "--precision", "int8", "--max-drop", 25)
+    done = command("edge-convert", run, "-o", output, "--precision", "int8", "--max-drop", 25, "--max-accepted", 100)
     assert done.returncode == 0, done.stderr
     classifier = Classifier(file_of(output, "int8"), top_k=9)
     assert classifier.labels == ("cross", "disc", "stripes")
@@ -168,13 +168,13 @@ def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path,
     killed, at_work = (output / f".edge-convert-{process}-x" for process in (2**22 + 1, os.getpid()))
     for folder in (killed, at_work):
         folder.mkdir()
-    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
+    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25, "--max-accepted", 100)
     assert "4 of 4 files are unchanged and were not made again" in done.stdout
     assert (killed.exists(), at_work.exists()) == (False, True)
     # Once it was made after the others, now alone: its bytes are the same.
     damaged = file_of(output, "int8")
     damaged.write_bytes(b"damaged")
-    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
+    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25, "--max-accepted", 100)
     assert "3 of 4 files are unchanged" in done.stdout
     assert damaged.read_bytes() == file_of(models, "int8").read_bytes()
     assert {path for path, time in times.items() if path.stat().st_mtime_ns == time} == set(times) - {damaged}
@@ -347,7 +347,7 @@ import sys
 from pathlib import Path
 from edge_convert.converting import convert
 from edge_convert.settings import Settings
-result = convert(Path(sys.argv[1]), Path(sys.argv[2]), Settings(precisions=("int8",), max_drop=25))
+result = convert(Path(sys.argv[1]), Path(sys.argv[2]), Settings(precisions=("int8",), max_drop=25, max_accepted=100))
 print(result.made, *(file.name for file in result.files), result.report.name)
 """
     words = [sys.executable, "-c", code, str(run_folder), str(output)]

@@ -126,7 +126,7 @@ def _draw_text(rng: np.random.Generator) -> Image:
     image = _to_image(np.broadcast_to(paper, (_SIDE, _SIDE, 3)))
     font = int(rng.choice(_FONTS))
     if rng.random() < 0.4:
-        letter, place = str(rng.choice(_LETTERS[:62])), (int(rng.integers(10, 130)), int(rng.integers(140, 230)))
+        letter, place = str(rng.choice(_LETTERS[:52])), (int(rng.integers(10, 130)), int(rng.integers(140, 230)))
         thickness = int(rng.integers(1, 16))
         cv2.putText(image, letter, place, font, rng.uniform(3, 6), _color(ink), thickness, cv2.LINE_AA)
         return image
