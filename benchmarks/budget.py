@@ -39,7 +39,19 @@ def grid() -> Path:
     if not (folder / MANIFEST).exists():
         weights = PHOTOS.parent.parent / "weights"
         command("edge-train", PHOTOS, "-o", run, "--weights", weights, *GRID)
-        command("edge-convert", run, "-o", folder, "--precision", "float32", "int8", "--max-drop", 100)
+        command(
+            "edge-convert",
+            run,
+            "-o",
+            folder,
+            "--precision",
+            "float32",
+            "int8",
+            "--max-drop",
+            100,
+            "--max-accepted",
+            100,
+        )
     return folder
 
 

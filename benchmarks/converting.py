@@ -38,7 +38,7 @@ def main() -> None:
     print(machine())
     for title, name in GRID_SETS.items():
         run, models = train_grid(name, options.alpha, options.resolution)
-        convert = ("edge-convert", run, "-o", models, "--max-drop", 100)
+        convert = ("edge-convert", run, "-o", models, "--max-drop", 100, "--max-accepted", 100)
         shutil.rmtree(models, ignore_errors=True)
         first = command(*convert, "--precision", "float32", "int8")
         again = command(*convert, "--precision", "float32", "int8")

@@ -106,7 +106,9 @@ def measured(title: str, seed: int, cell: tuple[float, int], epochs: int) -> dic
             *("edge-train", photos, "-o", run, *WEIGHTS, "--alpha", cell[0], "--resolution", cell[1]),
             *("--seed", seed, *(("--fine-tune", epochs) if epochs else ())),
         )
-        command("edge-convert", run, "-o", run / "models", "--precision", "int8", "--max-drop", 100)
+        command(
+            "edge-convert", run, "-o", run / "models", "--precision", "int8", "--max-drop", 100, "--max-accepted", 100
+        )
         kept.write_text(json.dumps(measure(title, run, photos)))
     result: dict[str, Any] = json.loads(kept.read_text())
     return result

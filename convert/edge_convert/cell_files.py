@@ -23,7 +23,7 @@ from .conversion import Converter
 from .edge_json import attach, encode_contract, encode_labels, record_self_test
 from .metadata import Description, add_metadata
 from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8, Settings
-from .verification import loses_too_much, measure, points_lost
+from .verification import accepts_too_much, loses_too_much, measure, points_lost
 
 # The measured figures that the manifest repeats.
 _FIGURES = (
@@ -38,6 +38,7 @@ _FIGURES = (
     "agreement",
     "confidence_change",
     "calibration_error",
+    "made_accepted",
 )
 # What to use instead of a precision that loses too much.
 _REMEDIES = {
@@ -124,7 +125,7 @@ def _make_files(job: CellJob, run: Run, cell: Cell, lines: list[str]) -> tuple[M
         began = time.perf_counter()
         path, figures = _make_file(run, converter, precision, job.folder, job.settings)
         lines.append(_line(path, figures, time.perf_counter() - began))
-        check_loss(precision, figures, job.settings.max_drop)
+        check_figures(precision, figures, job.settings)
         entries.append(_entry(path, cell, precision, figures))
     return tuple(entries)
 
@@ -159,12 +160,27 @@ def _make_file(
     return path, figures
 
 
-def check_loss(precision: str, figures: Mapping[str, Any], max_drop: float) -> None:
+def check_figures(precision: str, figures: Mapping[str, Any], settings: Settings) -> None:
+    """Raises DataError, with what to do, for a file that loses too much accuracy, or accepts too many negatives."""
+    _check_loss(precision, figures, settings.max_drop)
+    _check_unknown(precision, figures, settings.max_accepted)
+
+
+def _check_loss(precision: str, figures: Mapping[str, Any], max_drop: float) -> None:
     """Raise DataError if a file with these figures loses more than `max_drop` points."""
     if loses_too_much(figures, max_drop):
         raise DataError(
             f"{precision} loses {points_lost(figures):.1f} points, {max_drop:g} allowed: "
             f"{_REMEDIES[precision]}, or raise --max-drop"
+        )
+
+
+def _check_unknown(precision: str, figures: Mapping[str, Any], max_accepted: float) -> None:
+    if accepts_too_much(figures, max_accepted):
+        raise DataError(
+            f"{precision}: unknown gives a class's label to {figures['made_accepted']:.0%} of the negatives made to "
+            f"try it, {max_accepted:g}% allowed: use another width or resolution, put pictures of what else the camera "
+            "sees into unknown/ and train again, or raise --max-accepted"
         )
 
 
@@ -190,6 +206,8 @@ def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:
             f"{figures['accuracy']:.1%} among classes (float model {figures['float32_accuracy']:.1%})",
             f"agreement {figures['agreement']:.1%}",
         ]
+        if "made_accepted" in figures:
+            parts.append(f"{figures['made_accepted']:.1%} of made negatives accepted")
     elif figures["photos"]:
         parts.append(f"agreement {figures['agreement']:.1%} on {figures['photos']} photos")
     return ", ".join([*parts, f"{seconds:.0f} s"])

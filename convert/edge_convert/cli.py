@@ -89,6 +89,13 @@ def _parser() -> Parser:
         "(default: %(default)g)",
     )
     parser.add_argument(
+        "--max-accepted",
+        type=number(minimum=0, maximum=100),
+        default=_DEFAULTS.max_accepted,
+        metavar="PERCENT",
+        help="maximum share of the negatives made to try `unknown` that may get a class's label (default: %(default)g)",
+    )
+    parser.add_argument(
         "--export",
         nargs="+",
         choices=EXPORTS,
@@ -190,6 +197,7 @@ def _settings(options: argparse.Namespace, default_precisions: Sequence[str]) ->
         precisions=tuple(options.precision or default_precisions),
         calibration_photos=options.calibration_photos,
         max_drop=options.max_drop,
+        max_accepted=options.max_accepted,
         author=options.author,
         license=options.license,
         exports=tuple(options.export),

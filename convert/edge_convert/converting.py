@@ -17,7 +17,7 @@ from edge_train.backbone import TENSORFLOW_MEMORY_BYTES
 from edge_train.run_folder import Run, read_run
 from edge_train.workers import WorkerKilledError, in_processes
 
-from .cell_files import CellFiles, CellJob, check_loss, make_cell_files, model_file_name, prepare_process
+from .cell_files import CellFiles, CellJob, check_figures, make_cell_files, model_file_name, prepare_process
 from .exports import EXPORTS, check_exports, warn_of_crop
 from .imagenet import ImagenetModels, write_imagenet_run
 from .manifest import cell_key, write_manifest
@@ -62,7 +62,7 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
         kept = keep_current(output, trained, settings, asked_for)
         made, failures = _make_missing(trained, output, unfinished, settings, kept)
         entries = [*kept.values(), *made]
-        failures += _find_losses([kept[name] for name in asked_for if name in kept], settings.max_drop)
+        failures += _find_losses([kept[name] for name in asked_for if name in kept], settings)
         choices = _choose(trained, output, entries)
         report, exports = _write_summaries(trained, output, settings, entries, choices) if entries else (None, ())
     _raise_failures(failures)
@@ -127,12 +127,12 @@ def _make_missing(
     return made, failures
 
 
-def _find_losses(entries: Iterable[ManifestEntry], max_drop: float) -> list[CellFiles]:
-    """A failure for each file made earlier that loses more than is allowed now: made again it would be the same."""
+def _find_losses(entries: Iterable[ManifestEntry], settings: Settings) -> list[CellFiles]:
+    """A failure for each file made earlier that is not allowed now: made again it would be the same."""
     failures = []
     for entry in entries:
         try:
-            check_loss(entry["precision"], entry["figures"], max_drop)
+            check_figures(entry["precision"], entry["figures"], settings)
         except DataError as error:
             failures.append(CellFiles((), (), f"{entry['file']}, made earlier: {error}"))
     return failures

@@ -123,7 +123,7 @@ def test_without_unknown_the_whole_model_is_integer(photos: Path, tmp_path: Path
 
     run, output = tmp_path / "run", tmp_path / "models"
     assert command("edge-train", photos, "-o", run, *TRAINING, "--no-unknown").returncode == 0
-    done = command("edge-convert", run, "-o", output, "--precision", "int8", "--max-drop", 25)
+    done = command("edge-convert", run, "-o", output, "--precision", "int8", "--max-drop", 25, "--max-accepted", 100)
     assert done.returncode == 0, done.stderr
     classifier = Classifier(file_of(output, "int8"), top_k=9)
     assert classifier.labels == ("cross", "disc", "stripes")
@@ -149,18 +149,38 @@ def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(run_folder: Path
     assert [path.name for path in output.iterdir()] == ["mobilenet_v2_1.0_224_int8.tflite"]
 
 
+def test_a_cell_whose_unknown_accepts_too_much_is_refused(run_folder: Path, tmp_path: Path, command) -> None:
+    # Whatever a picture shows is familiar, so that `unknown` is never the answer.
+    run, output = Path(shutil.copytree(run_folder, tmp_path / "run")), tmp_path / "models"
+    index = json.loads((run / "run.json").read_text())
+    index["cells"][0]["decision"]["threshold"] = [-10.0, -10.0]
+    (run / "run.json").write_text(json.dumps(index))
+    convert = ("edge-convert", run, "-o", output, "--precision", "float32", "--max-drop", 100)
+    done = command(*convert)
+    assert done.returncode == 6
+    assert "cell 0.35 @ 96: float32: unknown gives a class's label to 100%" in done.stderr.splitlines()[-1]
+    assert "30% allowed" in done.stderr.splitlines()[-1]
+    assert list(output.iterdir()) == []
+    assert command(*convert, "--max-accepted", 100).returncode == 0
+    contract = read_model_file(file_of(output, "float32")).contract
+    assert contract is not None
+    made = contract["evaluation"]["made_negatives"]
+    assert made["accepted"] == 1
+    assert set(made["kinds"].values()) == {1.0}
+
+
 def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path, tmp_path: Path, command) -> None:
     output = Path(shutil.copytree(models, tmp_path / "models"))
     times = {path: path.stat().st_mtime_ns for path in output.glob("*.tflite")}
     killed = output / ".edge-convert-x"
     killed.mkdir()
-    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
+    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25, "--max-accepted", 100)
     assert "4 of 4 files are unchanged and were not made again" in done.stdout
     assert not killed.exists()
     # Once it was made after the others, now alone: its bytes are the same.
     damaged = file_of(output, "int8")
     damaged.write_bytes(b"damaged")
-    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25)
+    done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25, "--max-accepted", 100)
     assert "3 of 4 files are unchanged" in done.stdout
     assert damaged.read_bytes() == file_of(models, "int8").read_bytes()
     assert {path for path, time in times.items() if path.stat().st_mtime_ns == time} == set(times) - {damaged}
@@ -368,7 +388,7 @@ import sys
 from pathlib import Path
 from edge_convert.converting import convert
 from edge_convert.settings import Settings
-result = convert(Path(sys.argv[1]), Path(sys.argv[2]), Settings(precisions=("int8",), max_drop=25))
+result = convert(Path(sys.argv[1]), Path(sys.argv[2]), Settings(precisions=("int8",), max_drop=25, max_accepted=100))
 print(result.made, *(file.name for file in result.files), result.report.name)
 """
     words = [sys.executable, "-c", code, str(run_folder), str(output)]

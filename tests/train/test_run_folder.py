@@ -23,7 +23,6 @@ from edge_train.backbone import ALPHAS, RESOLUTIONS, Backbone, BackboneCost
 from edge_train.run_folder import (
     CALIBRATION,
     FORMAT,
-    FORMAT_WITHOUT_CROP,
     HELD_OUT,
     Cell,
     Index,
@@ -169,7 +168,7 @@ def edit_index(folder: Path, edit: Callable[[dict], object]) -> None:
         (lambda run: (run / "run.json").unlink(), "no finished run here"),
         (lambda run: (run / "run.json").write_text("{"), "this run is damaged"),
         (lambda run: edit_index(run, lambda index: index.update(format=FORMAT + 1)), "update edge-classify"),
-        (lambda run: edit_index(run, lambda index: index.update(format=FORMAT_WITHOUT_CROP - 1)), "train again"),
+        (lambda run: edit_index(run, lambda index: index.update(format=FORMAT - 1)), "train again"),
         (lambda run: edit_index(run, lambda index: index.pop("labels")), "this run is damaged"),
         (lambda run: edit_index(run, lambda index: index["cells"][0]["decision"].pop("leak")), "decision.leak"),
         (lambda run: edit_index(run, lambda index: index.update(cells=[])), "damaged (no cells)"),

@@ -279,7 +279,7 @@ tf.saved_model.save(Features(), sys.argv[1])
     assert cell["weights_name"] == "hub:feature vector"
     assert cell["multiply_adds"] > 12 * 12 * 8 * 8 * 3 * 64
     shutil.rmtree(saved)  # the run holds all that edge-convert needs
-    done = command("edge-convert", tmp_path / "run", "-o", tmp_path / "models", "--max-drop", 25)
+    done = command("edge-convert", tmp_path / "run", "-o", tmp_path / "models", "--max-drop", 25, "--max-accepted", 100)
     assert done.returncode == 0, done.stderr
 
     from edge_classify import Classifier, read_photo

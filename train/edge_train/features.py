@@ -26,7 +26,8 @@ from edge_classify.learn.rows import Rows
 from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
 from .cache import cache_folder, fetch, open_cache
 from .feature_model import make_feature_model, open_feature_model
-from .photos import TRAINING, VALIDATION, Photo
+from .made_negatives import BLANKS, PHOTO_KINDS, TRIAL, choose_tried, draw, is_drawn
+from .photos import HELD_OUT, TRAINING, VALIDATION, Photo
 from .training_run import TrainingRun
 from .views import show_view
 from .workers import in_processes, name_photos
@@ -34,7 +35,7 @@ from .workers import in_processes, name_photos
 _PHOTOS_PER_JOB = 32
 # Part of the cache's keys: to be raised when what `decode_photo`, `preprocess`, the views or the backbones compute
 # changes.
-_VERSION = 4
+_VERSION = 5
 
 _Views = tuple[tuple[Backbone, str], ...]
 
@@ -50,12 +51,21 @@ class _Missing:
 def compute_run_features(database: sqlite3.Connection, run: TrainingRun, backbones: Sequence[Backbone]) -> None:
     """Fill the cache with all features that fitting cells on `backbones` needs.
 
-    That is all views of the photos to fit and to choose on, and all other photos as they are.
+    That is all views of the photos to fit and to choose on, all other photos as they are, and the negatives made.
     """
     viewed = {photo.sha256 for photo in run.photos.of(TRAINING, VALIDATION)}
     everything = [*run.photos.photos, *(photo for pictures in run.negatives.values() for photo in pictures)]
     views = run.settings.augmentation.keys()
-    compute_features(database, run.root, everything, backbones, lambda sha256: views if sha256 in viewed else ("",))
+    tried: set[str] = set()
+    if run.settings.unknown:
+        everything += [*BLANKS, *TRIAL]
+        held_out = run.photos.of(HELD_OUT)
+        tried = {held_out[index].sha256 for index in choose_tried(len(held_out))}
+
+    def views_of(sha256: str) -> Sequence[str]:
+        return [*(views if sha256 in viewed else ("",)), *(PHOTO_KINDS if sha256 in tried else ())]
+
+    compute_features(database, run.root, everything, backbones, views_of)
 
 
 def compute_features(
@@ -172,7 +182,10 @@ def _compute(job: Sequence[_Missing]) -> list[tuple[str, bytes]]:
 
 def _compute_photo(missing: _Missing) -> Iterator[tuple[str, bytes]]:
     photo = missing.photo
-    picture = cut(_read_unchanged(photo.path, photo.sha256), photo.crop)
+    if is_drawn(photo.sha256):
+        picture = draw(photo.sha256)
+    else:
+        picture = cut(_read_unchanged(photo.path, photo.sha256), photo.crop)
     preprocessed: dict[tuple[int, str], Image] = {}
     for backbone, view in missing.views:
         kind = backbone.resolution, view

@@ -21,7 +21,7 @@ from edge_classify.learn.rows import Rows
 
 from .backbone import Backbone, load_backbone
 from .cache import cache_folder
-from .feature_model import open_feature_model, split_at_middle
+from .feature_model import open_feature_model, split_for_fine_tuning
 from .photos import TRAINING, VALIDATION, Photo
 from .settings import (
     FINE_TUNING_LEARNING_RATE,
@@ -101,7 +101,7 @@ class FineTuner:
         self._backbone = backbone
         self._settings = settings
         self._model = load_backbone(backbone.weights, backbone.alpha, backbone.resolution)
-        lower, self._upper = split_at_middle(self._model, backbone.resolution)
+        lower, self._upper = split_for_fine_tuning(self._model, backbone.resolution)
         self._lower = open_feature_model(lower)
         self._kernel, self._bias = keras.Variable(head.kernel), keras.Variable(head.bias)
         self._variables = [*self._upper.trainable_variables, self._kernel, self._bias]
@@ -118,7 +118,7 @@ class FineTuner:
         self._infer = tf.function(self._logits, input_signature=[maps])
 
     def compute_maps(self, root: Path, training: Sequence[Photo], validation: Sequence[Photo]) -> None:
-        """Compute the middle layer's maps of all views of the training photos, and of the validation photos."""
+        """Compute the last frozen layer's maps of all views of the training photos, and of the validation photos."""
         augmentation = self._settings.augmentation
         views = replace(augmentation, views=FINE_TUNING_VIEWS if augmentation.views else 0).keys()
         self._views = len(views)

@@ -36,6 +36,7 @@ from edge_classify.model.answers import Answers, pack
 
 from .backbone import Backbone
 from .features import compute_run_features, gather_features, read_cost
+from .made_negatives import BLANKS
 from .photos import TRAINING, VALIDATION, Photo
 from .settings import FOLDS, MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS, VIEW_FOLDS
 from .training_run import CellJob
@@ -212,10 +213,11 @@ def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidence
     settings, examples = job.run.settings, fit.examples
     negatives = gather_features(database, fit.backbone, job.run.photos.negatives(TRAINING))
     negative_rows = negatives.read(range(min(len(negatives), MAX_PHOTOS)))
+    blanks = read_blanks(database, fit)
 
     def space_of(photos: np.ndarray) -> FeatureSpace:
         photos = _at_most(MAX_PHOTOS, photos, np.random.default_rng(settings.seed))
-        space = fit_space(fit, photos, settings.seed)
+        space = fit_space(fit, photos, settings.seed, blanks)
         return fit_direction(space, examples.read(photos), negative_rows) if len(negative_rows) else space
 
     scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fit.folds])
@@ -231,10 +233,16 @@ def _find_blocks(job: CellJob, fit: Fit) -> np.ndarray | None:
     return np.stack([labels, times], axis=1)
 
 
-def fit_space(fit: Fit, photos: np.ndarray, seed: int) -> FeatureSpace:
-    """The feature space of these photos, indices, in all their views."""
+def read_blanks(database: sqlite3.Connection, fit: Fit) -> np.ndarray:
+    """What the backbone says of pictures that show nothing, (m, F + M)."""
+    return gather_features(database, fit.backbone, BLANKS).read(range(len(BLANKS)))
+
+
+def fit_space(fit: Fit, photos: np.ndarray, seed: int, blanks: np.ndarray) -> FeatureSpace:
+    """The feature space of these photos, indices, in all their views. blanks: of `read_blanks`."""
     examples = fit.examples
-    return fit_feature_space(examples.read_views(photos), examples.labels[photos], fit.features, seed, examples.views)
+    rows, labels = examples.read_views(photos), examples.labels[photos]
+    return fit_feature_space(rows, labels, fit.features, seed, examples.views, blanks)
 
 
 def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[Fold]:

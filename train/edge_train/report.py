@@ -21,6 +21,7 @@ from .page import confusion_table, contact_sheet, crop_picture, escape, isolate,
 from .photo_check import PhotoCheck, photos_to_look_at
 from .photos import HELD_OUT, Photo, PhotoSet
 from .run_folder import HELD_OUT_PROBABILITIES
+from .settings import MAX_MADE_ACCEPTED
 from .training_run import TrainingRun
 
 # Photos on each contact sheet.
@@ -86,6 +87,7 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
         row |= {
             "calibration error": f"{evaluation['calibration_error']:.3f}",
             "kept": f"{evaluation['kept']:.1%}",
+            "accepted": _percent(evaluation.get("made_negatives", {}).get("accepted")),
             "parameters": f"{entry['parameters'] / 1e6:.2f} M",
             "multiply-adds": f"{entry['multiply_adds'] / 1e6:.1f} M",
             "seconds": f"{entry['seconds']:.1f}",
@@ -96,8 +98,9 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
         "played no part in training: not in when to stop, nor in the temperature, nor in the limit of <i>unknown</i>. "
         "A cell is a width multiplier @ a resolution. <i>Correct</i> is what a camera would show: a photo called "
         "<i>unknown</i> counts as wrong. <i>Among classes</i> leaves unknown aside, <i>kept</i> is the share of these "
-        "photos that is not called unknown. In 95 of 100 "
-        "such measurements, the interval holds the share that would be correct of very many photos of the same kind. "
+        "photos that is not called unknown, <i>accepted</i> the share of the negatives made by this program that gets "
+        f"a class's label (edge-convert refuses more than {MAX_MADE_ACCEPTED:.0%}). In 95 of 100 such measurements, "
+        "the interval holds the share that would be correct of very many photos of the same kind. "
     )
     if len(entries) > 1:
         note += (
@@ -201,6 +204,7 @@ def _unknown(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
         return []
     evaluation = entry["evaluation"]
     parts = ["<h3>Unknown</h3>"]
+    made = evaluation["made_negatives"]
     rows = [
         (
             [
@@ -212,19 +216,20 @@ def _unknown(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
             ],
             False,
         )
-        for name, scores in evaluation["strangers"].items()
+        for name, scores in [*evaluation["strangers"].items(), ("made by this program", made)]
     ]
-    if rows:
-        columns = ["negatives", "pictures", "AUROC", "accepted if 95% are kept", "accepted as shipped"]
-        parts += [
-            table(columns, rows),
-            "<p class='note'>Negatives are pictures of none of the classes; <i>accepted</i> is the share of them that "
-            "gets a class's label. AUROC: 1 is perfect, 0.5 is chance.</p>",
-        ]
-    else:
+    columns = ["negatives", "pictures", "AUROC", "accepted if 95% are kept", "accepted as shipped"]
+    kinds = ", ".join(f"{kind} {_percent(share)}" for kind, share in made["kinds"].items())
+    parts += [
+        table(columns, rows),
+        "<p class='note'>Negatives are pictures of none of the classes; <i>accepted</i> is the share of them that "
+        "gets a class's label. AUROC: 1 is perfect, 0.5 is chance. This program made drawings, and scrambled or "
+        f"shuffled held-out photos, that nothing was fitted on; accepted of each kind: {kinds}.</p>",
+    ]
+    if not evaluation["strangers"]:
         parts.append(
-            "<p class='note'>No negatives (pictures of none of the classes) to measure on: put some into a folder "
-            "<code>unknown/</code> beside the classes, or name a folder with <code>--negatives</code>.</p>"
+            "<p class='note'>No negatives of your own to measure on: put some into a folder <code>unknown/</code> "
+            "beside the classes, or name a folder with <code>--negatives</code>.</p>"
         )
     left_out = evaluation.get("left_out_classes")
     if left_out:

@@ -34,8 +34,6 @@ from edge_classify.system.atomic_write import atomic_file, write_atomic
 from .backbone import Backbone, BackboneCost
 
 FORMAT = 7
-# Of runs on whole photos, which readers that know of no crop read rightly.
-FORMAT_WITHOUT_CROP = 6
 # Written first: what the run is of. Written last: the run.
 STARTED = "started.json"
 INDEX = "run.json"
@@ -262,13 +260,8 @@ def write_index(folder: Path, index: Index) -> None:
     """Write run.json, last of all: with it the run is complete. Of the cells only what `CellEntry` names is written."""
     keys = CellEntry.__annotations__
     cells = [{name: value for name, value in entry.items() if name in keys} for entry in index["cells"]]
-    content = {"format": format_number(index.get("crop")), **index, "cells": cells}
+    content = {"format": FORMAT, **index, "cells": cells}
     write_atomic(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False))
-
-
-def format_number(crop: Sequence[float] | None) -> int:
-    """The lowest format number whose readers do not misread a run on this part of the photos."""
-    return FORMAT_WITHOUT_CROP if crop is None else FORMAT
 
 
 def versions() -> dict[str, str]:
@@ -317,7 +310,7 @@ def _why_no_run(folder: Path) -> str:
 def _check_format(folder: Path, number: int) -> None:
     if number > FORMAT:
         raise DataError(f"{folder}: made by a newer edge-train (run format {number}): update edge-classify")
-    if number < FORMAT_WITHOUT_CROP:
+    if number < FORMAT:
         raise DataError(f"{folder}: made by an older edge-train (run format {number}): train again")
 
 

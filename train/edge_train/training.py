@@ -42,7 +42,7 @@ from .photos import (
 )
 from .prepared_photos import choose_calibration, write_prepared
 from .run_identity import claim_folder, is_of_other_photos
-from .settings import AUTO, Settings
+from .settings import AUTO, MAX_MADE_ACCEPTED, Settings
 from .split import check_classes, split_photos
 from .still_camera import is_still_camera, sort_by_time
 from .training_run import CellJob, TrainingRun
@@ -302,7 +302,7 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
     first = entries[0]["evaluation"]
     lines = [
         f"measured on {first['photos']} held-out photos ({first['held_out']}); unknown counts as wrong in `correct`:",
-        "  alpha  resolution  correct    95% interval  among classes  parameters  multiply-adds  seconds",
+        "  alpha  resolution  correct    95% interval  among classes  accepted  parameters  multiply-adds  seconds",
     ]
     for entry in entries:
         evaluation = entry["evaluation"]
@@ -310,7 +310,7 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
         low, high = wilson_interval(correct, evaluation["photos"])
         lines.append(
             f"  {entry['alpha']:<5}  {entry['resolution']:>10}  {correct:7.1%}  {low:6.1%} – {high:6.1%}  "
-            f"{evaluation['accuracy']:13.1%}  {entry['parameters'] / 1e6:8.2f} M  "
+            f"{evaluation['accuracy']:13.1%}  {_made_accepted(evaluation):>8}  {entry['parameters'] / 1e6:8.2f} M  "
             f"{entry['multiply_adds'] / 1e6:11.1f} M  {entry['seconds']:7.1f}"
         )
         lines += [
@@ -327,6 +327,7 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
     if kept_frozen:
         cells = ", ".join(map(_cell_name, kept_frozen))
         lines.append(f"fine-tuning did not improve the validation loss; the backbone stayed frozen for: {cells}")
+    lines += _doubts(entries)
     return "\n".join(lines)
 
 
@@ -348,3 +349,28 @@ def _cell_to_take(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def _cell_name(entry: Mapping[str, Any]) -> str:
     return f"{entry['alpha']} @ {entry['resolution']}"
+
+
+def _made_accepted(evaluation: Mapping[str, Any]) -> str:
+    made = evaluation.get("made_negatives")
+    return f"{made['accepted']:.1%}" if made else "–"
+
+
+def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What `accepted` means, and the cells whose `unknown` accepts too much; nothing without that output."""
+    made = [(entry, entry["evaluation"].get("made_negatives")) for entry in entries]
+    tried = [scores["pictures"] for _, scores in made if scores]
+    if not tried:
+        return []
+    lines = [f"`accepted`: of {tried[0]} negatives that were made to try `unknown`, how many get a class's label"]
+    doubtful = [
+        f"{entry['alpha']} @ {entry['resolution']} ({scores['accepted']:.0%})"
+        for entry, scores in made
+        if scores and scores["accepted"] > MAX_MADE_ACCEPTED
+    ]
+    if doubtful:
+        lines.append(
+            f"`unknown` cannot be trusted (more than {MAX_MADE_ACCEPTED:.0%} accepted) for: {', '.join(doubtful)}; "
+            "use another width or resolution, or put pictures of what else your camera sees into unknown/"
+        )
+    return lines

@@ -79,7 +79,7 @@ class CellJob:
             photos.labels,
             {**self.run.settings.as_dict(), "weights": self.backbone.sha256, "backbone": self.backbone.kind},
             {name: fingerprint(pictures) for name, pictures in self.run.negatives.items()},
-            run_folder.format_number(photos.crop),
+            run_folder.FORMAT,
             _ENTRY_VERSION,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

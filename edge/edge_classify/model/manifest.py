@@ -42,6 +42,7 @@ class Evaluation(TypedDict):
     agreement: NotRequired[float]
     confidence_change: NotRequired[float]
     calibration_error: NotRequired[float]
+    made_accepted: NotRequired[float]
 
 
 class ManifestEntry(TypedDict):
