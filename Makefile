@@ -72,7 +72,7 @@ endif
 
 builtin-model: $(DESKTOP)
 	$(BIN)/python train/recipes/builtin_model.py --output runs/builtin $(if $(MNIST),--mnist $(MNIST))
-	$(BIN)/edge-convert runs/builtin --output models/builtin --precision int8
+	$(BIN)/edge-convert runs/builtin --output models/builtin --precision int8 --replace
 	cp models/builtin/mobilenet_v2_0.35_96_int8.tflite edge/edge_classify/model/builtin.tflite
 
 benchmarks: $(DESKTOP)
@@ -92,6 +92,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/repeatability.py
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/still_camera.py
 	$(BIN)/python benchmarks/training.py
 
 $(VENV)/bin/python:

@@ -22,7 +22,7 @@ from mediapipe.tasks.python import vision
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
-from edge_classify.metrics import auroc, evaluate
+from edge_classify.learn.metrics import auroc, evaluate
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ from common import DATA, FLOWERS, ROOT, machine
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
-from edge_classify.labels import UNKNOWN
 from edge_classify.model.interpreter import BUILTIN_MODEL
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.sources import demo
 
 sys.path.append(str(ROOT / "train" / "recipes"))

@@ -69,7 +69,7 @@ def train_grid(
 def convert_grid(name: str) -> Path:
     """The model files of the whole grid, all precisions; those that are there already are not made again."""
     run, models = train_grid(name)
-    command("edge-convert", run, "-o", models, "--max-drop", 100)
+    command("edge-convert", run, "-o", models, "--max-drop", 100, "--max-accepted", 100)
     return models
 
 

@@ -38,7 +38,7 @@ def main() -> None:
     print(machine())
     for title, name in GRID_SETS.items():
         run, models = train_grid(name, options.alpha, options.resolution)
-        convert = ("edge-convert", run, "-o", models, "--max-drop", 100)
+        convert = ("edge-convert", run, "-o", models, "--max-drop", 100, "--max-accepted", 100)
         shutil.rmtree(models, ignore_errors=True)
         first = command(*convert, "--precision", "float32", "int8")
         again = command(*convert, "--precision", "float32", "int8")
@@ -87,6 +87,7 @@ def invoke(interpreter: Any) -> None:
 def agreement_with_mediapipe(path: Path, run: Path) -> float:
     """The share of prepared held-out photos on which MediaPipe Tasks says our label."""
     classifier = Classifier(path)
+    classifier.crop = None  # prepared photos show the part already
     photos = np.load(run / "prepared" / f"{classifier.input_size[0]}_held_out.npy", mmap_mode="r")
     options = vision.ImageClassifierOptions(tasks.BaseOptions(model_asset_path=str(path)), max_results=1)
     same = 0

@@ -26,7 +26,7 @@ from common import DATA, FLOWERS, PHOTOS, in_turns, machine, model_file
 
 from edge_classify import Classifier, Frame, open_source, read_photo
 from edge_classify.images.folder import list_pictures
-from edge_classify.labels import UNKNOWN
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.pipeline.decision import Decision
 from edge_classify.pipeline.loop import classify_frames
 from edge_classify.pipeline.stillness import Stillness

@@ -20,7 +20,7 @@ from instructions import count_on_boards
 
 from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.tables import as_markdown, machine
-from edge_classify.metrics import pareto_front
+from edge_classify.learn.metrics import pareto_front
 from edge_classify.model.manifest import read_manifest
 
 BOARDS = {"pi4": "Pi 4", "pi5": "Pi 5"}
@@ -31,8 +31,8 @@ Row = dict[str, Any]
 TEXT = """\
 # What each width and resolution costs
 
-Made by `benchmarks/multipliers.py` on {date}. To choose: take the most accurate file that is fast enough
-([benchmarking.md](benchmarking.md) finds it on your device); if several are equally accurate, take the smallest.
+Made by `benchmarks/multipliers.py` on {date}. Which of your own files to take:
+[the rule](converting.md#which-file-to-take).
 
 Frozen MobileNetV2 backbones with ImageNet weights, a head trained by `edge-train` with its defaults, one seed; files
 from `edge-convert`. All cells use the weights of 224 pixels (0.5: of 160), whatever the resolution. With weights of its

@@ -15,7 +15,7 @@ from pathlib import Path
 from common import CELLS, DATA, PHOTOS, in_turns, machine, model_file, ratio
 
 from edge_classify import Classifier, Decision, open_source
-from edge_classify.pipeline.loop import classify_frames
+from edge_classify.pipeline.loop import Model, classify_by_each
 from edge_classify.pipeline.parallel import classify_in_parallel
 from edge_classify.system.cores import usable_cores
 
@@ -30,11 +30,12 @@ SOURCES = (
 def classify(path: Path, classifier: Classifier, interpreters: int) -> Callable[[], None]:
     def run() -> None:
         decision = Decision(classifier.labels) if path.is_file() else None
+        models = [Model(path.name, classifier, decision)]
         with open_source(path, fast=path.is_file()) as source:
             if interpreters == 1:
-                results = classify_frames(source, classifier, decision)
+                results = classify_by_each(source, models)
             else:
-                results = classify_in_parallel(source, classifier, decision, interpreters)
+                results = classify_in_parallel(source, models, interpreters)
             assert sum(1 for _ in results) > 0
 
     return run

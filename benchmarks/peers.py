@@ -31,7 +31,7 @@ from common import CELLS, FLOWERS, PHOTOS, ROOT, WORK, environment, machine, mod
 
 from edge_classify import read_photo
 from edge_classify.images.folder import list_pictures
-from edge_classify.labels import UNKNOWN
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.model.model_file import read_model_file
 
 BLOCK, ROUNDS = 20, 40

@@ -18,7 +18,7 @@ from edge_classify.benchmark.statistics import latency_front
 from edge_classify.benchmark.tables import machine
 from edge_classify.command import run
 from edge_classify.errors import DataError
-from edge_classify.options import Parser
+from edge_classify.options import Parser, output_file
 
 # Line style and marker of each precision; widths are told apart by colour.
 STYLES = {"int8": ("-", "o"), "float32": ("--", "s"), "float16": ("-.", "D"), "dynamic": (":", "^")}
@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "result", type=Path, metavar="RESULT.json", help="a file that edge-benchmark --result-json wrote"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.png", help="the picture to write")
+    parser.add_argument(
+        "-o", "--output", type=output_file, required=True, metavar="FILE.png", help="the picture to write"
+    )
     parser.add_common_options()
     options = parser.parse_args(arguments)
 
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not known:
             raise DataError(f"{options.result}: none of its model files says how accurate it is")
         draw(known, machine(content["environment"])).savefig(options.output, dpi=120)
+        print(f"wrote {options.output}")
         return 0
 
     return run(work, traceback=options.traceback)

@@ -28,7 +28,7 @@ from common import DATA, ROOT, WORK, command, machine
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
-from edge_classify.metrics import auroc, calibration_error, class_confidences, fpr_at_tpr
+from edge_classify.learn.metrics import auroc, calibration_error, class_confidences, fpr_at_tpr
 
 SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers", "TrashNet": "trashnet"}
 CELLS = ((0.35, 96), (1.0, 224))
@@ -60,12 +60,14 @@ def main() -> None:
 def grid() -> None:
     """4 widths × 5 resolutions on Alien vs Predator, frozen: photos to heads, and again with other head options."""
     photos = DATA / "data" / SETS["Alien vs Predator"]
-    arguments = (photos, "-o", RUNS / "grid", *WEIGHTS, "--alpha", "all", "--resolution", "all")
-    shutil.rmtree(RUNS / "grid", ignore_errors=True)
+    arguments = (photos, *WEIGHTS, "--alpha", "all", "--resolution", "all", "-o")
+    for name in ("grid", "grid_again"):
+        shutil.rmtree(RUNS / name, ignore_errors=True)
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "XDG_CACHE_HOME": cache}
-        first = command("edge-train", *arguments, env=environment)
-        again = command("edge-train", *arguments, "--epochs", 50, "--keep", 0.97, env=environment)
+        first = command("edge-train", *arguments, RUNS / "grid", env=environment)
+        other = ("--epochs", 50, "--keep", 0.97)
+        again = command("edge-train", *arguments, RUNS / "grid_again", *other, env=environment)
     print(f"the grid of 20 cells: {first:.0f} s from photos to heads, {again:.0f} s with other head options")
 
 
@@ -104,7 +106,9 @@ def measured(title: str, seed: int, cell: tuple[float, int], epochs: int) -> dic
             *("edge-train", photos, "-o", run, *WEIGHTS, "--alpha", cell[0], "--resolution", cell[1]),
             *("--seed", seed, *(("--fine-tune", epochs) if epochs else ())),
         )
-        command("edge-convert", run, "-o", run / "models", "--precision", "int8", "--max-drop", 100)
+        command(
+            "edge-convert", run, "-o", run / "models", "--precision", "int8", "--max-drop", 100, "--max-accepted", 100
+        )
         kept.write_text(json.dumps(measure(title, run, photos)))
     result: dict[str, Any] = json.loads(kept.read_text())
     return result

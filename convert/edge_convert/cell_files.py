@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import Mapping
@@ -12,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from edge_classify.errors import DataError, EdgeClassifyError, first_line
+from edge_classify.errors import DataError, EdgeClassifyError, explain_os_error, first_line
 from edge_classify.model.classifier import Classifier
 from edge_classify.model.manifest import Evaluation, ManifestEntry
 from edge_classify.model.model_file import CONTRACT_PART, LABELS_PART, read_model_file
+from edge_classify.system.atomic_write import write_atomic
 from edge_classify.system.checksum import file_sha256
 from edge_train.backbone import SCALINGS
 from edge_train.run_folder import Cell, Run, read_run
@@ -24,10 +23,8 @@ from .conversion import Converter
 from .edge_json import attach, encode_contract, encode_labels, record_self_test
 from .metadata import Description, add_metadata
 from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8, Settings
-from .verification import loses_too_much, measure, points_lost
+from .verification import accepts_too_much, loses_too_much, measure, points_lost
 
-# A cell's files are in a folder of this name, and the number of its process, until all of them are done.
-_UNFINISHED = ".edge-convert-"
 # The measured figures that the manifest repeats.
 _FIGURES = (
     "photos",
@@ -36,9 +33,12 @@ _FIGURES = (
     "float32_accuracy",
     "kept",
     "float32_kept",
+    "lost",
+    "gained",
     "agreement",
     "confidence_change",
     "calibration_error",
+    "made_accepted",
 )
 # What to use instead of a precision that loses too much.
 _REMEDIES = {
@@ -51,18 +51,22 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class CellJob:
-    """One cell to convert, in a process of its own. cell: its place in the run. precisions: those to make."""
+    """One cell to convert, in a process of its own.
+
+    cell: its place in the run, and title its name. precisions: those to make. folder: where to, for the time being.
+    """
 
     run: Path
     cell: int
+    title: str
     precisions: tuple[str, ...]
-    output: Path
+    folder: Path
     settings: Settings
 
 
 @dataclass(frozen=True)
 class CellFiles:
-    """What became of a cell.
+    """What became of a cell, whose files are in the job's folder.
 
     lines: to print, one per file. entries: for the manifest; none if there is a failure, in one line.
     details: the failure's traceback.
@@ -79,28 +83,15 @@ def model_file_name(cell: Cell, precision: str) -> str:
 
 
 def make_cell_files(job: CellJob) -> CellFiles:
-    """Write all files of a cell, or none of them if one fails; a failure is returned, not raised."""
+    """Make all files of a cell; that one fails is returned, not raised, and without the others."""
     run = read_run(job.run)
     cell = run.cells[job.cell]
     lines: list[str] = []
     try:
         return CellFiles(entries=_make_files(job, run, cell, lines), lines=tuple(lines))
     except Exception as error:  # TensorFlow's converter raises errors of any kind; the other cells are still wanted
-        reason = str(error) if isinstance(error, EdgeClassifyError) else _unexpected(error)
-        failure = f"cell {cell.alpha} @ {cell.resolution}: {reason}"
+        failure = f"cell {job.title}: {_explain(error)} (none of its files was written)"
         return CellFiles(tuple(lines), (), failure, traceback.format_exc())
-
-
-def remove_leftovers(output: Path) -> None:
-    """Remove what processes left behind that were killed."""
-    for folder in output.glob(f"{_UNFINISHED}*"):
-        process = folder.name.removeprefix(_UNFINISHED).partition("-")[0]
-        try:
-            os.kill(int(process), 0)  # only asks whether it is running
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(folder, ignore_errors=True)
-        except PermissionError:  # it is running, as another user
-            continue
 
 
 def prepare_process() -> None:
@@ -116,24 +107,26 @@ def prepare_process() -> None:
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
-def _unexpected(error: Exception) -> str:
+def _explain(error: Exception) -> str:
+    if isinstance(error, EdgeClassifyError):
+        return str(error)
+    if isinstance(error, OSError):
+        return explain_os_error(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory: use --workers 1, or close other programs"
     return f"unexpected {type(error).__name__} ({first_line(error)[:200]}): use --traceback for a bug report"
 
 
 def _make_files(job: CellJob, run: Run, cell: Cell, lines: list[str]) -> tuple[ManifestEntry, ...]:
-    """Make a cell's files and move them into place; a line for each is added to `lines`, whatever comes after."""
+    """Make a cell's files; a line for each is added to `lines`, whatever comes after."""
     converter = Converter(cell, run.calibration(cell.resolution, job.settings.calibration_photos))
-    # Hidden and on the same disk, so that finished files can be moved into place at once.
-    with tempfile.TemporaryDirectory(prefix=f"{_UNFINISHED}{os.getpid()}-", dir=job.output) as folder:
-        entries = []
-        for precision in job.precisions:
-            began = time.perf_counter()
-            path, figures = _make_file(run, converter, precision, Path(folder), job.settings)
-            lines.append(_line(path, figures, time.perf_counter() - began))
-            _check_loss(precision, figures, job.settings.max_drop)
-            entries.append(_entry(path, cell, precision, figures))
-        for entry in entries:
-            (Path(folder) / entry["file"]).replace(job.output / entry["file"])
+    entries = []
+    for precision in job.precisions:
+        began = time.perf_counter()
+        path, figures = _make_file(run, converter, precision, job.folder, job.settings)
+        lines.append(_line(path, figures, time.perf_counter() - began))
+        check_figures(precision, figures, job.settings)
+        entries.append(_entry(path, cell, precision, figures))
     return tuple(entries)
 
 
@@ -146,7 +139,8 @@ def _make_file(
     scaling = SCALINGS[cell.backbone]
     description = Description(
         name=path.stem,
-        text=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(run.labels)} labels",
+        text=f"MobileNetV2 {cell.alpha} at {cell.resolution} pixels, {precision}, {len(run.labels)} labels"
+        + ("" if run.crop is None else f", for the part {run.crop} of the picture (x, y, width, height in fractions)"),
         labels_file=LABELS_PART,
         mean=scaling.mean,
         deviation=scaling.deviation,
@@ -155,22 +149,38 @@ def _make_file(
     )
     model = add_metadata(converter.convert(precision), description)
     labels = {LABELS_PART: encode_labels(run.labels)}
-    path.write_bytes(attach(model, labels))
+    write_atomic(path, attach(model, labels))
     # The file was made just now: no need to try in another process first whether the interpreter survives it.
     classifier = Classifier(replace(read_model_file(path), intact=True))
     figures = measure(classifier, run, cell)
-    self_test, pictures = record_self_test(classifier, precision, converter.calibration)
+    self_test, pictures = record_self_test(classifier, precision, converter.calibration, run.crop)
     contract = encode_contract(run, cell, precision, model, self_test, figures)
-    path.write_bytes(attach(model, {**labels, CONTRACT_PART: contract, **pictures}))
+    write_atomic(path, attach(model, {**labels, CONTRACT_PART: contract, **pictures}))
     Classifier(path)  # reads the contract and runs the self-test
     return path, figures
 
 
+def check_figures(precision: str, figures: Mapping[str, Any], settings: Settings) -> None:
+    """Raises DataError, with what to do, for a file that loses too much accuracy, or accepts too many negatives."""
+    _check_loss(precision, figures, settings.max_drop)
+    _check_unknown(precision, figures, settings.max_accepted)
+
+
 def _check_loss(precision: str, figures: Mapping[str, Any], max_drop: float) -> None:
+    """Raise DataError if a file with these figures loses more than `max_drop` points."""
     if loses_too_much(figures, max_drop):
         raise DataError(
             f"{precision} loses {points_lost(figures):.1f} points, {max_drop:g} allowed: "
             f"{_REMEDIES[precision]}, or raise --max-drop"
+        )
+
+
+def _check_unknown(precision: str, figures: Mapping[str, Any], max_accepted: float) -> None:
+    if accepts_too_much(figures, max_accepted):
+        raise DataError(
+            f"{precision}: unknown gives a class's label to {figures['made_accepted']:.0%} of the negatives made to "
+            f"try it, {max_accepted:g}% allowed: use another width or resolution, put pictures of what else the camera "
+            "sees into unknown/ and train again, or raise --max-accepted"
         )
 
 
@@ -196,6 +206,8 @@ def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:
             f"{figures['accuracy']:.1%} among classes (float model {figures['float32_accuracy']:.1%})",
             f"agreement {figures['agreement']:.1%}",
         ]
+        if "made_accepted" in figures:
+            parts.append(f"{figures['made_accepted']:.1%} of made negatives accepted")
     elif figures["photos"]:
         parts.append(f"agreement {figures['agreement']:.1%} on {figures['photos']} photos")
     return ", ".join([*parts, f"{seconds:.0f} s"])

@@ -15,6 +15,7 @@ from edge_classify.command import run
 from edge_classify.errors import DataError, ModelFileError
 from edge_classify.options import Parser, integer, number
 from edge_train.backbone import ALPHAS, RESOLUTIONS
+from edge_train.workers import add_workers_option, limit_workers
 
 from .exports import EXPORTS
 from .manifest import verify
@@ -52,7 +53,13 @@ def _parser() -> Parser:
     parser.add_argument(
         "run", type=Path, nargs="?", metavar="RUN", help=f"a run folder from edge-train, or {IMAGENET} (see below)"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="MODELS", help="the folder to write model files to")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="MODELS",
+        help="the folder to write model files to, or to add them to if it has others of this run",
+    )
     parser.add_argument(
         "--verify",
         type=Path,
@@ -82,6 +89,13 @@ def _parser() -> Parser:
         "(default: %(default)g)",
     )
     parser.add_argument(
+        "--max-accepted",
+        type=number(minimum=0, maximum=100),
+        default=_DEFAULTS.max_accepted,
+        metavar="PERCENT",
+        help="maximum share of the negatives made to try `unknown` that may get a class's label (default: %(default)g)",
+    )
+    parser.add_argument(
         "--export",
         nargs="+",
         choices=EXPORTS,
@@ -89,6 +103,12 @@ def _parser() -> Parser:
         metavar="PROGRAM",
         help=f"also write configuration files for {', '.join(EXPORTS)}",
     )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="remove the model files of another run or conversion that MODELS has, instead of refusing",
+    )
+    add_workers_option(parser)
     parser.add_argument("--author", default="", metavar="NAME", help="recorded in the files' metadata")
     parser.add_argument("--license", default="", metavar="TEXT", help="recorded in the files' metadata")
     _add_imagenet_options(parser)
@@ -119,8 +139,12 @@ def _add_imagenet_options(parser: Parser) -> None:
     group.add_argument(
         "--photos", type=Path, metavar="FOLDER", help="pictures such as your camera takes; required for int8"
     )
-    group.add_argument("--weights", metavar="FILE", help="a .weights.h5 file (default: Keras' own, downloaded once)")
-    group.add_argument("--top", type=Path, metavar="FILE", help="an .npz with the top's kernel and bias, for --weights")
+    group.add_argument(
+        "--weights", metavar="FILE", help="a weights file of Keras (default: Keras' own, downloaded once)"
+    )
+    group.add_argument(
+        "--top", type=Path, metavar="FILE", help="the top, for --weights: an .npz of kernel [F, 1000] and bias [1000]"
+    )
     group.add_argument(
         "--labels", type=Path, metavar="FILE", help="the names of the classes, one per line (default: Keras' own)"
     )
@@ -128,6 +152,7 @@ def _add_imagenet_options(parser: Parser) -> None:
 
 def _work(parser: Parser, options: argparse.Namespace) -> Callable[[], int]:
     """What the command line asks for; what it alone shows to be impossible is refused here."""
+    limit_workers(options.workers)
     if options.verify is not None:
         if options.run is not None or options.output is not None:
             parser.error("--verify MODELS goes without RUN and -o")
@@ -172,9 +197,11 @@ def _settings(options: argparse.Namespace, default_precisions: Sequence[str]) ->
         precisions=tuple(options.precision or default_precisions),
         calibration_photos=options.calibration_photos,
         max_drop=options.max_drop,
+        max_accepted=options.max_accepted,
         author=options.author,
         license=options.license,
         exports=tuple(options.export),
+        replace=options.replace,
     )
 
 
@@ -199,7 +226,12 @@ def _report(conversion: Conversion, output: Path) -> int:
     if unchanged:
         print(f"{unchanged} of {len(conversion.files)} files are unchanged and were not made again")
     report = f" (see {conversion.report})" if conversion.report else ""
-    print(f"wrote {output}{report}; next, here or on the device: edge-classify --model {conversion.files[-1]}")
+    print(f"wrote {output}{report}")
+    for choice in conversion.choices:
+        print(f"for a {' or '.join(choice.boards)} take {choice.reason}")
+    # The last one is for the newest board.
+    model = conversion.choices[-1].candidate.path if conversion.choices else conversion.files[-1]
+    print(f"next, here or on the device: edge-classify --model {model}")
     return 0
 
 

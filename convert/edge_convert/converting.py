@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from edge_classify.errors import DataError, ModelFileError
-from edge_classify.model.manifest import ManifestEntry, read_manifest
-from edge_classify.recognize import recognize
+from edge_classify.benchmark.candidates import read_candidates
+from edge_classify.benchmark.rule import BoardChoice, choose_for_boards, comparable
+from edge_classify.errors import DataError
+from edge_classify.model.manifest import ManifestEntry
 from edge_train.backbone import TENSORFLOW_MEMORY_BYTES
 from edge_train.run_folder import Run, read_run
-from edge_train.workers import in_processes
+from edge_train.workers import WorkerKilledError, in_processes
 
-from .cell_files import CellFiles, CellJob, make_cell_files, model_file_name, prepare_process, remove_leftovers
-from .exports import EXPORTS, check_exports
+from .cell_files import CellFiles, CellJob, check_figures, make_cell_files, model_file_name, prepare_process
+from .exports import EXPORTS, check_exports, warn_of_crop
 from .imagenet import ImagenetModels, write_imagenet_run
-from .manifest import cell_key, is_unchanged, write_manifest
+from .manifest import cell_key, write_manifest
+from .model_folder import check_output, keep_current, open_output, warn_of_unlisted
 from .settings import Settings
-from .verification import loses_too_much
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Conversion:
 
     files: the model files that were asked for. made: how many of them were made now; the others were there already.
     report: `report.html`, or None if nobody knows what the held-out photos show. exports: for third-party programs.
+    choices: which file to take for which board, of all in the folder; none without a report.
     """
 
     files: tuple[Path, ...]
     made: int
     report: Path | None
     exports: tuple[Path, ...]
+    choices: tuple[BoardChoice, ...]
 
 
 def convert(run: Path, output: Path, settings: Settings | None = None) -> Conversion:
@@ -45,106 +48,122 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
 
     Files that would be the same as those already in `output` are not made again. A cell that fails leaves no file,
     while the others are converted; then DataError is raised, with the cells' tracebacks as its notes. Raises DataError
-    too if `run` or `output` cannot be used, and UsageError for an export that no cell fits.
+    too if `run` or `output` cannot be used, or `output` has model files of another run or conversion, and UsageError
+    for an export that no cell fits.
     """
     settings = settings or Settings()
-    _check_output(output)
+    check_output(output)
     trained = read_run(run)
-    check_exports(settings.exports, trained)
-    output.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(output)
-
-    keys = [
-        cell_key(trained, cell, settings.calibration_photos, settings.author, settings.license)
-        for cell in trained.cells
-    ]
-    kept = _find_kept(output, keys, settings.max_drop)
-    results = _make_missing(_plan(trained, output, settings, kept), keys)
-    made = [entry for files in results for entry in files.entries]
-
-    entries = [*kept.values(), *made]
-    report, exports = _write_summaries(trained, output, settings, entries) if entries else (None, ())
-    _raise_failures(results)
-    asked_for = [output / model_file_name(cell, name) for cell in trained.cells for name in settings.precisions]
-    return Conversion(tuple(asked_for), len(made), report, exports)
+    resolutions = [cell.resolution for cell in trained.cells]
+    check_exports(settings.exports, resolutions, settings.precisions, "train with --resolution 224")
+    warn_of_crop(settings.exports, trained.crop)
+    asked_for = [model_file_name(cell, name) for cell in trained.cells for name in settings.precisions]
+    with open_output(output) as unfinished:
+        kept = keep_current(output, trained, settings, asked_for)
+        made, failures = _make_missing(trained, output, unfinished, settings, kept)
+        entries = [*kept.values(), *made]
+        failures += _find_losses([kept[name] for name in asked_for if name in kept], settings)
+        choices = _choose(trained, output, entries)
+        report, exports = _write_summaries(trained, output, settings, entries, choices) if entries else (None, ())
+    _raise_failures(failures)
+    return Conversion(tuple(output / name for name in asked_for), len(made), report, exports, choices)
 
 
 def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | None = None) -> Conversion:
     """As `convert`, of the networks as they come, with their 1000 ImageNet classes. Raises UsageError or DataError."""
     settings = settings or Settings()
     models.check_precisions(settings.precisions)
-    _check_output(output)
+    check_exports(settings.exports, models.resolutions, settings.precisions, "use --resolution 224")
+    check_output(output)
     with tempfile.TemporaryDirectory() as folder:
         write_imagenet_run(models, Path(folder))
         return convert(Path(folder), output, settings)
 
 
-def _check_output(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise DataError(f"{output}: this is a file, not a folder: give another name with -o")
-    kind = recognize(output)
-    if kind in ("run folder", "photos"):
-        what = "a run folder" if kind == "run folder" else "a folder of photos"
-        raise DataError(f"{output}: {what}, which model files do not belong in: give another folder with -o")
-
-
-def _find_kept(output: Path, keys: Sequence[str], max_drop: float) -> dict[str, ManifestEntry]:
-    """Entries of the manifest, by file, that are still what this run would give."""
-    try:
-        entries = read_manifest(output)["files"]
-    except ModelFileError:
-        return {}  # there is none yet, or a damaged one, which will be replaced
-    return {
-        entry["file"]: entry
-        for entry in entries
-        if entry.get("key") in keys and is_unchanged(output, entry) and not loses_too_much(entry["figures"], max_drop)
-    }
-
-
-def _plan(run: Run, output: Path, settings: Settings, kept: Mapping[str, ManifestEntry]) -> list[CellJob]:
+def _plan(run: Run, unfinished: Path, settings: Settings, kept: Container[str]) -> list[CellJob]:
     """A job for each cell that misses files."""
     jobs = []
     for number, cell in enumerate(run.cells):
         missing = tuple(name for name in settings.precisions if model_file_name(cell, name) not in kept)
         if missing:
-            jobs.append(CellJob(run.folder, number, missing, output, settings))
+            title = f"{cell.alpha} @ {cell.resolution}"
+            jobs.append(CellJob(run.folder, number, title, missing, unfinished, settings))
     return jobs
 
 
-def _make_missing(jobs: Sequence[CellJob], keys: Sequence[str]) -> list[CellFiles]:
-    """Do the jobs in parallel; prints a line for each file. Entries get the key of their cell."""
-    results = []
+def _describe(job: CellJob) -> str:
+    return f"cell {job.title}"
+
+
+def _make_missing(
+    run: Run, output: Path, unfinished: Path, settings: Settings, kept: Mapping[str, ManifestEntry]
+) -> tuple[list[ManifestEntry], list[CellFiles]]:
+    """Make what is not `kept`, several cells at once; returns the entries of what was made, and what failed.
+
+    Prints a line for each file. A finished cell is moved into place and listed in the manifest at once.
+    """
+    jobs = _plan(run, unfinished, settings, kept)
+    made: list[ManifestEntry] = []
+    failures = []
     with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:
-        done = in_processes(make_cell_files, jobs, prepare_process, TENSORFLOW_MEMORY_BYTES)
-        for job, files in zip(jobs, done, strict=True):
-            for line in files.lines:
-                progress.write(line)
-            progress.update()
-            for entry in files.entries:
-                entry["key"] = keys[job.cell]
-            results.append(files)
-    return results
+        done = in_processes(
+            make_cell_files, jobs, prepare_process, TENSORFLOW_MEMORY_BYTES, lambda job: f"cell {job.title}"
+        )
+        try:
+            for job, files in zip(jobs, done, strict=True):
+                for line in files.lines:
+                    progress.write(line)
+                progress.update()
+                for entry in files.entries:
+                    entry["key"] = cell_key(run, run.cells[job.cell], settings)
+                    (unfinished / entry["file"]).replace(output / entry["file"])
+                made += files.entries
+                if files.failure:
+                    failures.append(files)
+                else:
+                    write_manifest(output, run, settings, [*kept.values(), *made])
+        except WorkerKilledError as error:
+            failures.append(CellFiles((), (), str(error)))
+    return made, failures
+
+
+def _find_losses(entries: Iterable[ManifestEntry], settings: Settings) -> list[CellFiles]:
+    """A failure for each file made earlier that is not allowed now: made again it would be the same."""
+    failures = []
+    for entry in entries:
+        try:
+            check_figures(entry["precision"], entry["figures"], settings)
+        except DataError as error:
+            failures.append(CellFiles((), (), f"{entry['file']}, made earlier: {error}"))
+    return failures
+
+
+def _choose(run: Run, output: Path, entries: Sequence[ManifestEntry]) -> tuple[BoardChoice, ...]:
+    """Which file to take; nothing if nobody knows what the held-out photos show."""
+    if run.held_out_labels is None or not entries:
+        return ()
+    return tuple(choose_for_boards(comparable(read_candidates(output / entry["file"] for entry in entries))))
 
 
 def _write_summaries(
-    run: Run, output: Path, settings: Settings, entries: Sequence[ManifestEntry]
+    run: Run, output: Path, settings: Settings, entries: Sequence[ManifestEntry], choices: Sequence[BoardChoice]
 ) -> tuple[Path | None, tuple[Path, ...]]:
     """Write report, manifest and exports; returns the report's path, if there is one, and those of the exports."""
     report = None
     if run.held_out_labels is not None:
         from .report import write_report  # loads matplotlib, which the workers do not need
 
-        report = write_report(output, run.folder.resolve().name, entries)
-    write_manifest(output, run, entries)
+        report = write_report(output, run.folder.resolve().name, run.crop, entries, choices)
+    write_manifest(output, run, settings, entries)
+    warn_of_unlisted(output)
     exports = [path for name in settings.exports for path in EXPORTS[name](output, run.labels, entries)]
     return report, tuple(exports)
 
 
-def _raise_failures(results: Sequence[CellFiles]) -> None:
-    failed = [files for files in results if files.failure]
+def _raise_failures(failed: Sequence[CellFiles]) -> None:
     if not failed:
         return
-    error = DataError(f"{'; '.join(files.failure for files in failed)} (no file of a failed cell was written)")
+    error = DataError("; ".join(files.failure for files in failed))
     for files in failed:
         error.add_note(f"\n{files.failure}\n{files.details}")
     raise error

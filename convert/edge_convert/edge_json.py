@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edge_classify.images.crop import Crop
 from edge_classify.images.preprocessing import PREPARATION, Image
 from edge_classify.model.classifier import Classifier
 from edge_classify.model.model_file import CARD_PART, FORMAT, PICTURE_PART
@@ -51,11 +52,11 @@ def encode_labels(labels: tuple[str, ...]) -> bytes:
 
 
 def record_self_test(
-    classifier: Classifier, precision: str, calibration: Image
+    classifier: Classifier, precision: str, calibration: Image, crop: Crop | None
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Record the self-test: its entry in edge.json, and its pictures as PNG, by part.
 
-    calibration: prepared photos, uint8 RGB [n, R, R, 3].
+    calibration: prepared photos, uint8 RGB [n, R, R, 3]. crop: the part of the picture that they show.
 
     The device must prepare a drawn card as recorded, and classify a picture as recorded. A picture whose probabilities
     are spread out shows a wrong result best. Most models find a card alone so strange that they only answer
@@ -63,7 +64,7 @@ def record_self_test(
     largest entropy is recorded.
     """
     height, width = classifier.input_size
-    cards = [prepare_card(variant, height, width) for variant in range(_CARD_VARIANTS)]
+    cards = [prepare_card(variant, height, width, crop) for variant in range(_CARD_VARIANTS)]
     pictures = [*enumerate(cards), *_mix(cards[:_MIXTURES], calibration)]
     scores = [classifier.probabilities(picture[..., ::-1]) for _, picture in pictures]
     best = int(np.argmax([_entropy(probabilities) for probabilities in scores]))
@@ -118,7 +119,7 @@ def encode_contract(
             "multiply_adds": cell.multiply_adds,
             "crc32": zlib.crc32(model),
         },
-        "preprocess": PREPARATION,
+        "preprocess": PREPARATION if run.crop is None else {**PREPARATION, "crop": list(run.crop)},
         "decision": {"unknown": cell.has_unknown, **cell.decision},
         "test_card": self_test,
         "evaluation": figures,

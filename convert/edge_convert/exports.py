@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edge_classify.errors import UsageError
-from edge_train.run_folder import Run
+from edge_classify.images.crop import Crop
+from edge_classify.system.atomic_write import write_atomic
 
 from .settings import INT8
+
+log = logging.getLogger(__name__)
 
 # rpicam-apps' object_classify_tf stage takes this size, and reads the output as uint8.
 _RPICAM_RESOLUTION = 224
 
 
-def check_exports(names: Sequence[str], run: Run) -> None:
-    """Raises UsageError for an export that no cell of the run fits."""
-    if "rpicam" in names and not any(cell.resolution == _RPICAM_RESOLUTION for cell in run.cells):
-        raise _no_file_for_rpicam()
+def check_exports(names: Sequence[str], resolutions: Iterable[int], precisions: Sequence[str], remedy: str) -> None:
+    """Raise UsageError for an export that no file of these resolutions and precisions fits.
+
+    remedy: how to get another resolution.
+    """
+    if "rpicam" not in names:
+        return
+    if INT8 not in precisions:
+        remedy = f"add {INT8} to --precision"
+    elif _RPICAM_RESOLUTION in resolutions:
+        return
+    raise UsageError(f"--export rpicam: rpicam-apps takes only int8 files at 224 pixels: {remedy}")
+
+
+def warn_of_crop(names: Sequence[str], crop: Crop | None) -> None:
+    """Warn of what the other program must be told of a model that is for a part of the picture."""
+    if crop is not None and "rpicam" in names:
+        log.warning("--export rpicam: the model is for a part of the picture: start rpicam-apps with --roi %s", crop)
+    if crop is not None and "frigate" in names:
+        log.warning("--export frigate: the model is for the part %s of the picture: set it as the crop there", crop)
 
 
 def export_rpicam(folder: Path, labels: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> list[Path]:
     """For each int8 file at 224 pixels the post-processing file of rpicam-apps (`--post-process-file`), and labels.txt.
 
-    Paths in it are file names: rpicam-apps must be started in the folder. Raises UsageError if no file fits.
+    Paths in it are file names: rpicam-apps must be started in the folder. Nothing is written if no file fits.
     """
     fitting = [entry for entry in entries if entry["resolution"] == _RPICAM_RESOLUTION and entry["precision"] == INT8]
     if not fitting:
-        raise _no_file_for_rpicam()
+        return []
     names = folder / "labels.txt"
-    names.write_text("".join(f"{label}\n" for label in labels), "utf-8")
+    write_atomic(names, "".join(f"{label}\n" for label in labels))
     written = [names]
     for entry in fitting:
         stages = {
@@ -49,19 +69,15 @@ def export_rpicam(folder: Path, labels: Sequence[str], entries: Sequence[Mapping
             "annotate_cv": {"text": "", "fg": 255, "bg": 0, "scale": 1.0, "thickness": 2, "alpha": 0.3},
         }
         path = folder / f"{Path(entry['file']).stem}_rpicam.json"
-        path.write_text(json.dumps(stages, indent=1) + "\n", "utf-8")
+        write_atomic(path, json.dumps(stages, indent=1) + "\n")
         written.append(path)
     return written
-
-
-def _no_file_for_rpicam() -> UsageError:
-    return UsageError("--export rpicam: rpicam-apps takes only int8 files at 224 pixels: train with --resolution 224")
 
 
 def export_frigate(folder: Path, labels: Sequence[str], entries: Sequence[Mapping[str, Any]]) -> list[Path]:  # noqa: ARG001 - called as all exports are
     """Frigate's labelmap.txt: an index and a label per line."""
     path = folder / "labelmap.txt"
-    path.write_text("".join(f"{index} {label}\n" for index, label in enumerate(labels)), "utf-8")
+    write_atomic(path, "".join(f"{index} {label}\n" for index, label in enumerate(labels)))
     return [path]
 
 

@@ -53,7 +53,7 @@ _BATCH = 16
 class ImagenetModels:
     """Which networks, and where their parts are. Raises UsageError if they do not fit together.
 
-    weights: "imagenet" (Keras' own, downloaded once), or a `.weights.h5` file without the top.
+    weights: "imagenet" (Keras' own, downloaded once), or a weights file without the top.
     top: for a file of weights, an .npz with `kernel` [F, 1000] and `bias` [1000].
     labels: a file of 1000 lines, or 1001 with the background first; None takes Keras' own.
     photos: a folder of pictures of anything, to take int8's ranges from and to compare the files on.

@@ -11,35 +11,62 @@ from typing import Any
 
 from edge_classify.errors import EdgeClassifyError
 from edge_classify.model.classifier import Classifier
-from edge_classify.model.manifest import FORMAT, MANIFEST, ManifestEntry, read_manifest
+from edge_classify.model.manifest import (
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    ManifestEntry,
+    read_manifest,
+    unlisted_models,
+)
 from edge_classify.model.model_file import read_model_file
 from edge_classify.system.atomic_write import write_atomic
 from edge_classify.system.checksum import file_sha256
 from edge_train.run_folder import CALIBRATION, HELD_OUT, Cell, Run, prepared_path
 
+from .settings import Settings
 from .versions import converter_versions
 
+# What it means if a field of a manifest differs from this run's.
+_DIFFERENCES = {
+    "labels": "a run with other classes",
+    "data_fingerprint": "a run of other photos",
+    "seed": "a run with another --seed",
+    "arguments": "a run with other settings",
+    "settings": "a conversion with another --calibration-photos, --author or --license",
+    "versions": "other versions of edge-classify or its libraries",
+}
 
-def write_manifest(folder: Path, run: Run, entries: Sequence[ManifestEntry]) -> None:
+
+def write_manifest(folder: Path, run: Run, settings: Settings, entries: Sequence[ManifestEntry]) -> None:
     """Write it whole or not at all; entries are sorted by file."""
+    files = sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["file"]))
+    content = {**_describe(run, settings), "files": files}
+    write_atomic(folder / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def difference(manifest: Manifest, run: Run, settings: Settings) -> str:
+    """What the files of a manifest were made from that this run and these settings are not, in words; "" if nothing."""
+    now = json.loads(json.dumps(_describe(run, settings)))
+    return next((what for name, what in _DIFFERENCES.items() if manifest.get(name) != now[name]), "")
+
+
+def _describe(run: Run, settings: Settings) -> dict[str, Any]:
+    """What all files of a folder have in common."""
     index = run.index
-    content = {
+    return {
         "format": FORMAT,
         "labels": run.labels,
         "data_fingerprint": index["photos"]["fingerprint"],
         "seed": index["seed"],
         "arguments": index["arguments"],
+        "settings": settings.of_files(),
         "versions": {"train": index["versions"], "convert": converter_versions()},
-        "files": sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["file"])),
     }
-    write_atomic(folder / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def cell_key(run: Run, cell: Cell, *settings: object) -> str:
-    """A digest of all that a cell's files depend on: while it is equal, they need not be made again.
-
-    settings: those of the conversion that change the files.
-    """
+def cell_key(run: Run, cell: Cell, settings: Settings) -> str:
+    """A digest of all that a cell's files depend on: while it is equal, they need not be made again."""
     index = run.index
     inputs = [
         run.labels,
@@ -56,7 +83,8 @@ def cell_key(run: Run, cell: Cell, *settings: object) -> str:
         index["versions"],
         index["held_out_labels"],
         converter_versions(),
-        *settings,
+        *settings.of_files().values(),
+        *(run.crop or ()),
     ]
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for _, array in sorted(cell.head.items()):
@@ -84,10 +112,13 @@ def is_unchanged(folder: Path, entry: ManifestEntry) -> bool:
 def verify(folder: Path) -> tuple[int, list[str]]:
     """Check each file of the manifest: its bytes, the figures recorded in it, and its self-test on this machine.
 
-    Returns the number of files, and one line for each fault. Raises ModelFileError if there is no manifest.
+    Returns the number of files, and one line for each fault; a model file that the manifest does not list is one.
+    Raises ModelFileError if there is no manifest.
     """
-    entries = read_manifest(folder)["files"]
-    return len(entries), [fault for entry in entries for fault in _find_faults(folder, entry)]
+    manifest = read_manifest(folder)
+    faults = [fault for entry in manifest["files"] for fault in _find_faults(folder, entry)]
+    unlisted = [f"{path}: not listed in {MANIFEST}: move it away" for path in unlisted_models(folder, manifest)]
+    return len(manifest["files"]), [*faults, *unlisted]
 
 
 def _find_faults(folder: Path, entry: ManifestEntry) -> Iterator[str]:

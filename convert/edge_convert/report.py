@@ -7,32 +7,49 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from edge_classify.metrics import pareto_front, wilson_interval
+from edge_classify.benchmark.rule import BoardChoice
+from edge_classify.images.crop import Crop
+from edge_classify.learn.metrics import pareto_front, wilson_interval
 from edge_classify.system.atomic_write import write_atomic
-from edge_train.page import escape, image, page, table
-from edge_train.plots import BLUE, GREEN, GREY, INK, ORANGE, RED, error_bars, figure_png, style_axes
+from edge_train.page import escape, page, plot, table
+from edge_train.plots import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    RED,
+    error_bars,
+    figure_png,
+    label_points,
+    set_cost_axis,
+    style_axes,
+)
 
 _COLORS = {"float32": GREY, "float16": GREEN, "dynamic": ORANGE, "int8": BLUE}
 _Entry = Mapping[str, Any]
 
 
-def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> Path:
-    """Write `report.html`; returns its path. name: of the run. entries: of the manifest."""
+def write_report(
+    folder: Path, name: str, crop: Crop | None, entries: Sequence[_Entry], choices: Sequence[BoardChoice]
+) -> Path:
+    """Write `report.html`; returns its path. name, crop: of the run. entries: of the manifest."""
     entries = sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"], entry["bytes"]))
     front = cost_front(entries, "bytes")
     body = [
         f"<h1>{escape(name)}: model files</h1>",
         f"<p>Each file was run on {entries[0]['figures']['photos']} held-out photos, with the code that runs on the "
         "device.</p>",
-        "<h2>Which file to choose</h2>",
-        _choices(entries),
+        *_crop(crop),
+        "<h2>Which file to take</h2>",
+        _choices(choices),
         "<h2>Accuracy against cost</h2>",
-        image(_cost_plot(entries)),
-        "<p class='note'>Bars are 95% confidence intervals: if two overlap, the photos do not show which file is "
-        "better. The line is the Pareto front: no other file is both more accurate and cheaper. Latency depends on the "
-        "device's processor: measure it there with edge-benchmark.</p>",
+        plot(*_cost_plot(entries)),
+        "<p class='note'>Bars are 95% confidence intervals: in 95 of 100 such measurements, the interval holds the "
+        "accuracy that would be found on very many photos of the same kind. They do not compare files: all are "
+        "measured on the same photos, and two files with overlapping bars can differ. The line is the "
+        "Pareto front: no other file is both more accurate and cheaper.</p>",
         *_precisions(entries),
         "<h2>All files</h2>",
         _files(entries, front),
@@ -47,42 +64,43 @@ def write_report(folder: Path, name: str, entries: Sequence[_Entry]) -> Path:
     return path
 
 
+def _crop(crop: Crop | None) -> list[str]:
+    if crop is None:
+        return []
+    return [
+        f"<p>The files were trained and measured on the part <code>--crop {crop}</code> of each photo, and "
+        "edge-classify cuts it out of each frame. Other programs must do so themselves: "
+        f"{crop.width:.0%} of the picture's width from {crop.x:.0%} on, {crop.height:.0%} of its height from "
+        f"{crop.y:.0%} on.</p>"
+    ]
+
+
 def cost_front(entries: Sequence[_Entry], cost: str) -> list[_Entry]:
     """The Pareto front of accuracy and `cost`, cheapest first."""
     return pareto_front(entries, lambda entry: entry[cost], lambda entry: entry["figures"]["accuracy"])
 
 
-def _choices(entries: Sequence[_Entry]) -> str:
-    best = max(
-        entries, key=lambda entry: (entry["figures"]["accuracy"], entry["figures"]["agreement"], -entry["bytes"])
-    )
-    low, _ = _interval(best)
-    # Their accuracy lies within the confidence interval of the best.
-    as_good = [entry for entry in entries if entry["figures"]["accuracy"] >= low]
+def _choices(choices: Sequence[BoardChoice]) -> str:
     rows = [
-        ("Most accurate", best),
-        ("Smallest, not measurably worse", min(as_good, key=lambda entry: entry["bytes"])),
         (
-            "Fewest multiply-adds, not measurably worse",
-            min(as_good, key=lambda entry: (entry["multiply_adds"], entry["bytes"])),
-        ),
-        ("Smallest of all", min(entries, key=lambda entry: entry["bytes"])),
+            [
+                " and ".join(choice.boards),
+                choice.candidate.path.name,
+                f"{choice.candidate.accuracy or 0:.1%} of {choice.candidate.photos}",
+                f"{choice.candidate.bytes / 1e3:.0f}",
+                f"{(choice.candidate.multiply_adds or 0) / 1e6:.0f}",
+            ],
+            False,
+        )
+        for choice in choices
     ]
-    return table(
-        ["", "file", "accuracy", "size (kB)", "multiply-adds (millions)"],
-        [
-            (
-                [
-                    reason,
-                    entry["file"],
-                    f"{entry['figures']['accuracy']:.1%}",
-                    f"{entry['bytes'] / 1e3:.0f}",
-                    f"{entry['multiply_adds'] / 1e6:.0f}",
-                ],
-                False,
-            )
-            for reason, entry in rows
-        ],
+    headings = ["for a", "file", "held-out photos correct", "size (kB)", "multiply-adds (millions)"]
+    reasons = "".join(f"<p class='note'>{escape(choice.reason)}.</p>" for choice in choices)
+    return table(headings, rows) + (
+        f"{reasons}<p class='note'>Cells are compared photo by photo, on the photos on which all choices are made "
+        "(validation), and a precision is left out only if it loses measurably against its float model. So the "
+        "held-out figures are of files that were not chosen for them. Speed is estimated from instructions counted "
+        "under emulation: <code>edge-benchmark</code> measures it on the device, and takes by the same rule.</p>"
     )
 
 
@@ -103,16 +121,25 @@ def _precisions(entries: Sequence[_Entry]) -> list[str]:
             axes.scatter(value, row, color=_COLORS[precision], zorder=2, label=precision if row == 0 else None)
     axes.set_yticks(range(len(pairs)), [f"{alpha} @ {resolution}" for alpha, resolution in pairs])
     style_axes(axes, "held-out accuracy (%)", "")
-    axes.legend(fontsize=7, frameon=False)
-    return ["<h2>Accuracy of float32 and int8</h2>", image(figure_png(figure))]
+    axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+    text = "; ".join(
+        f"{alpha} @ {resolution}: {files['float32']['figures']['accuracy']:.1%} and "
+        f"{files['int8']['figures']['accuracy']:.1%}"
+        for (alpha, resolution), files in pairs.items()
+    )
+    return [
+        "<h2>Accuracy of float32 and int8</h2>",
+        plot(figure_png(figure), f"Held-out accuracy of float32 and of int8. {text}."),
+    ]
 
 
-def _cost_plot(entries: Sequence[_Entry]) -> bytes:
+def _cost_plot(entries: Sequence[_Entry]) -> tuple[bytes, str]:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     costs = (("bytes", 1e3, "size (kB)"), ("multiply_adds", 1e6, "multiply-adds (millions)"))
+    labels = {}
     for axes, (cost, unit, title) in zip(figure.subplots(1, 2, sharey=True), costs, strict=True):
-        front = cost_front(entries, cost)
-        line = [(entry[cost] / unit, 100 * entry["figures"]["accuracy"]) for entry in front]
+        front = [(entry, entry[cost] / unit, 100 * entry["figures"]["accuracy"]) for entry in cost_front(entries, cost)]
+        line = [point for _, *point in front]
         axes.step(*zip(*line, strict=True), where="post", color=INK, linewidth=0.8, label="Pareto front")
         for precision, color in _COLORS.items():
             files = [entry for entry in entries if entry["precision"] == precision]
@@ -122,21 +149,19 @@ def _cost_plot(entries: Sequence[_Entry]) -> bytes:
                 spread = error_bars(shares, [_interval(entry) for entry in files])
                 x = [entry[cost] / unit for entry in files]
                 axes.errorbar(x, y, spread, color=color, fmt="o", markersize=4, elinewidth=0.4, label=precision)
-        for number, entry in enumerate(front):
-            axes.annotate(
-                f"{entry['alpha']}@{entry['resolution']}",
-                (entry[cost] / unit, 100 * entry["figures"]["accuracy"]),
-                textcoords="offset points",
-                xytext=(5, -9 if number % 2 else 5),
-                fontsize=6.5,
-            )
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        style_axes(axes, title, "held-out accuracy (%)" if cost == "bytes" else "")
+        labels[axes] = [(f"{entry['alpha']}@{entry['resolution']}", x, y) for entry, x, y in front]
+        set_cost_axis(axes, title, "held-out accuracy (%)" if cost == "bytes" else "")
     figure.axes[1].legend(fontsize=7, frameon=False, loc="lower right")
-    return figure_png(figure)
+    for axes, (cost, unit, _) in zip(figure.axes, costs, strict=True):
+        label_points(
+            axes, labels[axes], [(entry[cost] / unit, 100 * entry["figures"]["accuracy"]) for entry in entries]
+        )
+    text = "; ".join(
+        f"{entry['alpha']}@{entry['resolution']} {entry['precision']}: {entry['figures']['accuracy']:.1%} at "
+        f"{entry['bytes'] / 1e3:.0f} kB"
+        for entry in cost_front(entries, "bytes")
+    )
+    return figure_png(figure), f"Held-out accuracy against size and multiply-adds. On the Pareto front of size: {text}."
 
 
 def _files(entries: Sequence[_Entry], front: Sequence[_Entry]) -> str:

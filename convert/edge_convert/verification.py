@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_classify.metrics import evaluate
+from edge_classify.images.preprocessing import Image
+from edge_classify.learn.metrics import evaluate
 from edge_classify.model.classifier import Classifier
+from edge_train.made_negatives import PHOTO_KINDS, TRIAL, choose_tried, draw, make_senseless
+from edge_train.measuring import measure_made
 from edge_train.run_folder import HELD_OUT, Cell, Run
 
 # A loss of this many photos may be chance: with few held-out photos, one is several points.
@@ -18,30 +21,59 @@ _MAX_PHOTOS_BY_CHANCE = 2
 def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
     """The figures of `evaluate` for the held-out photos, and how they differ from the trainer's.
 
+    lost, gained: how many photos are correct as shown with the trainer's float model alone, and with this file alone.
     agreement: the fraction of photos whose best label, `unknown` among them, is that of the trainer's float model.
     confidence_change: of the mean probability of the best label.
 
-    If nobody knows what the photos show, these two are all; without photos there is only their number, 0.
+    If nobody knows what the photos show, the last two are all; without photos there is only their number, 0.
     """
     prepared = run.prepared(cell.resolution, HELD_OUT)
     if not len(prepared):
         return {"photos": 0}
+    classifier.crop = None  # prepared photos show the part already
     # Resizing leaves a prepared photo as it is, so as BGR it goes the same way as a frame.
     probabilities = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in prepared])
+    made = _try_unknown(classifier, prepared, probabilities) if cell.has_unknown else {}
     trained = cell.held_out_probabilities
     agreement = float((probabilities.argmax(axis=1) == trained.argmax(axis=1)).mean())
     change = float(probabilities.max(axis=1).mean() - trained.max(axis=1).mean())
     compared = {"agreement": agreement, "confidence_change": round(change, 6)}
     if run.held_out_labels is None:
         return {"photos": len(prepared), **compared}
+    correct, before = (scores.argmax(axis=1) == run.held_out_labels for scores in (probabilities, trained))
     return {
         **evaluate(probabilities, run.held_out_labels, run.classes),
         "float32_accuracy": cell.evaluation["accuracy"],
         "float32_kept": cell.evaluation["kept"],
+        "lost": int((before & ~correct).sum()),
+        "gained": int((correct & ~before).sum()),
         **compared,
+        **made,
         # These are figures of the trainer's float model: the run folder does not keep the pictures.
         **{name: cell.evaluation[name] for name in ("held_out", "strangers") if name in cell.evaluation},
     }
+
+
+def _try_unknown(classifier: Classifier, prepared: Image, own: np.ndarray) -> dict[str, Any]:
+    """The figures for negatives made as for training, but of prepared photos, uint8 RGB [n, R, R, 3].
+
+    own: the photos' probabilities, (n, K + 1).
+    """
+    drawn = np.stack([classifier.probabilities(draw(picture.sha256)) for picture in TRIAL])
+    chosen = choose_tried(len(prepared))
+    senseless = {
+        kind: np.stack(
+            [classifier.probabilities(make_senseless(prepared[index][..., ::-1], kind, str(index))) for index in chosen]
+        )
+        for kind in PHOTO_KINDS
+    }
+    figures = measure_made(own, drawn, senseless)
+    return {"made_negatives": figures, "made_accepted": figures["accepted"]}
+
+
+def accepts_too_much(figures: Mapping[str, Any], max_accepted: float) -> bool:
+    """Whether `unknown` lets more than `max_accepted` percent of the negatives made to try it pass."""
+    return bool(100 * figures.get("made_accepted", 0.0) > max_accepted)
 
 
 def points_lost(figures: Mapping[str, Any]) -> float:

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from .command import run
 from .errors import BudgetError, CameraError, DataError, ModelFileError, SelfTestError
-from .options import Parser, integer, number, numbers, threads
+from .options import Parser, add_third_party_options, crop, integer, number, numbers, threads
 from .outputs import registry
 from .system.memory import use_one_heap
 
@@ -66,6 +66,7 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
     source = group.add_mutually_exclusive_group()
     source.add_argument(
         "--camera",
+        action="append",
         metavar="SOURCE",
         help="camera index (0 also finds a Pi camera module), /dev/videoN, csi or csi:N (Pi camera modules), "
         "rtsp:// or http:// address, video, picture, folder of pictures, or demo (default: 0)",
@@ -84,9 +85,10 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--flip", choices=("h", "v"), help="mirror left to right (h) or top to bottom (v)")
     group.add_argument(
         "--crop",
-        type=numbers(",", "0.25,0,0.5,1"),
+        type=crop,
         metavar="X,Y,W,H",
-        help="classify only this part, in fractions (the middle half: 0.25,0,0.5,1); after --rotate and --flip",
+        help="classify only this part, in fractions (the middle half: 0.25,0,0.5,1); after --rotate and --flip "
+        "(default: the part that the model was trained on)",
     )
     group.add_argument(
         "--give-up",
@@ -101,7 +103,13 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--model", metavar="FILE", help="a .tflite classifier (default: built-in digit reader)")
+    group.add_argument(
+        "--model",
+        action="append",
+        metavar="FILE",
+        help="a .tflite classifier, or NAME=FILE; repeat it to classify each frame by several "
+        "(default: built-in digit reader)",
+    )
     group.add_argument(
         "--models",
         metavar="MODELS",
@@ -111,23 +119,10 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         "--budget-ms",
         type=number(above=0),
         metavar="MS",
-        help="use the most accurate one within MS ms; benchmarked on first run, then cached",
+        help="use the fastest within MS ms that is as accurate as the best; measured once",
     )
     group.add_argument("--metric", default="total.p90", metavar="METRIC", help="what the budget limits")
-    group.add_argument(
-        "--labels",
-        metavar="FILE",
-        help="names of the classes: one per line, CSV, JSON or pbtxt",
-    )
-    group.add_argument(
-        "--input-range",
-        type=_input_range,
-        metavar="RANGE",
-        help="third-party input: -1..1, 0..1, 0..255 or imagenet",
-    )
-    group.add_argument(
-        "--input-size", type=_input_size, metavar="WxH", help="third-party model of any input size (default: 224x224)"
-    )
+    add_third_party_options(group)
     group.add_argument("--num-threads", type=threads, default="auto", metavar="N", help="threads per inference")
 
 
@@ -179,19 +174,29 @@ def _only_source(parser: Parser, options: argparse.Namespace) -> str:
     if sources and (options.camera is not None or options.list_cameras):
         other = "--camera" if options.camera is not None else "--list-cameras"
         parser.error(f"SOURCE: not allowed with argument {other}")
-    if len(sources) > 1:
-        parser.error(_why_not_several(sources, options))
-    return sources[0] if sources else options.camera or "0"
+    cameras: list[str] = options.camera or []
+    if len(cameras) > 1:
+        parser.error(f"--camera: expected one, found {len(cameras)}: start one edge-classify for each")
+    if why := _why_not(sources, options):
+        parser.error(why)
+    return (sources or cameras or ["0"])[0]
 
 
-def _why_not_several(sources: Sequence[str], options: argparse.Namespace) -> str:
+def _why_not(sources: Sequence[str], options: argparse.Namespace) -> str | None:
+    """Why this is not one SOURCE, and what was probably meant."""
+    if not sources or (len(sources) == 1 and options.model is None):
+        return None
     from .recognize import recognize
     from .sources.network import without_password
 
     models = [source for source in sources if recognize(source) == "model file"]
     others = [source for source in sources if source not in models]
-    if options.model is None and len(models) == 1 and len(others) == 1:
-        return f"{models[0]} is a model file: did you mean edge-classify {others[0]} --model {models[0]}?"
+    if models and len(others) < 2:
+        words = [*map(without_password, others), *(f"--model {model}" for model in (*(options.model or ()), *models))]
+        what = f"{models[0]} is a model file" if len(models) == 1 else f"{len(models)} of them are model files"
+        return f"{what}: did you mean edge-classify {' '.join(words)}?"
+    if len(sources) == 1:
+        return None
     found = ", ".join(map(without_password, sources[:3])) + (", ..." if len(sources) > 3 else "")
     return f"expected one SOURCE, found {len(sources)} ({found}): put pictures into one folder and give that"
 
@@ -199,21 +204,6 @@ def _why_not_several(sources: Sequence[str], options: argparse.Namespace) -> str
 def _size(text: str) -> tuple[int, int]:
     width, height = numbers("x", "640x480")(text)
     return int(width), int(height)
-
-
-def _input_size(text: str) -> tuple[int, int]:
-    """(height, width), from WxH or one number for both."""
-    found = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"expected a size in pixels such as 224x224, found {text!r}")
-    return int(found[2] or found[1]), int(found[1])
-
-
-def _input_range(text: str) -> str:
-    ranges = ("-1..1", "0..1", "0..255", "imagenet")
-    if text.strip() not in ranges:
-        raise argparse.ArgumentTypeError(f"expected {', '.join(ranges[:-1])} or {ranges[-1]}, found {text.strip()!r}")
-    return text.strip()
 
 
 def _dwell(text: str) -> tuple[int, float | None]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from .errors import DataError, EdgeClassifyError
+from .errors import DataError, EdgeClassifyError, explain_os_error
 from .system.standard_streams import drop_output
 
 
@@ -51,7 +51,7 @@ def _explain(error: Exception) -> tuple[int, str, bool]:
     if isinstance(error, EdgeClassifyError):
         return error.exit_code, str(error), False
     if isinstance(error, OSError):  # a full disk, a folder that may not be written to
-        return DataError.exit_code, f"{error.filename or 'writing failed'}: {error.strerror or error}", False
+        return DataError.exit_code, explain_os_error(error), False
     message = f"{type(error).__name__}: this is a bug in edge-classify: please report it with the lines above"
     return EdgeClassifyError.exit_code, message, True
 

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import re
+
+# What to do if a file cannot be written, by the system's reason.
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space on it, and run this again",
+    errno.EDQUOT: "your quota on this disk is used up: free some of it, and run this again",
+    errno.EFBIG: "the file became larger than is allowed here (ulimit -f): allow more, and run this again",
+    errno.EROFS: "the disk is read-only: write to another folder",
+}
+
 
 class EdgeClassifyError(Exception):
     """A message for the user, in one line: what is wrong, with what, and what to do.
@@ -59,3 +70,14 @@ class BudgetError(EdgeClassifyError):
 def first_line(error: BaseException) -> str:
     """The first line of a third-party library's error, or its type if it has no message."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def explain_os_error(error: OSError) -> str:
+    """What happened to which file, and what to do if that is known, in one line."""
+    number, name, text = error.errno, error.filename, str(error)
+    if number is None:  # HDF5 gives both in its message alone
+        found = re.search(r"errno = (\d+)", text)
+        number = int(found[1]) if found else None
+        found = re.search(r"filename = '([^']+)'", text)
+        name = found[1] if found else name
+    return f"{name or 'writing failed'}: {_REMEDIES.get(number or 0) or error.strerror or first_line(error)}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from math import isfinite
+from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from . import __version__
-from .errors import DataError, EdgeClassifyError, UsageError
+from .errors import DataError, EdgeClassifyError, UsageError, explain_os_error
+from .images.crop import Crop, make_crop
 from .system.standard_streams import drop_output, prepare
 
 Number = TypeVar("Number", int, float)
@@ -55,7 +58,8 @@ class Parser(argparse.ArgumentParser):
             drop_output()
         except OSError as error:
             drop_output()
-            self.exit(DataError.exit_code, f"error: standard output: {error.strerror}\n")
+            error.filename = "standard output"
+            self.exit(DataError.exit_code, f"error: {explain_os_error(error)}\n")
 
     def add_common_options(self) -> None:
         """--traceback, --version and --help, last in --help."""
@@ -110,6 +114,39 @@ def exit_codes(errors: Sequence[type[EdgeClassifyError]]) -> list[tuple[int, str
     return [(0, "success"), *sorted(meanings.items()), (130, "stopped by Ctrl-C")]
 
 
+def add_third_party_options(group: argparse._ActionsContainer) -> None:
+    """--labels, --input-range and --input-size: what a model file of others may not say itself."""
+    group.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="names of the classes: one per line, CSV, JSON or pbtxt",
+    )
+    group.add_argument(
+        "--input-range",
+        type=_input_range,
+        metavar="RANGE",
+        help="third-party input: -1..1, 0..1, 0..255 or imagenet",
+    )
+    group.add_argument(
+        "--input-size", type=_input_size, metavar="WxH", help="third-party model of any input size (default: 224x224)"
+    )
+
+
+def _input_size(text: str) -> tuple[int, int]:
+    """(height, width), from WxH or one number for both."""
+    found = re.fullmatch(r"([1-9]\d{0,3})(?:x([1-9]\d{0,3}))?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"expected a size in pixels such as 224x224, found {text!r}")
+    return int(found[2] or found[1]), int(found[1])
+
+
+def _input_range(text: str) -> str:
+    ranges = ("-1..1", "0..1", "0..255", "imagenet")
+    if text.strip() not in ranges:
+        raise argparse.ArgumentTypeError(f"expected {', '.join(ranges[:-1])} or {ranges[-1]}, found {text.strip()!r}")
+    return text.strip()
+
+
 def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     """For `type=`: a whole number in this range."""
     return lambda text: _number(text, int, "a whole number", _range(minimum=minimum, maximum=maximum))
@@ -160,6 +197,26 @@ def numbers(separator: str, example: str) -> Callable[[str], tuple[float, ...]]:
         return found
 
     return parse
+
+
+def crop(text: str) -> Crop:
+    """For `type=`: a part of the picture, X,Y,W,H in fractions."""
+    try:
+        return make_crop(numbers(",", "0.25,0,0.5,1")(text))
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def output_file(text: str) -> Path:
+    """For `type=`: a file to write at the end; what would prevent that is said before the work."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file name, but {text} is a folder")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent} to write {path.name} into")
+    if not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"cannot write into the folder {path.parent}: give another")
+    return path
 
 
 _Check = tuple[str, Callable[[float], bool]]

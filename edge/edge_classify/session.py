@@ -6,17 +6,20 @@ import argparse
 import logging
 import sys
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from .command import native_output_dropped
-from .errors import UsageError
-from .labels import UNKNOWN
+from .errors import EdgeClassifyError, UsageError
+from .images.crop import WHOLE, Crop
 from .model.classifier import Classifier
 from .model.interpreter import BUILTIN_MODEL
+from .model.labels import UNKNOWN
+from .model.naming import NamedFile, name_models
 from .model.threads import AUTO
 from .outputs import registry
 from .outputs.destinations import Destinations
@@ -24,16 +27,24 @@ from .outputs.queue import BoundedQueue
 from .outputs.registry import Output
 from .pipeline.cores import Cores, share_cores
 from .pipeline.decision import Decision
-from .pipeline.latency import Latency
-from .pipeline.loop import Result, classify_frames
+from .pipeline.loop import LeftOut, Model, Result, classify_by_each
 from .pipeline.pacing import Pace
 from .pipeline.stillness import Stillness
+from .pipeline.summary import Summary
 from .recognize import recognize
 from .sources.frame import Transform
 from .sources.opening import check_source, is_stream, open_source
 from .sources.source import Source
 
+log = logging.getLogger(__name__)
+
 _MAX_LABELS_SHOWN = 6
+# Options that say something about one model file.
+_OF_ONE_MODEL = {
+    "labels": "attach them to each file (docs/several-models.md)",
+    "input_range": "use Python (docs/several-models.md)",
+    "input_size": "use Python (docs/several-models.md)",
+}
 
 
 def check(options: argparse.Namespace) -> None:
@@ -42,6 +53,10 @@ def check(options: argparse.Namespace) -> None:
         raise UsageError("use --models MODELS with --budget-ms MS, and without --model")
     if (options.input_range or options.input_size) and not (options.model or options.models):
         raise UsageError("--input-range and --input-size are for third-party models: name one with --model FILE")
+    models = name_models(options.model or ())
+    for option, remedy in _OF_ONE_MODEL.items():
+        if len(models) > 1 and getattr(options, option) is not None:
+            raise UsageError(f"--{option.replace('_', '-')} is for one --model, found {len(models)}: {remedy}")
     if options.models is not None:
         from .benchmark.metric import Metric
 
@@ -67,10 +82,9 @@ def _check_with_source(options: argparse.Namespace, *, stream: bool) -> None:
 
 @contextmanager
 def open_session(options: argparse.Namespace) -> Iterator[Session]:
-    """Load the model, open the source, and then the outputs; close them all at the end."""
+    """Load the models, open the source, and then the outputs; close them all at the end."""
     cores = _cores(options)
-    classifier = _load_classifier(options, cores.num_threads)
-    decision = Decision(classifier.labels, **_decision_settings(options))
+    models = _load_models(options, cores.num_threads)
     with ExitStack() as stack:
         source = stack.enter_context(
             open_source(options.source, transform=_transform(options), **_source_settings(options))
@@ -80,45 +94,54 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
         if source.live:
             stack.enter_context(_warnings_to(destinations.standard_error))
         outputs = registry.open_outputs(options, destinations)
-        destinations.standard_error.put(
-            _introduce(classifier, options, cores.describe(classifier.threads, stream=source.stream)) + "\n"
-        )
+        for model in models:
+            destinations.standard_error.put(_introduce(model, options, cores, stream=source.stream) + "\n")
         if source.description:
             destinations.standard_error.put(f"{source.description}\n")
-        results = _classify(options, source, classifier, decision if source.stream else None, cores.interpreters)
-        stack.enter_context(closing(results))
-        yield Session(source, islice(results, options.count), outputs, destinations)
+        if not source.stream:
+            models = [model._replace(decision=None) for model in models]
+        classify = partial(_classify, options, source, models, cores.interpreters)
+        yield Session(source, [model.name for model in models], classify, outputs, destinations)
 
 
 def _classify(
-    options: argparse.Namespace, source: Source, classifier: Classifier, decision: Decision | None, interpreters: int
+    options: argparse.Namespace, source: Source, models: Sequence[Model], interpreters: int, left_out: LeftOut
 ) -> Generator[Result]:
     if interpreters > 1:
         from .pipeline.parallel import classify_in_parallel  # no camera needs it
 
-        return classify_in_parallel(source, classifier, decision, interpreters)
-    frames = _pace(options, source).frames(source)
-    return classify_frames(frames, classifier, decision, Stillness() if options.skip_still else None)
+        return classify_in_parallel(source, models, interpreters, left_out, count=options.count)
+    frames = islice(_pace(options, source).frames(source), options.count)
+    return classify_by_each(frames, models, left_out)
 
 
 class Session:
     """What is open during a run."""
 
     def __init__(
-        self, source: Source, results: Iterator[Result], outputs: Sequence[Output], destinations: Destinations
+        self,
+        source: Source,
+        models: Sequence[str],
+        classify: Callable[[LeftOut], Generator[Result]],
+        outputs: Sequence[Output],
+        destinations: Destinations,
     ) -> None:
+        """models: their names. classify: gives their results, and calls its argument for a model that is left out."""
         self._source = source
-        self._results = results
+        self._results = classify(self._leave_out)
         self._outputs = outputs
         self._destinations = destinations
-        self._latency = Latency()
-        # Of separate pictures: how many were of each label.
-        self._labels: Counter[str] = Counter()
+        self._summary = Summary(models, stream=source.stream)
+        self._failures: list[EdgeClassifyError] = []
 
     def run(self) -> None:
-        """Hand all results to all outputs, until the source ends, nobody is left to read them, or Ctrl-C."""
+        """Hand all results to all outputs, until the source ends, nobody is left to read them, or Ctrl-C.
+
+        Raises at the end the error of the first model that was left out.
+        """
         try:
             with ExitStack() as stack:
+                stack.enter_context(closing(self._results))
                 for output in self._outputs:
                     stack.enter_context(output)
                 try:
@@ -127,52 +150,72 @@ class Session:
                     self._destinations.stop_waiting()
         finally:
             self._destinations.drain()
-            self._destinations.print_summary(self._summary())
+            self._destinations.print_summary(self._summary_text())
+        if self._failures:
+            raise self._failures[0]
+
+    def _leave_out(self, model: Model, error: EdgeClassifyError) -> None:
+        log.warning("%s; %s is left out from now on, the others go on", error, model.name)
+        self._failures.append(error)
 
     def _hand_out(self) -> None:
         outputs = self._outputs
         for result in self._results:
-            if result.still:
-                self._latency.append_still(result.finished_at)
-            else:
-                self._latency.append(result.timing_ms, result.finished_at)
-            if not self._source.stream:
-                self._labels[result.state] += 1
+            self._summary.append(result)
             for output in outputs:
                 output.append(result)
             if all(output.gone for output in outputs):
                 return
 
-    def _summary(self) -> str:
+    def _summary_text(self) -> str:
         counts = Counter(
             {"stale frames dropped": self._source.dropped, "undecodable frames left out": self._source.undecodable}
         )
         for output in self._outputs:
             counts.update(output.counts())
-        lines = []
-        if self._labels.total() > 1:
-            labels = ", ".join(f"{label} {count}" for label, count in self._labels.most_common())
-            lines.append(f"{self._labels.total()} pictures: {labels}")
-        lines += [self._latency.table(), *(f"{what}: {count}" for what, count in counts.items() if count)]
+        lines = [*self._summary.lines(), *(f"{what}: {count}" for what, count in counts.items() if count)]
         return "\n".join(lines) + "\n"
 
 
-def _load_classifier(options: argparse.Namespace, num_threads: int | Literal["auto"]) -> Classifier:
-    model = options.model
+def _load_models(options: argparse.Namespace, num_threads: int | Literal["auto"]) -> list[Model]:
+    names = options.model or [str(BUILTIN_MODEL)]
     if options.models is not None:
-        model, benchmarked = _choose_model(options)
+        chosen, benchmarked = _choose_model(options)
+        names = [str(chosen)]
         if num_threads == AUTO:
             num_threads = benchmarked
+    files = name_models(names)
     with native_output_dropped():  # LiteRT prints a greeting at each start
-        return Classifier(
-            model,
-            labels=options.labels,
-            top_k=options.top_k,
-            threshold=options.threshold,
-            num_threads=num_threads,
-            input_range=options.input_range,
-            input_size=options.input_size,
+        return [_load_model(file, options, num_threads) for file in files]
+
+
+def _load_model(file: NamedFile, options: argparse.Namespace, num_threads: int | Literal["auto"]) -> Model:
+    classifier = Classifier(
+        file.path,
+        labels=options.labels,
+        top_k=options.top_k,
+        threshold=options.threshold,
+        num_threads=num_threads,
+        input_range=options.input_range,
+        input_size=options.input_size,
+    )
+    if options.crop is not None:
+        _replace_crop(classifier, options.crop)
+    decision = Decision(classifier.labels, **_decision_settings(options))
+    return Model(file.name, classifier, decision, Stillness() if options.skip_still else None)
+
+
+def _replace_crop(classifier: Classifier, crop: Crop) -> None:
+    trained_on = classifier.model_file.crop
+    if trained_on is not None and trained_on != crop:
+        log.warning(
+            "%s: was trained and measured on the part %s of the picture, and is used on %s (--crop): leave out --crop, "
+            "unless the camera has moved",
+            classifier.model_file.path,
+            trained_on,
+            crop,
         )
+    classifier.crop = None if crop == WHOLE else crop
 
 
 def _cores(options: argparse.Namespace) -> Cores:
@@ -180,18 +223,21 @@ def _cores(options: argparse.Namespace) -> Cores:
     return share_cores(options.source, options.num_threads, fast=options.fast, in_turn=in_turn)
 
 
-def _introduce(classifier: Classifier, options: argparse.Namespace, cores: str) -> str:
+def _introduce(model: Model, options: argparse.Namespace, cores: Cores, *, stream: bool) -> str:
     """Which model is in use, and how much of the processor, in one line; what was probably meant if it is the
     built-in one."""
-    labels = classifier.labels
+    labels = model.classifier.labels
+    shared = cores.describe(model.classifier.threads, stream=stream)
     shown = ", ".join(labels[:_MAX_LABELS_SHOWN]) + (", ..." if len(labels) > _MAX_LABELS_SHOWN else "")
-    path = classifier.model_file.path
+    path = model.classifier.model_file.path
     if path != BUILTIN_MODEL:
-        return f"model {path}: {len(labels)} labels ({shown}); {cores}"
+        crop = model.classifier.crop
+        part = "" if crop is None else f", on the part {Crop(*crop)} of the picture"
+        return f"model {NamedFile(model.name, path)}: {len(labels)} labels ({shown}){part}; {shared}"
     what = "the built-in one, which reads handwritten digits"
     if recognize(options.source) == "photos":
         return f"warning: the model is {what}; to classify photos of anything else, give your own with --model FILE"
-    return f"model: {what} (for your own: --model FILE); {cores}"
+    return f"model: {what} (for your own: --model FILE); {shared}"
 
 
 def _choose_model(options: argparse.Namespace) -> tuple[Path, int]:
@@ -217,7 +263,8 @@ def _decision_settings(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _transform(options: argparse.Namespace) -> Transform:
-    return Transform(options.rotate, options.flip, options.crop)
+    # The crop is each classifier's own.
+    return Transform(options.rotate, options.flip)
 
 
 def _source_settings(options: argparse.Namespace) -> dict[str, Any]:

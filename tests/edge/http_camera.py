@@ -1,7 +1,7 @@
 """A camera on the network, for tests: MJPEG over HTTP from the standard library, in a process of its own.
 
 http_camera.py PORT [stall=N] [resize=N] [broken=N] [garbage=N] [file=PATH]: after N frames it sends no more, or larger
-ones; every Nth is cut in half, or no picture at all. /photo.jpg and /snapshot give one picture, /clip.avi the file.
+ones; every Nth is cut in half, or no picture at all. /photo.jpg and /snapshot give one picture, /clip… the file.
 Frames are 320x240 at 25 per second, left half red, right half blue; it prints a line when it listens.
 """
 
@@ -33,7 +33,7 @@ class Camera(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path.startswith(("/photo.jpg", "/snapshot")):
             return self.send_all("image/jpeg", SMALL)
-        if self.path.startswith("/clip.avi"):
+        if self.path.startswith("/clip"):
             return self.send_all("video/x-msvideo", FILE.read_bytes())
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")

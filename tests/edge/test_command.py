@@ -156,7 +156,7 @@ def test_a_full_disk_ends_what_may_lose_nothing(tmp_path: Path) -> None:
     with Path("/dev/full").open("wb") as full:
         done = command_to(full, str(tmp_path))
     assert done.returncode == 6
-    assert "error: standard output: No space left on device" in done.stderr
+    assert "error: standard output: the disk is full" in done.stderr
 
 
 def command_to(stdout: IO[bytes], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -263,7 +263,7 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
         (["--camera", "demo", "--num_threads=2"], 2, "unrecognized arguments: --num_threads"),
         (["--camera", "demo", PICTURE], 2, "SOURCE: not allowed with argument --camera"),
         (["--models", "models"], 2, "use --models MODELS with --budget-ms MS, and without --model"),
-        (["--camera", "demo", "--crop", "160,0,320,480"], 2, "crop is 160,0,320,480: x, y, width and height must be"),
+        (["--camera", "demo", "--crop", "160,0,320,480"], 2, "--crop: 160,0,320,480: x, y, width and height must be"),
         ([PICTURE, "--skip-still"], 2, "--skip-still needs a camera or a video"),
         ([PICTURE, "--events", "-"], 2, "--events needs a camera or a video"),
         (["--camera", "97"], 3, "camera 97 not found"),

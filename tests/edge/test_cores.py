@@ -18,7 +18,7 @@ from edge_classify import Classifier, Decision, Result, open_source
 from edge_classify.model.interpreter import BUILTIN_MODEL
 from edge_classify.model.threads import fewest_threads, load_with_fewest_threads, thread_counts
 from edge_classify.pipeline.cores import Cores, share_cores
-from edge_classify.pipeline.loop import classify_frames
+from edge_classify.pipeline.loop import Model, classify_by_each
 from edge_classify.pipeline.parallel import classify_in_parallel, ordered_map
 from edge_classify.sources import demo
 from edge_classify.sources.source import Source
@@ -118,7 +118,15 @@ def test_only_what_waits_to_be_read_is_classified_several_at_once(
 def answers(results: list[Result]) -> list[object]:
     """All of the results that does not depend on time."""
     return [
-        (r.frame.number, r.frame.name, r.state, r.change and r.change[:3], r.classification.scores.tolist())
+        (
+            r.frame.number,
+            r.frame.name,
+            r.model,
+            r.frame_done,
+            r.state,
+            r.change and r.change[:3],
+            r.classification.scores.tolist(),
+        )
         for r in results
     ]
 
@@ -139,17 +147,17 @@ def test_a_folder_gives_the_same_lines_in_the_same_order(
         (tmp_path / place).write_bytes((tmp_path / place).read_bytes()[:500])
 
     def run(interpreters: int) -> tuple[list[object], list[str]]:
-        classifier = Classifier(model, labels=labels)
+        models = [Model("one", Classifier(model, labels=labels)), Model("digits", Classifier())]
         caplog.clear()
         with open_source(tmp_path) as source:
             if interpreters == 1:
-                results = list(classify_frames(source, classifier))
+                results = list(classify_by_each(source, models))
             else:
-                results = list(classify_in_parallel(source, classifier, None, interpreters))
+                results = list(classify_in_parallel(source, models, interpreters))
         return answers(results), caplog.messages
 
     one, all_at_once = run(1), run(3)
-    assert len(one[0]) == 22
+    assert len(one[0]) == 2 * 22
     assert sum("skipped" in message for message in one[1]) == 3
     assert all_at_once == one
 
@@ -163,17 +171,17 @@ def test_a_video_has_the_same_states(tmp_path: Path) -> None:
 
     def run(interpreters: int) -> list[object]:
         classifier = Classifier()
-        decision = Decision(classifier.labels, smoothing=3)
+        models = [Model("digits", classifier, Decision(classifier.labels, smoothing=3))]
         with open_source(path, fast=True) as source:
             # A frame's time of capture is that of reading it, and smoothing looks at it: made equal for both.
             frames = (frame._replace(captured_at=frame.number / 30) for frame in source)
             timeless = Source(frames, stream=True)
             if interpreters == 1:
-                return answers(list(classify_frames(timeless, classifier, decision)))
-            return answers(list(classify_in_parallel(timeless, classifier, decision, interpreters)))
+                return answers(list(classify_by_each(timeless, models)))
+            return answers(list(classify_in_parallel(timeless, models, interpreters)))
 
     one = run(1)
-    assert len({answer[2] for answer in one}) > 2  # type: ignore[index]
+    assert len({answer[4] for answer in one}) > 2  # type: ignore[index]
     assert run(3) == one
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from conftest import needs_programs
+from conftest import ROOT, needs_programs
 from edge_classify.doctor import cli as doctor
 from edge_classify.doctor import model_checks
 from edge_classify.doctor.finding import Finding
@@ -288,6 +288,19 @@ def test_a_model_file_s_card_is_shown_tested_and_timed() -> None:
     assert {"p50", "p90"} == set(found["latency"]["figures"]["threads"]["1"])
     assert re.match(r"\d threads? \(auto: an inference takes ", found["threads"]["text"])
     assert report["red"] == sum(finding["level"] == "red" for finding in report["findings"])
+
+
+def test_a_file_of_others_is_tested_with_what_it_does_not_say_itself(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("off\nmiddle\non\n")
+    options = ("--labels", tmp_path / "labels.txt", "--input-range", "0..255", "--input-size", "64x48")
+    report = json.loads(
+        edge_doctor(ROOT / "tests" / "cases" / "models" / "dynamic_hw.tflite", *options, "--json").stdout
+    )
+    found = {finding["check"]: finding for finding in report["findings"]}
+    assert found["labels"]["text"] == "3: off, middle, on"
+    assert "64×48" in found["test card"]["text"]
+    assert "assumed" not in found
+    assert "latency" in found
 
 
 def test_the_exit_code_is_that_of_the_first_red_line(tmp_path: Path) -> None:

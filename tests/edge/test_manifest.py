@@ -51,11 +51,12 @@ def test_what_edge_convert_writes_is_read_back(
     files: list[dict[str, Any]], labels: list[str], arguments: dict[str, Any]
 ) -> None:
     from edge_convert.manifest import write_manifest
+    from edge_convert.settings import Settings
 
     index = {"photos": {"fingerprint": "f"}, "seed": 3, "arguments": arguments, "versions": {"python": "3"}}
     run: Any = SimpleNamespace(labels=tuple(labels), index=index)
     with TemporaryDirectory() as folder:
-        write_manifest(Path(folder), run, files)
+        write_manifest(Path(folder), run, Settings(), files)
         manifest = read_manifest(Path(folder))
         assert read_manifest(Path(folder) / MANIFEST) == manifest
     assert manifest["labels"] == labels

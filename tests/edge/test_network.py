@@ -143,17 +143,19 @@ def test_an_address_that_gives_one_picture_per_request_is_asked_again_and_again(
     assert not caplog.messages
 
 
-def test_a_video_at_an_address_has_every_frame_and_an_end(serve, port: int, tmp_path: Path) -> None:
-    writer = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+@pytest.mark.parametrize("name", ["clip.avi", "clip.ts"])
+def test_a_video_at_an_address_has_every_frame_and_an_end(serve, port: int, tmp_path: Path, name: str) -> None:
+    codec = {"clip.avi": "MJPG", "clip.ts": "MPG2"}[name]  # the second does not say how long it is, but its server does
+    writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter.fourcc(*codec), 25, (64, 48))
     for number in range(12):
         writer.write(np.full((48, 64, 3), 20 * number, np.uint8))
     writer.release()
-    serve(sys.executable, HERE / "http_camera.py", port, f"file={tmp_path / 'clip.avi'}")
-    with open_source(f"http://me:secret@127.0.0.1:{port}/clip.avi?token=secret", fast=True) as source:
+    serve(sys.executable, HERE / "http_camera.py", port, f"file={tmp_path / name}")
+    with open_source(f"http://me:secret@127.0.0.1:{port}/{name}?token=secret", fast=True) as source:
         assert not source.live
         frames = list(source)
     assert [round(frame.image.mean() / 20) for frame in frames] == list(range(12))
-    assert frames[0].name == f"http://***@127.0.0.1:{port}/clip.avi?token=***"
+    assert frames[0].name == f"http://***@127.0.0.1:{port}/{name}?token=***"
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,15 @@ def test_a_video_at_an_address_has_every_frame_and_an_end(serve, port: int, tmp_
         ("http://h/x;pass=SECRET", "http://h/x;pass=***"),
         ("http://h/x#token=SECRET", "http://h/x#token=***"),
         ("rtmp://me:SECRET@h/x", "rtmp://***@h/x"),
+        ("rtsps://h:7441/AbCdEfGhIjKlMnOp?enableSrtp", "rtsps://h:7441/***?enableSrtp"),
+        ("http://h/hls/3f9c2ab81d7e4506/index.m3u8", "http://h/hls/***/index.m3u8"),
+        ("http://h/live/123e4567-e89b-12d3-a456-426614174000.m3u8", "http://h/live/***.m3u8"),
+        ("rtsp://h/admin:SECRET/1", "rtsp://h/***/1"),
+        ("rtsp://h/admin:SECRET@x/1", "rtsp://***@x/1"),
+        ("rtsp://h:554/Streaming/Channels/101", "rtsp://h:554/Streaming/Channels/101"),
+        ("rtsp://h/h264Preview_01_main", "rtsp://h/h264Preview_01_main"),
+        ("rtsp://h/axis-media/media.amp?videocodec", "rtsp://h/axis-media/media.amp?videocodec"),
+        ("http://h/2026-01-05T10:30:00.mp4", "http://h/2026-01-05T10:30:00.mp4"),
         ("HTTP://h:81/a/b.jpg?size=2", "HTTP://h:81/a/b.jpg?size=2"),
         ("photos/a=b@c.jpg", "photos/a=b@c.jpg"),
     ],

@@ -137,8 +137,8 @@ def test_a_transparent_colour_of_a_palette_is_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize(("value", "grey"), [(3000, 187), (200, 200), (30000, 117)])
-def test_fewer_bits_in_a_16_bit_file_are_not_black(
+@pytest.mark.parametrize(("value", "grey"), [(3000, 187), (200, 200), (9000, 35), (30000, 117)])
+def test_fewer_bits_in_a_16_bit_file_are_said_and_not_black(
     tmp_path: Path,
     suffix: str,
     value: int,
@@ -146,11 +146,61 @@ def test_fewer_bits_in_a_16_bit_file_are_not_black(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(photo_module, "_warned", [])
+    monkeypatch.setattr(photo_module, "_warned", set())
     for name in ("a", "b"):
         cv2.imwrite(str(tmp_path / f"{name}{suffix}"), np.full((10, 10), value, np.uint16))
         assert abs(int(read_photo(tmp_path / f"{name}{suffix}")[0, 0, 0]) - grey) <= 1
-    assert caplog.text.count("16-bit picture") == (value < 4096)
+    assert caplog.text.count("16-bit picture") == (value < 1 << 14)
+
+
+def test_fewer_bits_beside_an_alpha_channel_of_16_are_not_black(tmp_path: Path) -> None:
+    pixels = np.full((10, 10, 4), 3000, np.uint16)
+    pixels[..., 3] = 65535
+    pixels[:, 5:, 3] = 0
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    photo = read_photo(tmp_path / "a.png")
+    assert (photo[:, :5] == 187).all()
+    assert (photo[:, 5:] == 255).all()
+
+
+def write_tiff(path: Path, pixels: np.ndarray, extra_samples: int) -> None:
+    """Grey or RGB with an alpha channel, which Pillow and OpenCV do not write in 16 bits; 1 is multiplied by it."""
+    height, width, channels = pixels.shape
+    bits, photometric = pixels.itemsize * 8, 2 if channels == 4 else 1
+    values = {256: [width], 257: [height], 258: [bits] * channels, 259: [1], 262: [photometric], 273: [8]}
+    values |= {277: [channels], 278: [height], 279: [pixels.nbytes], 338: [extra_samples]}
+    start = 8 + pixels.nbytes
+    behind = start + 2 + 12 * len(values) + 4
+    entries = bytearray(struct.pack("<H", len(values)))
+    for tag, words in values.items():
+        packed = struct.pack(f"<{len(words)}H", *words)
+        where = packed.ljust(4, b"\0") if len(packed) <= 4 else struct.pack("<I", behind)
+        entries += struct.pack("<HHI", tag, 3, len(words)) + where
+    more = struct.pack(f"<{channels}H", *values[258])
+    path.write_bytes(b"II*\0" + struct.pack("<I", start) + pixels.tobytes() + entries + bytes(4) + more)
+
+
+@pytest.mark.parametrize("extra_samples", [1, 2])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_transparent_tiff_is_white_or_refused(tmp_path: Path, dtype: type, extra_samples: int) -> None:
+    most = np.iinfo(dtype).max
+    pixels = np.full((20, 40, 4), (most // 2, most // 4, 0, most), dtype)
+    pixels[:, 20:, 3] = 0
+    if extra_samples == 1:
+        pixels[:, 20:, :3] = 0
+    write_tiff(tmp_path / "a.tif", pixels, extra_samples)
+    photo = read_photo(tmp_path / "a.tif")
+    assert np.abs(photo[0, 0].astype(int) - (0, 63, 127)).max() <= 1
+    assert (photo[:, 20:] == 255).all()
+    write_tiff(tmp_path / "grey.tif", pixels[..., 2:], extra_samples)
+    with pytest.raises(DataError, match="a grey TIFF with transparency"):
+        read_photo(tmp_path / "grey.tif")
+
+
+def test_numbers_of_an_unknown_range_are_refused(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.tif"), np.full((10, 10, 3), 0.5, np.float32))
+    with pytest.raises(DataError, match="pixels are of type float32"):
+        read_photo(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(

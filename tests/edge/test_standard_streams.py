@@ -43,7 +43,7 @@ def test_a_full_disk_is_said_in_one_line(words: list[str]) -> None:
     done = run(words, ">/dev/full")
     assert done.returncode == 6
     assert done.stderr.startswith(b"error: ")
-    assert done.stderr.endswith(b": No space left on device\n")
+    assert done.stderr.endswith(b": the disk is full: free some space on it, and run this again\n")
     assert done.stderr.count(b"\n") == 1
 
 

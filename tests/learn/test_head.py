@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from edge_classify.learn.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
+from edge_classify.learn.metrics import auroc
 from edge_classify.learn.open_set import FeatureSpace, fit_direction, fit_feature_space, fit_open_set, with_unknown
 from edge_classify.learn.rows import Rows
-from edge_classify.metrics import auroc
 
 FEATURES, MIDDLE = 64, 16
 
@@ -102,6 +102,22 @@ def test_the_share_of_new_photos_asked_for_is_kept_and_negatives_are_rejected(ke
     assert (with_unknown(sure[:500], open_set.known(negatives)).argmax(axis=1) == 3).mean() > 0.95
 
 
+def test_of_a_scene_what_drifts_on_from_block_to_block_is_kept() -> None:
+    """Each block of time is further from the photos fitted on, and so are the photos to come."""
+    rows, labels = clusters(600, 4, spread=0.2)
+    space = fit_feature_space(rows, labels, FEATURES, seed=0)
+    drift = np.random.default_rng(8).normal(0, 0.02, FEATURES + MIDDLE).astype(np.float32)
+    times = np.arange(1000) // 200
+    (chosen_on, truth), later = clusters(1000, 6, spread=0.2), clusters(1000, 7, spread=0.2)[0] + 6 * drift
+    scores = space.scores(chosen_on + times[:, None] * drift)
+    blocks = np.stack([truth, times], axis=1)
+    plain, of_a_scene = (fit_open_set(space, scores, np.full(1000, 0.99), 0.99, own) for own in (None, blocks))
+    assert (plain.known(later) > 0.5).mean() < 0.88
+    assert (of_a_scene.known(later) > 0.5).mean() > 0.92
+    negatives = np.random.default_rng(6).uniform(0, 1, (500, FEATURES + MIDDLE)).astype(np.float32)
+    assert (of_a_scene.known(negatives) < 0.5).mean() > 0.95
+
+
 def test_a_picture_between_two_classes_is_rejected_by_membership() -> None:
     rows, labels = clusters(600, 4)
     others, _ = clusters(600, 6)
@@ -125,6 +141,24 @@ def test_a_rare_class_is_as_familiar_as_the_others() -> None:
     assert len(space.prototypes) == 512
     # All ten are prototypes: nothing is nearer than they are to themselves. Of the others only some are.
     assert inside.min() > np.median(others)
+
+
+def test_what_a_backbone_says_of_nothing_makes_no_picture_familiar() -> None:
+    # A backbone that answers every picture with one large vector, and pictures of nothing with that alone.
+    answer = np.random.default_rng(10).uniform(0, 2, FEATURES + MIDDLE)
+    rng = np.random.default_rng(11)
+
+    def add_answer(rows: np.ndarray) -> np.ndarray:
+        return (0.5 * rows + answer * rng.uniform(0.5, 1.5, (len(rows), 1))).astype(np.float32)
+
+    rows, labels = clusters(600, 4)
+    nothing = add_answer(np.abs(rng.normal(0, 0.2, (140, FEATURES + MIDDLE))))
+    spaces = [
+        fit_feature_space(add_answer(rows), labels, FEATURES, seed=0, blanks=blanks) for blanks in (None, nothing[:40])
+    ]
+    new = add_answer(clusters(600, 5)[0])
+    before, after = (auroc(space.scores(new)[:, 0], space.scores(nothing[40:])[:, 0]) for space in spaces)
+    assert after > 0.98 > 0.9 > before
 
 
 def test_negatives_to_learn_from_are_rejected_better() -> None:

@@ -43,7 +43,9 @@ def make_drawn(output: Path, work: Path) -> None:
     programs = Path(sys.executable).parent
     cell = ("--backbone", f"hub:{backbone}", "--alpha", "1.0", "--resolution", "96", "--learning-rate", "0.01")
     subprocess.run([programs / "edge-train", photos, "-o", run, *cell], check=True)
-    subprocess.run([programs / "edge-convert", run, "-o", work / "models", "--max-drop", "25"], check=True)
+    subprocess.run(
+        [programs / "edge-convert", run, "-o", work / "models", "--max-drop", "25", "--max-accepted", "100"], check=True
+    )
     for path in [*(work / "models").glob("*.tflite"), work / "models" / "manifest.json"]:
         shutil.copy(path, output)
 

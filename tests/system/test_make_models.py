@@ -25,7 +25,12 @@ def grid(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     run, models = folder / "run", folder / "models"
     words = [
         *("make", "models", f"VENV={environment}", f"PHOTOS={photos}", "WEIGHTS=none", "ALPHA=0.35"),
-        *("RESOLUTION=96 128", f"RUN={run}", f"MODELS={models}", "CONVERT=--precision float16 int8 --max-drop 50"),
+        *(
+            "RESOLUTION=96 128",
+            f"RUN={run}",
+            f"MODELS={models}",
+            "CONVERT=--precision float16 int8 --max-drop 50 --max-accepted 100",
+        ),
     ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stderr
@@ -44,7 +49,19 @@ def test_the_grid_is_whole_and_its_checksums_hold(grid: tuple[Path, Path]) -> No
 def test_made_again_elsewhere_the_files_have_the_same_bytes(grid: tuple[Path, Path], tmp_path: Path, command) -> None:
     run, models = grid
     moved = Path(shutil.copytree(run, tmp_path / "elsewhere"))
-    done = command("edge-convert", moved, "-o", tmp_path / "again", "--precision", "float16", "int8", "--max-drop", 50)
+    done = command(
+        "edge-convert",
+        moved,
+        "-o",
+        tmp_path / "again",
+        "--precision",
+        "float16",
+        "int8",
+        "--max-drop",
+        50,
+        "--max-accepted",
+        100,
+    )
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in models.glob("*.tflite"))
     assert len(names) == 4

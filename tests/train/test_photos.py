@@ -324,9 +324,9 @@ def test_negatives_that_cannot_be_read_are_said(tmp_path: Path, caplog: pytest.L
         (tmp_path / name).write_bytes(b"x")
     with open_cache() as database:
         with pytest.raises(DataError, match="--negatives other: none of its pictures can be read"):
-            read_negatives(database, {"other": list_pictures(tmp_path)})
+            read_negatives(database, {"other": list_pictures(tmp_path)}, None)
         write_photos(tmp_path, 1)
-        assert len(read_negatives(database, {"other": list_pictures(tmp_path)})["other"]) == 3
+        assert len(read_negatives(database, {"other": list_pictures(tmp_path)}, None)["other"]) == 3
     for name in ("1.jpg", "same.jpg"):
         assert caplog.text.count(f"skipped {tmp_path / name}: not a readable picture") == 2
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_classify.errors import DataError
-from edge_classify.labels import UNKNOWN
 from edge_classify.learn.open_set import SHAPE_CONSTANTS, FeatureSpace
+from edge_classify.model.labels import UNKNOWN
 from edge_train.backbone import ALPHAS, RESOLUTIONS, Backbone, BackboneCost
 from edge_train.run_folder import (
     CALIBRATION,
@@ -31,6 +31,7 @@ from edge_train.run_folder import (
     prepared_file,
     prepared_path,
     read_run,
+    remove_leftovers,
     write_cell,
     write_index,
 )
@@ -196,6 +197,15 @@ def test_arrays_that_no_reader_would_find_are_not_written(folder: Path) -> None:
     (cell,) = read_run(folder).cells
     with pytest.raises(ValueError, match="extra"):
         write_cell(folder, replace(cell, arrays={**cell.arrays, "extra": np.zeros(1)}))
+
+
+def test_what_a_killed_run_left_half_written_is_removed(folder: Path) -> None:
+    whole = sorted(path for path in folder.rglob("*") if path.is_file())
+    (folder / "weights" / ".ab.7.partial").mkdir(parents=True)
+    for name in ("heads/.0.35_96.npz.7.partial", "weights/.7.partial.weights.h5", "weights/.ab.7.partial/part"):
+        (folder / name).touch()
+    remove_leftovers(folder)
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == whole
 
 
 def test_a_run_is_read_without_tensorflow() -> None:

@@ -111,11 +111,29 @@ def test_the_same_picture_is_known_again(tmp_path: Path, change: str) -> None:
     assert are_same_picture(tmp_path / "a.png", tmp_path / "b.png")
 
 
-def test_a_picture_with_a_thing_in_it_is_another_picture(tmp_path: Path) -> None:
+def draw_mask(image: np.ndarray, color: tuple[float, ...]) -> np.ndarray:
+    """A mask as people wear it, in the middle, over a ninth of the picture's width."""
+    height, width = image.shape[:2]
+    mask = np.array([(-1, -0.5), (0, -0.7), (1, -0.5), (0.7, 0.7), (0, 1), (-0.7, 0.7)])
+    corners = (mask * width / 18 + (width / 2, height / 2)).astype(np.int32)
+    return cv2.fillPoly(image.copy(), [corners], color, cv2.LINE_AA)
+
+
+OTHERS = {
+    "a thing": lambda image: cv2.circle(image.copy(), (200, 100), 17, (30, 60, 200), -1),
+    "a mask": lambda image: draw_mask(image, (240, 240, 240)),
+    "a mask, cut by a little": lambda image: draw_mask(image, (200, 150, 90))[4:-4, 4:-4],
+    "a mask of the picture's mean colour, recompressed": lambda image: CHANGES["recompressed"](
+        draw_mask(image, cv2.mean(image))
+    ),
+}
+
+
+@pytest.mark.parametrize("change", OTHERS)
+def test_a_picture_with_a_thing_in_it_is_another_picture(tmp_path: Path, change: str) -> None:
     image = take_photo(np.random.default_rng(2))
     cv2.imwrite(str(tmp_path / "a.png"), image)
-    cv2.circle(image, (200, 100), 17, (30, 60, 200), -1)
-    cv2.imwrite(str(tmp_path / "b.png"), image)
+    cv2.imwrite(str(tmp_path / "b.png"), OTHERS[change](image))
     assert not are_same_picture(tmp_path / "a.png", tmp_path / "b.png")
 
 

@@ -122,7 +122,7 @@ def test_without_unknown_the_classes_are_all_there_is(photos: Path, tmp_path: Pa
         (["--weights", "gone.h5"], 2, "--weights gone.h5: no such file or folder"),
         (["--weights", os.devnull], 2, "no such file or folder"),
         (["--weights", "."], 2, "no mobilenet_v2_0.35_"),
-        (["--weights", ".", "--alpha", "all"], 2, "--weights .: no mobilenet_v2_*_no_top.weights.h5"),
+        (["--weights", ".", "--alpha", "all"], 2, "--weights .: no mobilenet_v2_*_no_top.weights.h5 or .h5"),
         (["--alpha", "0.4"], 2, "--alpha: expected 0.35, 0.5, 0.75, 1.0, 1.3, 1.4 or all, found '0.4'"),
         (["--resolution", "all", "96"], 2, "--resolution: use all alone"),
         (["--keep", "1"], 2, "--keep: expected a number, 0.5 or more and less than 1, found '1'"),
@@ -279,7 +279,7 @@ tf.saved_model.save(Features(), sys.argv[1])
     assert cell["weights_name"] == "hub:feature vector"
     assert cell["multiply_adds"] > 12 * 12 * 8 * 8 * 3 * 64
     shutil.rmtree(saved)  # the run holds all that edge-convert needs
-    done = command("edge-convert", tmp_path / "run", "-o", tmp_path / "models", "--max-drop", 25)
+    done = command("edge-convert", tmp_path / "run", "-o", tmp_path / "models", "--max-drop", 25, "--max-accepted", 100)
     assert done.returncode == 0, done.stderr
 
     from edge_classify import Classifier, read_photo
@@ -314,8 +314,11 @@ def test_the_report_is_one_page_that_needs_nothing_else(run_folder: Path) -> Non
     page = (run_folder / "report.html").read_text()
     sources = re.findall(r"""(?:src|href)=['"](.{0,30})""", page)
     assert sources
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-    for words in ("95% interval", "photo check", "Random predictions", "recall", "cross"):
+    assert all(re.match("data:image/(png|jpeg);base64,", source) for source in sources)
+    for words in ("95% interval", "photo check", "Random predictions", "recall", "<bdi>cross</bdi>"):
+        assert words in page
+    # What the pictures show is said to those who do not see them.
+    for words in ("Accuracy against confidence. Right are ", "Loss and accuracy over ", "probability of unknown. held"):
         assert words in page
 
 
@@ -340,3 +343,23 @@ def test_the_check_finds_what_is_wrong_with_photos(photos: Path, tmp_path: Path,
     assert found["imbalanced"] == ["stripes"]
     assert "1 unreadable" in done.stdout
     assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.slow
+def test_without_weights_the_check_finds_what_needs_none(photos: Path, tmp_path: Path, command) -> None:
+    mixed = Path(shutil.copytree(photos, tmp_path / "photos"))
+    for name in ("torn.png", "torn too.png"):  # the same content
+        (mixed / "cross" / name).write_bytes(b"x")
+    shutil.copy(mixed / "disc" / "1.png", mixed / "disc" / "copy.png")
+    (tmp_path / "no.weights.h5").write_bytes(b"no weights")
+    check = ("edge-train", mixed, "-o", tmp_path / "run", "--check", "--alpha", 0.35, "--resolution", 96, "--weights")
+    for weights in ("imagenet", tmp_path / "no.weights.h5"):  # which cannot be downloaded, and do not fit
+        # A cache of its own, so that no weights are there; a proxy of nobody's, so that none can be had.
+        offline = {"XDG_CACHE_HOME": str(tmp_path), "KERAS_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
+        done = command(*check, weights, env={**os.environ, **offline})
+        assert done.returncode == 0, done.stderr
+        assert "possibly mislabelled photos were not looked for: " in done.stdout
+        assert "2 unreadable" in done.stdout
+        found = json.loads((tmp_path / "run" / "photo_check.json").read_text())
+        assert (len(found["skipped"]), len(found["copies"]), found["suspects"]) == (2, 1, [])
+        assert found["why_no_suspects"]

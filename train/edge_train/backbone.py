@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,9 +26,13 @@ ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 RESOLUTIONS = (96, 128, 160, 192, 224)
 # Keras offers these widths' weights at 224 only.
 ONLY_AT_224 = (1.3, 1.4)
-# Where features of the middle are taken, and above which fine-tuning changes weights: MobileNetV2's last narrow layer
-# at a sixteenth of the picture's size.
-MIDDLE = "block_12_add"
+# Of the files that Keras saves weights in.
+WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
+# Where the middle's features are taken: MobileNetV2's first narrow layer at a thirty-second of the picture's size. At
+# small resolutions padding outweighs the picture in the layers after it.
+MIDDLE = "block_13_project_BN"
+# Above this layer fine-tuning changes weights: the last narrow one at a sixteenth of the picture's size.
+LAST_FROZEN = "block_12_add"
 # For a process that converts a network: 1.0 and 1.4 at 224 were seen to need 1.1 GB; and a half more.
 TENSORFLOW_MEMORY_BYTES = 1_600_000_000
 
@@ -35,7 +41,7 @@ TENSORFLOW_MEMORY_BYTES = 1_600_000_000
 class Backbone:
     """One backbone with its weights: MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381), or another.
 
-    kind: "mobilenet_v2" or "hub". weights: a `.weights.h5` file, or the folder of a SavedModel.
+    kind: "mobilenet_v2" or "hub". weights: a file, in a format of WEIGHTS_SUFFIXES, or the folder of a SavedModel.
     trained_at: the resolution that the weights were trained at, 0 if nothing says so.
     name: what the weights are called, without their folder.
     """
@@ -99,8 +105,8 @@ SCALINGS = {MOBILENET: Scaling(127.5, 127.5), "hub": Scaling(0.0, 255.0)}
 def load_backbone(weights: Path | None, alpha: float, resolution: int | None = None) -> keras.Model:
     """MobileNetV2 as Keras Applications has it: float32 [n, R, R, 3] in [-1, 1] → features [n, F].
 
-    F is 1280 up to alpha 1.0, 1664 at 1.3 and 1792 at 1.4. weights: a `.weights.h5` file; None leaves them random.
-    resolution: None for any. Raises DataError if the weights do not fit.
+    F is 1280 up to alpha 1.0, 1664 at 1.3 and 1792 at 1.4. weights: a file of any name, whose content decides which
+    format of Keras it is; None leaves them random. resolution: None for any. Raises DataError if they do not fit.
     """
     import keras
 
@@ -109,10 +115,27 @@ def load_backbone(weights: Path | None, alpha: float, resolution: int | None = N
     )
     if weights is not None:
         try:
-            model.load_weights(weights)
+            with tempfile.TemporaryDirectory() as folder:
+                # Keras goes by the name.
+                named = Path(folder) / f"weights{find_weights_suffix(weights)}"
+                named.symlink_to(weights.resolve())
+                model.load_weights(named)
         except (ValueError, OSError, KeyError) as error:
             raise DataError(f"{weights}: not the weights of a MobileNetV2 of alpha {alpha} without its top") from error
     return model
+
+
+def find_weights_suffix(path: Path) -> str:
+    """Which of WEIGHTS_SUFFIXES a weights file should have, by its content. Raises OSError if it is of no such format.
+
+    Keras' downloads are of the format before Keras 3, `.h5`; what it saves now is `.weights.h5`, or a whole `.keras`.
+    """
+    import h5py
+
+    if zipfile.is_zipfile(path):
+        return ".keras"
+    with h5py.File(path) as file:
+        return ".h5" if "layer_names" in file.attrs or "model_weights" in file else ".weights.h5"
 
 
 def add_middle(model: keras.Model) -> keras.Model:
@@ -162,14 +185,22 @@ def count_cost(frozen: Any) -> BackboneCost:
 
 
 def copy_weights(backbone: Backbone, folder: Path) -> Path:
-    """Put the weights into `folder` once, named by content; returns the copy's path."""
-    copy = folder / (backbone.sha256[:16] + ("" if backbone.weights.is_dir() else ".weights.h5"))
+    """Put the weights into `folder` once, named by content and format; returns the copy's path."""
+    suffix = "" if backbone.weights.is_dir() else find_weights_suffix(backbone.weights)
+    copy = folder / f"{backbone.sha256[:16]}{suffix}"
     if not copy.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"{copy.name}.{os.getpid()}.partial"  # other cells may copy the same
-        if backbone.weights.is_dir():
-            shutil.copytree(backbone.weights, partial, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(backbone.weights, partial)
-        partial.replace(copy)
+        partial = folder / f".{copy.name}.{os.getpid()}.partial"  # other cells may copy the same
+        try:
+            if backbone.weights.is_dir():
+                shutil.copytree(backbone.weights, partial)
+            else:
+                shutil.copyfile(backbone.weights, partial)
+            partial.replace(copy)
+        except OSError as error:
+            if partial.is_dir():
+                shutil.rmtree(partial)
+            partial.unlink(missing_ok=True)
+            error.filename = str(copy)  # not the file that is copied
+            raise
     return copy

@@ -15,7 +15,7 @@ from . import run_folder
 from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
 from .features import read_cost
-from .fitting import Calibration, calibrate, fit_fine_tuned, fit_frozen, fit_unknown, views_do_harm
+from .fitting import Calibration, calibrate, fit_fine_tuned, fit_frozen, fit_unknown, validate, views_do_harm
 from .measuring import CellModel, measure, measure_accuracy
 from .training_run import CellJob
 
@@ -52,11 +52,13 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
         fit = fit_fine_tuned(job, database, fit)
         fine_tuning["fine_tuned"] = fit.backbone != job.backbone
     calibration = calibrate(fit)
-    open_set = fit_unknown(job, database, fit, calibration.confidences) if settings.unknown else None
+    confidences = calibration.probabilities.max(axis=1)
+    open_set = fit_unknown(job, database, fit, confidences) if settings.unknown else None
     model = CellModel(calibration.head, open_set)
     measurement = measure(job, database, fit, model, fine_tuning)
     cost = read_cost(database, job.backbone)
     decision = _decision(job, cost, calibration, model)
+    decision["validation"] = validate(job, fit, calibration).encode()
     if without_views:
         decision["views"] = 0
     cell = run_folder.new_cell(
@@ -76,7 +78,7 @@ def _decision(job: CellJob, cost: BackboneCost, calibration: Calibration, model:
     """How temperature and `unknown` were fitted, with the numbers that edge-convert needs beside the arrays."""
     decision: dict[str, Any] = {
         "temperature": round(calibration.temperature, 4),
-        "chosen_on": len(calibration.confidences),
+        "chosen_on": len(calibration.probabilities),
         "choosing_loss": round(calibration.loss, 6),
     }
     open_set = model.open_set

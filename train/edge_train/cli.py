@@ -9,19 +9,29 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from edge_classify.command import run
 from edge_classify.errors import DataError, UsageError
+from edge_classify.images.crop import WHOLE, Crop
 from edge_classify.learn.head import HeadSettings
-from edge_classify.options import Parser, integer, number
+from edge_classify.options import Parser, crop, integer, number
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
-from .settings import FINE_TUNING_EPOCHS, KEEP, KEEP_STILL_CAMERA, Augmentation, Settings
+from .settings import (
+    AUTO,
+    FINE_TUNING_EPOCHS,
+    KEEP,
+    KEEP_STILL_CAMERA,
+    LEARNING_RATE_STILL_CAMERA,
+    Augmentation,
+    Settings,
+)
 from .training import check, train
 from .weights import available_alphas
+from .workers import add_workers_option, limit_workers
 
 _ALL = "all"
-_AUTO = "auto"
 _KERAS_BACKBONE = "mobilenet_v2"
 
 
@@ -52,12 +62,25 @@ def make_parser() -> Parser:
         "these; a folder named unknown among the classes holds negatives: pictures of none of them",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="RUN", help="the run folder to write (default: runs/NAME_OF_PHOTOS)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="RUN",
+        help="the run folder to write, or to add cells to if it has a run of the same photos and settings "
+        "(default: runs/NAME_OF_PHOTOS)",
     )
     parser.add_argument("--check", action="store_true", help="only report problems with the photos")
+    parser.add_argument(
+        "--crop",
+        type=_crop,
+        metavar="X,Y,W,H",
+        help="use only this part of each photo, in fractions (the middle half: 0.25,0,0.5,1), and of each frame on the "
+        f"device; {AUTO}: find where the classes differ, if the camera does not move",
+    )
     _add_grid_options(parser)
     _add_fitting_options(parser)
     _add_unknown_options(parser)
+    add_workers_option(parser)
     parser.add_common_options()
     return parser
 
@@ -88,8 +111,8 @@ def _add_grid_options(parser: Parser) -> None:
         "--weights",
         default="imagenet",
         metavar="W",
-        help="pretrained weights of the backbone: imagenet (downloaded once), a .weights.h5 file, a folder of them, "
-        "or none for random weights",
+        help="pretrained weights of the backbone: imagenet (downloaded once), a weights file of Keras, a folder of "
+        "them, or none for random weights",
     )
     group.add_argument(
         "--backbone",
@@ -116,9 +139,9 @@ def _add_fitting_options(parser: Parser) -> None:
     group.add_argument(
         "--learning-rate",
         type=above_0,
-        default=head.learning_rate,
         metavar="X",
-        help="initial learning rate; decays to 0 along a cosine",
+        help="initial learning rate; decays to 0 along a cosine "
+        f"(default: {head.learning_rate:g}, or {LEARNING_RATE_STILL_CAMERA:g} if the camera does not move)",
     )
     group.add_argument(
         "--label-smoothing",
@@ -136,14 +159,16 @@ def _add_fitting_options(parser: Parser) -> None:
     group.add_argument(
         "--views",
         type=_views,
-        default=_AUTO,
+        default=AUTO,
         metavar="N",
-        help=f"augmented views per photo; {_AUTO}: {augmentation.views}, or none if they do harm in cross-validation",
+        help=f"augmented views per photo; {AUTO}: {augmentation.views}, or none if they do harm in cross-validation",
     )
     group.add_argument(
         "--no-flip", action="store_true", help="do not mirror views: for text, and for things with a left and a right"
     )
-    group.add_argument("--no-crop", action="store_true", help="do not crop views")
+    group.add_argument("--no-random-crops", action="store_true", help="do not crop views at random")
+    # What the option was called before there was --crop.
+    group.add_argument("--no-crop", action="store_true", dest="no_random_crops", help=argparse.SUPPRESS)
     group.add_argument("--no-color", action="store_true", help="do not change brightness and colours of views")
     group.add_argument(
         "--fine-tune",
@@ -182,28 +207,36 @@ def _add_unknown_options(parser: Parser) -> None:
 
 
 def _views(text: str) -> int | str:
-    return text if text == _AUTO else integer(0)(text)
+    return text if text == AUTO else integer(0)(text)
+
+
+def _crop(text: str) -> Crop | Literal["auto"] | None:
+    if text == AUTO:
+        return AUTO
+    found = crop(text)
+    return None if found == WHOLE else found
 
 
 def _train(options: argparse.Namespace) -> int:
     grid = _grid(options)
     settings = Settings(
+        crop=options.crop,
         backbone=options.backbone,
         weights=options.weights,
         augmentation=Augmentation(
-            views=Augmentation().views if options.views == _AUTO else options.views,
-            auto=options.views == _AUTO,
+            views=Augmentation().views if options.views == AUTO else options.views,
+            auto=options.views == AUTO,
             flip=not options.no_flip,
-            crop=not options.no_crop,
+            crop=not options.no_random_crops,
             color=not options.no_color,
         ),
         head=HeadSettings(
             epochs=options.epochs,
             batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
             label_smoothing=options.label_smoothing,
             patience=options.patience,
         ),
+        learning_rate=options.learning_rate,
         class_weights=options.class_weights,
         fine_tune=options.fine_tune,
         unknown=not options.no_unknown,
@@ -211,10 +244,12 @@ def _train(options: argparse.Namespace) -> int:
         seed=options.seed,
     )
     output = _output_folder(options)
+    limit_workers(options.workers)
     if options.check:
-        print(check(options.photos, output, grid, settings))
-        print(f"wrote {output / 'photo_check.json'}")
+        print(check(options.photos, output, grid, settings, report=print))
         return 0
+    if options.output is None:
+        print(f"run folder: {output}, after the photos' folder (-o RUN names another)")
     print(train(options.photos, output, grid, settings, _by_name(options.negatives), report=print))
     print(f"wrote {output} (see {output / 'report.html'}); next: edge-convert {output} -o models")
     return 0
@@ -236,7 +271,7 @@ def _grid(options: argparse.Namespace) -> list[tuple[float, int]]:
     alphas = available_alphas(options.weights) if options.alpha == [_ALL] else sorted(set(options.alpha))
     resolutions = list(RESOLUTIONS) if options.resolution == [_ALL] else sorted(set(options.resolution))
     if not alphas:
-        raise UsageError(f"--weights {options.weights}: no mobilenet_v2_*_no_top.weights.h5 in this folder")
+        raise UsageError(f"--weights {options.weights}: no mobilenet_v2_*_no_top.weights.h5 or .h5 in this folder")
     if options.backbone.startswith(HUB):
         if len(alphas) * len(resolutions) > 1:
             raise UsageError(

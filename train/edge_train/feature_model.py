@@ -13,7 +13,7 @@ from edge_classify.images.preprocessing import Image
 from edge_classify.model.interpreter import interpreter_class
 
 from .backbone import (
-    MIDDLE,
+    LAST_FROZEN,
     SCALINGS,
     Backbone,
     BackboneCost,
@@ -40,17 +40,17 @@ def make_feature_model(backbone: Backbone) -> tuple[bytes, BackboneCost]:
     return _convert(on_pixels(add_middle(load_backbone(backbone.weights, backbone.alpha))), backbone.resolution)
 
 
-def split_at_middle(model: keras.Model, resolution: int) -> tuple[bytes, keras.Model]:
-    """The network in two: prepared photos → the middle layer's maps → features.
+def split_for_fine_tuning(model: keras.Model, resolution: int) -> tuple[bytes, keras.Model]:
+    """The network in two: prepared photos → maps of the last layer that stays frozen → features.
 
     The first part is a TFLite model, uint8 RGB [1, R, R, 3] → [1, h, w, C], of the weights as they are now; the second
     shares its layers with `model`.
     """
     import keras
 
-    middle = model.get_layer(MIDDLE).output
-    lower, _ = _convert(on_pixels(keras.Model(model.input, middle)), resolution)
-    return lower, keras.Model(middle, model.output)
+    maps = model.get_layer(LAST_FROZEN).output
+    lower, _ = _convert(on_pixels(keras.Model(model.input, maps)), resolution)
+    return lower, keras.Model(maps, model.output)
 
 
 def open_feature_model(model: bytes) -> Callable[[Image], np.ndarray]:

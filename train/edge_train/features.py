@@ -9,7 +9,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -18,44 +18,54 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
+from edge_classify.images.crop import cut
 from edge_classify.images.photo import decode_photo
 from edge_classify.images.preprocessing import Image
 from edge_classify.learn.rows import Rows
 
 from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
-from .cache import cache_folder, open_cache
+from .cache import cache_folder, fetch, open_cache
 from .feature_model import make_feature_model, open_feature_model
-from .photos import TRAINING, VALIDATION, Photo
+from .made_negatives import BLANKS, PHOTO_KINDS, TRIAL, choose_tried, draw, is_drawn
+from .photos import HELD_OUT, TRAINING, VALIDATION, Photo
 from .training_run import TrainingRun
 from .views import show_view
-from .workers import in_processes
+from .workers import in_processes, name_photos
 
 _PHOTOS_PER_JOB = 32
 # Part of the cache's keys: to be raised when what `decode_photo`, `preprocess`, the views or the backbones compute
 # changes.
-_VERSION = 4
+_VERSION = 5
 
 _Views = tuple[tuple[Backbone, str], ...]
 
 
 @dataclass(frozen=True)
 class _Missing:
-    """A photo, and the views of it whose features are not cached, each with its backbone."""
+    """A photo, with its whole path, and the views of it whose features are not cached, each with its backbone."""
 
-    sha256: str
-    path: Path
+    photo: Photo
     views: _Views
 
 
 def compute_run_features(database: sqlite3.Connection, run: TrainingRun, backbones: Sequence[Backbone]) -> None:
     """Fill the cache with all features that fitting cells on `backbones` needs.
 
-    That is all views of the photos to fit and to choose on, and all other photos as they are.
+    That is all views of the photos to fit and to choose on, all other photos as they are, and the negatives made.
     """
     viewed = {photo.sha256 for photo in run.photos.of(TRAINING, VALIDATION)}
     everything = [*run.photos.photos, *(photo for pictures in run.negatives.values() for photo in pictures)]
     views = run.settings.augmentation.keys()
-    compute_features(database, run.root, everything, backbones, lambda sha256: views if sha256 in viewed else ("",))
+    tried: set[str] = set()
+    if run.settings.unknown:
+        everything += [*BLANKS, *TRIAL]
+        held_out = run.photos.of(HELD_OUT)
+        tried = {held_out[index].sha256 for index in choose_tried(len(held_out))}
+
+    def views_of(sha256: str) -> Sequence[str]:
+        return [*(views if sha256 in viewed else ("",)), *(PHOTO_KINDS if sha256 in tried else ())]
+
+    compute_features(database, run.root, everything, backbones, views_of)
 
 
 def compute_features(
@@ -74,7 +84,8 @@ def compute_features(
     _make_models(database, dict.fromkeys(backbone for photo in missing for backbone, _ in photo.views))
     jobs = [missing[start : start + _PHOTOS_PER_JOB] for start in range(0, len(missing), _PHOTOS_PER_JOB)]
     with tqdm(total=len(missing), desc="features", unit="photo", disable=not jobs) as progress:
-        for job, rows in zip(jobs, in_processes(_compute, jobs, _prepare_process), strict=True):
+        computed = in_processes(_compute, jobs, _prepare_process, describe=_describe)
+        for job, rows in zip(jobs, computed, strict=True):
             with database:
                 database.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
             progress.update(len(job))
@@ -82,14 +93,13 @@ def compute_features(
 
 def read_cost(database: sqlite3.Connection, backbone: Backbone) -> BackboneCost:
     """Row lengths and cost of a backbone whose features are in the cache."""
-    (text,) = database.execute("SELECT size FROM feature_models WHERE key = ?", (_backbone_key(backbone),)).fetchone()
+    (text,) = fetch(database, "SELECT size FROM feature_models WHERE key = ?", _backbone_key(backbone))
     return BackboneCost(**json.loads(text))
 
 
-def read_features(database: sqlite3.Connection, backbone: Backbone, sha256: str, view: str = "") -> np.ndarray:
+def read_features(database: sqlite3.Connection, backbone: Backbone, photo: Photo, view: str = "") -> np.ndarray:
     """One row from the cache, float32 (F + M,)."""
-    key = _key(backbone, sha256, view)
-    (blob,) = database.execute("SELECT vector FROM features WHERE key = ?", (key,)).fetchone()
+    (blob,) = fetch(database, "SELECT vector FROM features WHERE key = ?", _key(backbone, photo, view))
     return np.frombuffer(blob, np.float32)
 
 
@@ -101,7 +111,7 @@ def gather_features(
     rows = Rows(cache_folder(), (cost.features + cost.middle,), np.float32)
     for photo in photos:
         for view in views:
-            rows.append(read_features(database, backbone, photo.sha256, view))
+            rows.append(read_features(database, backbone, photo, view))
     return rows
 
 
@@ -113,23 +123,28 @@ def _find_missing(
     views: Callable[[str], Sequence[str]],
 ) -> Iterator[_Missing]:
     shared: dict[_Views, _Views] = {}
-    for sha256, path in {photo.sha256: photo.path for photo in photos}.items():
+    for photo in {photo.sha256: photo for photo in photos}.values():
         missing = tuple(
             (backbone, view)
             for backbone in backbones
-            for view in views(sha256)
-            if not _is_cached(database, _key(backbone, sha256, view))
+            for view in views(photo.sha256)
+            if not _is_cached(database, _key(backbone, photo, view))
         )
         if missing:
             # Most photos miss the same; a tuple for each would take more memory than all else about 50,000 photos.
-            yield _Missing(sha256, root / path, shared.setdefault(missing, missing))
+            yield _Missing(replace(photo, path=root / photo.path), shared.setdefault(missing, missing))
 
 
 def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> None:
     cached = {key for (key,) in database.execute("SELECT key FROM feature_models")}
     missing = [backbone for backbone in backbones if _backbone_key(backbone) not in cached]
     with tqdm(total=len(missing), desc="backbones", unit="backbone", disable=not missing) as progress:
-        made = in_processes(make_feature_model, missing, memory=TENSORFLOW_MEMORY_BYTES)
+        made = in_processes(
+            make_feature_model,
+            missing,
+            memory=TENSORFLOW_MEMORY_BYTES,
+            describe=lambda backbone: f"the backbone {backbone.alpha} @ {backbone.resolution}",
+        )
         for backbone, (model, cost) in zip(missing, made, strict=True):
             row = (_backbone_key(backbone), json.dumps(asdict(cost)), model)
             with database:
@@ -137,12 +152,17 @@ def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) ->
             progress.update()
 
 
+def _describe(job: Sequence[_Missing]) -> str:
+    return name_photos([missing.photo.path for missing in job])
+
+
 def _is_cached(database: sqlite3.Connection, key: str) -> bool:
     return database.execute("SELECT 1 FROM features WHERE key = ?", (key,)).fetchone() is not None
 
 
-def _key(backbone: Backbone, sha256: str, view: str) -> str:
-    return f"{_backbone_key(backbone)}:{view}:{sha256}"
+def _key(backbone: Backbone, photo: Photo, view: str) -> str:
+    key = f"{_backbone_key(backbone)}:{view}:{photo.sha256}"
+    return key if photo.crop is None else f"{key}:{photo.crop}"
 
 
 def _backbone_key(backbone: Backbone) -> str:
@@ -160,14 +180,18 @@ def _compute(job: Sequence[_Missing]) -> list[tuple[str, bytes]]:
     return [row for photo in job for row in _compute_photo(photo)]
 
 
-def _compute_photo(photo: _Missing) -> Iterator[tuple[str, bytes]]:
-    picture = _read_unchanged(photo.path, photo.sha256)
+def _compute_photo(missing: _Missing) -> Iterator[tuple[str, bytes]]:
+    photo = missing.photo
+    if is_drawn(photo.sha256):
+        picture = draw(photo.sha256)
+    else:
+        picture = cut(_read_unchanged(photo.path, photo.sha256), photo.crop)
     preprocessed: dict[tuple[int, str], Image] = {}
-    for backbone, view in photo.views:
+    for backbone, view in missing.views:
         kind = backbone.resolution, view
         if kind not in preprocessed:
             preprocessed[kind] = show_view(picture, view, photo.sha256, backbone.resolution)
-        yield _key(backbone, photo.sha256, view), _open_model(backbone)(preprocessed[kind]).tobytes()
+        yield _key(backbone, photo, view), _open_model(backbone)(preprocessed[kind]).tobytes()
 
 
 def _read_unchanged(path: Path, sha256: str) -> Image:
@@ -183,7 +207,5 @@ def _read_unchanged(path: Path, sha256: str) -> Image:
 @cache
 def _open_model(backbone: Backbone) -> Callable[[Image], np.ndarray]:
     with open_cache() as database:
-        (model,) = database.execute(
-            "SELECT model FROM feature_models WHERE key = ?", (_backbone_key(backbone),)
-        ).fetchone()
+        (model,) = fetch(database, "SELECT model FROM feature_models WHERE key = ?", _backbone_key(backbone))
     return open_feature_model(model)

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from edge_classify.images.photo import read_photo
 from edge_classify.learn.head import Curves, Examples, Head, accuracy, calibrated_loss, softmax, split_batches
 from edge_classify.learn.rows import Rows
 
 from .backbone import Backbone, load_backbone
 from .cache import cache_folder
-from .feature_model import open_feature_model, split_at_middle
+from .feature_model import open_feature_model, split_for_fine_tuning
 from .photos import TRAINING, VALIDATION, Photo
 from .settings import (
     FINE_TUNING_LEARNING_RATE,
@@ -102,7 +101,7 @@ class FineTuner:
         self._backbone = backbone
         self._settings = settings
         self._model = load_backbone(backbone.weights, backbone.alpha, backbone.resolution)
-        lower, self._upper = split_at_middle(self._model, backbone.resolution)
+        lower, self._upper = split_for_fine_tuning(self._model, backbone.resolution)
         self._lower = open_feature_model(lower)
         self._kernel, self._bias = keras.Variable(head.kernel), keras.Variable(head.bias)
         self._variables = [*self._upper.trainable_variables, self._kernel, self._bias]
@@ -119,7 +118,7 @@ class FineTuner:
         self._infer = tf.function(self._logits, input_signature=[maps])
 
     def compute_maps(self, root: Path, training: Sequence[Photo], validation: Sequence[Photo]) -> None:
-        """Compute the middle layer's maps of all views of the training photos, and of the validation photos."""
+        """Compute the last frozen layer's maps of all views of the training photos, and of the validation photos."""
         augmentation = self._settings.augmentation
         views = replace(augmentation, views=FINE_TUNING_VIEWS if augmentation.views else 0).keys()
         self._views = len(views)
@@ -167,16 +166,19 @@ class FineTuner:
             content.update(array.tobytes())
         path = folder / f"{content.hexdigest()[:16]}.weights.h5"
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f"partial_{os.getpid()}.weights.h5"
-        self._model.save_weights(partial)
-        partial.replace(path)
+        partial = folder / f".{os.getpid()}.partial.weights.h5"
+        try:
+            self._model.save_weights(partial)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
         return replace(self._backbone, weights=path, sha256=content.hexdigest())
 
     def _maps_of(self, root: Path, photos: Sequence[Photo], views: Sequence[str], progress: tqdm[Any]) -> Rows:
         """float16 (len(photos) · len(views), h, w, C), all views of a photo consecutively."""
         rows = Rows(cache_folder(), tuple(self._upper.input_shape[1:]), np.float16)
         for photo in photos:
-            picture = read_photo(root / photo.path)
+            picture = photo.read(root)
             for view in views:
                 rows.append(self._lower(show_view(picture, view, photo.sha256, self._backbone.resolution)))
                 progress.update()

@@ -6,6 +6,7 @@ user's own validation photos. Held-out photos play no part here.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,12 +32,17 @@ from edge_classify.learn.open_set import (
     fit_feature_space,
     fit_open_set,
 )
+from edge_classify.model.answers import Answers, pack
 
 from .backbone import Backbone
 from .features import compute_run_features, gather_features, read_cost
+from .made_negatives import BLANKS
 from .photos import TRAINING, VALIDATION, Photo
 from .settings import FOLDS, MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS, VIEW_FOLDS
 from .training_run import CellJob
+
+# A part of a SHA-256 that no two runs on one machine share by chance.
+_FINGERPRINT_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -68,13 +74,14 @@ class Fit:
 class Calibration:
     """A head whose probabilities mean what they say, and what they are for the photos chosen on.
 
-    loss: mean cross-entropy of these photos, in nats. confidences: their largest class probability, (n,).
+    loss: mean cross-entropy of these photos, in nats. probabilities: their classes', (n, K), each photo's by the head
+    fitted without it.
     """
 
     head: Head
     temperature: float
     loss: float
-    confidences: np.ndarray
+    probabilities: np.ndarray
 
 
 def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
@@ -92,7 +99,7 @@ def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     head = heads[0]
     if not job.run.photos.of(VALIDATION):
         epochs = max(1, round(float(np.mean(best_epochs))))
-        head, _, _ = fit_head(examples, None, features, settings.head, settings.seed, epochs)
+        head, _, _ = fit_head(examples, None, features, job.run.head, settings.seed, epochs)
     return Fit(job.backbone, features, head, examples, folds, heads, curves[0])
 
 
@@ -132,7 +139,7 @@ def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
 def _fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Head, int, Curves]:
     settings = job.run.settings
     fitted, chosen_on = replace(examples, photos=fold.fitted), replace(examples, photos=fold.chosen_on)
-    return fit_head(fitted, chosen_on, features, settings.head, settings.seed)
+    return fit_head(fitted, chosen_on, features, job.run.head, settings.seed)
 
 
 def _losses(head: Head, examples: Examples, photos: np.ndarray) -> np.ndarray:
@@ -176,32 +183,66 @@ def calibrate(fit: Fit) -> Calibration:
         fit.head.with_temperature(temperature),
         temperature,
         cross_entropy(probabilities, labels),
-        probabilities.max(axis=1),
+        probabilities,
     )
+
+
+def validate(job: CellJob, fit: Fit, calibration: Calibration) -> Answers:
+    """Which of the photos chosen on get their class, each from a head that was fitted without it.
+
+    `unknown` is left aside: its limits are such that every cell keeps the same share of these photos, so it would add
+    the same number of mistakes to all cells, but to others of the photos, and hide which cell is better.
+
+    With fine-tuning these are the first fold's photos in every cell, also where the backbone stayed frozen: a network
+    is fine-tuned once, without that fold.
+    """
+    order = np.concatenate([fold.chosen_on for fold in (fit.folds[:1] if job.run.settings.fine_tune else fit.folds)])
+    labels = fit.examples.labels[order]
+    photos = job.run.photos.of(TRAINING, VALIDATION)
+    contents = "\n".join(f"{photos[index].sha256} {photos[index].label}" for index in order)
+    fingerprint = hashlib.sha256(contents.encode()).hexdigest()[:_FINGERPRINT_DIGITS]
+    return pack(fingerprint, calibration.probabilities[: len(order)].argmax(axis=1) == labels)
 
 
 def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidences: np.ndarray) -> OpenSet:
     """Fit the `unknown` output: the feature space of all photos, with limits from how unseen photos score.
 
-    Each fold's photos are scored by a space that was fitted without them. confidences: as `Calibration` has them.
+    Each fold's photos are scored by a space that was fitted without them. confidences: the photos' largest class
+    probability, as from `Calibration.probabilities`.
     """
     settings, examples = job.run.settings, fit.examples
     negatives = gather_features(database, fit.backbone, job.run.photos.negatives(TRAINING))
     negative_rows = negatives.read(range(min(len(negatives), MAX_PHOTOS)))
+    blanks = read_blanks(database, fit)
 
     def space_of(photos: np.ndarray) -> FeatureSpace:
         photos = _at_most(MAX_PHOTOS, photos, np.random.default_rng(settings.seed))
-        space = fit_space(fit, photos, settings.seed)
+        space = fit_space(fit, photos, settings.seed, blanks)
         return fit_direction(space, examples.read(photos), negative_rows) if len(negative_rows) else space
 
     scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fit.folds])
-    return fit_open_set(space_of(examples.photos), scores, confidences, job.run.keep)
+    return fit_open_set(space_of(examples.photos), scores, confidences, job.run.keep, _find_blocks(job, fit))
 
 
-def fit_space(fit: Fit, photos: np.ndarray, seed: int) -> FeatureSpace:
-    """The feature space of these photos, indices, in all their views."""
+def _find_blocks(job: CellJob, fit: Fit) -> np.ndarray | None:
+    """Of a still camera, each chosen-on photo's class and block of time, which its fold is: (n, 2)."""
+    if not job.run.photos.still_camera:
+        return None
+    labels = np.concatenate([fit.examples.labels[fold.chosen_on] for fold in fit.folds])
+    times = np.repeat(np.arange(len(fit.folds)), [len(fold.chosen_on) for fold in fit.folds])
+    return np.stack([labels, times], axis=1)
+
+
+def read_blanks(database: sqlite3.Connection, fit: Fit) -> np.ndarray:
+    """What the backbone says of pictures that show nothing, (m, F + M)."""
+    return gather_features(database, fit.backbone, BLANKS).read(range(len(BLANKS)))
+
+
+def fit_space(fit: Fit, photos: np.ndarray, seed: int, blanks: np.ndarray) -> FeatureSpace:
+    """The feature space of these photos, indices, in all their views. blanks: of `read_blanks`."""
     examples = fit.examples
-    return fit_feature_space(examples.read_views(photos), examples.labels[photos], fit.features, seed, examples.views)
+    rows, labels = examples.read_views(photos), examples.labels[photos]
+    return fit_feature_space(rows, labels, fit.features, seed, examples.views, blanks)
 
 
 def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[Fold]:

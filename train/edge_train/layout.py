@@ -12,7 +12,7 @@ from pathlib import Path
 from edge_classify.errors import DataError
 from edge_classify.images.folder import Kind, find_pictures, list_folder
 from edge_classify.images.formats import HEAD_BYTES, describe_other, picture_format
-from edge_classify.labels import UNKNOWN
+from edge_classify.model.labels import UNKNOWN
 
 # What a photo is used for. Nothing is ever chosen on a photo that is held out: figures are reported on those.
 TRAINING = "training"
@@ -35,7 +35,7 @@ _SPLIT_NAME = re.compile(rf"({'|'.join(_SPLIT_WORDS)})(?:[ _-]?(?:sets?|data|ima
 _DOUBTFUL_WORDS = frozenset({*_SPLIT_WORDS, "trn", "tst", "dev", "eval", "evaluation", "holdout"})
 # What labelling services and tools put beside the photos. A class only if there are pictures in it.
 _EXPORT_FOLDERS = frozenset({"labels", "label", "annotations", "annotation", "imagesets", "meta", "metadata", "docs"})
-_RUN_FILES = ("run.json", "photo_check.json", "manifest.json")
+_RUN_FILES = ("run.json", "started.json", "photo_check.json", "manifest.json")
 
 
 @dataclass(frozen=True)

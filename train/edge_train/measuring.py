@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from edge_classify.learn.head import Head, accuracy
+from edge_classify.learn.metrics import auroc, evaluate, fpr_at_tpr
 from edge_classify.learn.open_set import MAX_PHOTOS, OpenSet, fit_open_set, with_unknown
 from edge_classify.learn.rows import Rows
-from edge_classify.metrics import auroc, evaluate, fpr_at_tpr
 
 from .features import gather_features
-from .fitting import Fit, fit_space
+from .fitting import Fit, fit_space, read_blanks
+from .made_negatives import PHOTO_KINDS, TRIAL, choose_tried, kind_of
 from .photos import HELD_OUT, Photo
 from .settings import FOLDS, MAX_CLASSES_LEFT_OUT
 from .training_run import CellJob
@@ -88,15 +89,17 @@ def measure(
         for name, pictures in sets.items()
         if pictures
     }
+    made = _measure_made(job, database, fit, model, probabilities) if model.open_set else {}
     evaluation = {
         **evaluate(probabilities, _truth(held_out), photos.labels),
         **fine_tuning,
         "held_out": photos.held_out_name,
         "strangers": {name: _measure_negatives(probabilities, outputs) for name, outputs in negatives.items()},
+        **made,
     }
     # A fine-tuned backbone was trained on all classes: none would be new to it.
     if model.open_set and fit.backbone == job.backbone and 3 <= len(photos.labels) <= MAX_CLASSES_LEFT_OUT:
-        evaluation["left_out_classes"] = _leave_out_classes(job, fit)
+        evaluation["left_out_classes"] = _leave_out_classes(job, fit, read_blanks(database, fit))
     return Measurement(probabilities, {name: outputs[:, -1] for name, outputs in negatives.items()}, evaluation)
 
 
@@ -110,11 +113,43 @@ def _measure_negatives(own: np.ndarray, negatives: np.ndarray) -> dict[str, Any]
         "pictures": len(negatives),
         "auroc": auroc(1 - own[:, -1], 1 - negatives[:, -1]),
         "accepted_at_95_kept": fpr_at_tpr(1 - own[:, -1], 1 - negatives[:, -1], keep=_KEPT_SHARE),
-        "accepted": float((negatives.argmax(axis=1) < negatives.shape[1] - 1).mean()),
+        "accepted": _share_accepted(negatives),
     }
 
 
-def _leave_out_classes(job: CellJob, fit: Fit) -> dict[str, float]:
+def _share_accepted(outputs: np.ndarray) -> float:
+    """Of probabilities (n, K + 1): the share whose best is a class."""
+    return float((outputs.argmax(axis=1) < outputs.shape[1] - 1).mean())
+
+
+def _measure_made(
+    job: CellJob, database: sqlite3.Connection, fit: Fit, model: CellModel, own: np.ndarray
+) -> dict[str, Any]:
+    """The figures for negatives that the program makes, none of which were fitted on: `made_negatives`."""
+    held_out = job.run.photos.of(HELD_OUT)
+    tried = [held_out[index] for index in choose_tried(len(held_out))]
+    outputs = {
+        kind: model.probabilities(gather_features(database, fit.backbone, tried, (kind,))) for kind in PHOTO_KINDS
+    }
+    drawn = model.probabilities(gather_features(database, fit.backbone, TRIAL))
+    return {"made_negatives": measure_made(own, drawn, outputs)}
+
+
+def measure_made(own: np.ndarray, drawn: np.ndarray, senseless: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The figures of made negatives: as of other negatives, and the share accepted of each kind.
+
+    own, drawn, senseless: probabilities (n, K + 1) of held-out photos, of `TRIAL`, and, by kind, of senseless photos.
+    """
+    kinds = np.array([kind_of(picture) for picture in TRIAL])
+    by_kind = {kind: drawn[kinds == kind] for kind in dict.fromkeys(kinds.tolist())} | dict(senseless)
+    everything = np.concatenate(list(by_kind.values()))
+    return {
+        **_measure_negatives(own, everything),
+        "kinds": {kind: _share_accepted(outputs) for kind, outputs in by_kind.items()},
+    }
+
+
+def _leave_out_classes(job: CellJob, fit: Fit, blanks: np.ndarray) -> dict[str, float]:
     """For each class: the AUROC of the others' photos against its own, had it not been trained on."""
     examples, settings = fit.examples, job.run.settings
     folds = np.arange(len(examples.labels)) % FOLDS
@@ -125,7 +160,7 @@ def _leave_out_classes(job: CellJob, fit: Fit) -> dict[str, float]:
             return examples.read(np.flatnonzero(chosen)[:MAX_PHOTOS])
 
         others = examples.labels != index
-        space = fit_space(fit, np.flatnonzero(others & (folds > 1))[:MAX_PHOTOS], settings.seed)
+        space = fit_space(fit, np.flatnonzero(others & (folds > 1))[:MAX_PHOTOS], settings.seed, blanks)
         scores = space.scores(rows(others & (folds == 1)))
         open_set = fit_open_set(space, scores, np.ones(len(scores)), job.run.keep)
         figures[label] = auroc(open_set.known(rows(others & (folds == 0))), open_set.known(rows(~others)))

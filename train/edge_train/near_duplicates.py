@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_classify.images.crop import Crop, cut
 from edge_classify.images.photo import read_photo
 from edge_classify.images.preprocessing import Image
 
@@ -53,10 +54,12 @@ class NearDuplicates:
     scenes: frozenset[str]
 
 
-def find_near_duplicates(database: sqlite3.Connection, photos: Iterable[str]) -> NearDuplicates:
-    """Group photos, by sha256, whose facts are in the cache."""
+def find_near_duplicates(
+    database: sqlite3.Connection, photos: Iterable[str], crop: Crop | None = None
+) -> NearDuplicates:
+    """Group photos, by sha256, by what this part of them shows. The facts of it must be in the cache."""
     names = sorted(photos)
-    facts = list(read_cached_facts(database, names))
+    facts = list(read_cached_facts(database, names, crop))
     hashes = np.array([fact.difference_hash for fact in facts], np.uint64).reshape(-1, 4)
     shapes = _standardize(np.array([fact.thumbnail for fact in facts], np.uint8))
     groups, pairs = _merge_small_groups(hashes, shapes, _group_by_leader(hashes, shapes))
@@ -133,12 +136,13 @@ def _standardize(thumbnails: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def are_same_picture(path: Path, other: Path) -> bool:
+def are_same_picture(path: Path, other: Path, crop: Crop | None = None) -> bool:
     """Whether two photos are one picture, rescaled, recompressed, cut by a little or of another brightness.
 
-    Unlike near-duplicates they show no thing, mask or caption that the other does not. Raises DataError.
+    Unlike near-duplicates they show no thing, mask or caption that the other does not. crop: the part to compare.
+    Raises DataError.
     """
-    first, second = _shrink(read_photo(path)), _shrink(read_photo(other))
+    first, second = (_shrink(cut(read_photo(photo), crop)) for photo in (path, other))
     matrix = np.eye(2, 3, dtype=np.float32)
     greys = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (first, second)]
     try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from edge_classify.images.crop import Crop, cut
 from edge_classify.images.formats import FORMATS_BY_SUFFIX
 from edge_classify.images.photo import read_photo
 from edge_classify.system.atomic_write import write_atomic
@@ -18,8 +19,9 @@ from edge_classify.system.atomic_write import write_atomic
 from .backbone import Backbone
 from .features import read_features
 from .near_duplicates import MAX_COPIES, NearDuplicates, are_same_picture
+from .page import contact_sheet, escape, isolate, page
 from .photo_facts import read_cached_facts
-from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, PhotoSet
+from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, Photo, PhotoSet
 from .training_run import TrainingRun
 
 # A class with fewer training photos than this is reported.
@@ -72,11 +74,13 @@ class Scene:
 class PhotoCheck:
     """All findings, as `photo_check.json` has them; paths are relative to the photos' folder.
 
+    crop: the part of the photos that was looked at; None: all of them.
     classes: training photos per class. skipped: one line per unreadable file. wrong_suffix: (path, format by content).
     copies, near_duplicates, two_labels: pairs of paths. scenes: groups of photos too many to be copies.
     still_camera: all photos show one scene from one place.
     left_out: near-duplicates of training photos, not measured on.
-    few, imbalanced: classes. small: narrower or lower than the smallest resolution.
+    few, imbalanced: classes. small: the part looked at is narrower or lower than the smallest resolution.
+    why_no_suspects: why photos with a wrong label could not be looked for; "" if they were.
     """
 
     classes: dict[str, int]
@@ -92,6 +96,8 @@ class PhotoCheck:
     imbalanced: list[str]
     small: list[str]
     suspects: list[Suspect]
+    crop: Crop | None = None
+    why_no_suspects: str = ""
 
     def summary(self) -> str:
         """One line for each kind of finding, or one that there are none."""
@@ -107,12 +113,22 @@ class PhotoCheck:
             (len(self.copies), "exact copies of another photo"),
             (len(self.left_out), "held out but near-duplicates of training photos: not measured on"),
             (len(self.two_labels), "in two classes at once: one of the labels is wrong"),
-            (len(self.small), "smaller than the smallest resolution"),
-            (len(self.suspects), "possibly mislabelled (most similar to photos of another class): see photo_check.png"),
+            (
+                len(self.small),
+                "smaller than the smallest resolution"
+                if self.crop is None
+                else f"whose part {self.crop} has fewer pixels than the smallest resolution",
+            ),
+            (
+                len(self.suspects),
+                "possibly mislabelled (most similar to photos of another class): see photo_check.html",
+            ),
         ]
         lines = [f"  {count} {what}" for count, what in findings if count]
         if self.still_camera:
             lines.insert(0, f"  {_STILL_CAMERA}")
+        if self.why_no_suspects:
+            lines.append(f"  possibly mislabelled photos were not looked for: {self.why_no_suspects}")
         if self.few:
             lines.append(f"  fewer than {_MIN_RECOMMENDED_PHOTOS} training photos in: {self._name(self.few)}")
         if self.imbalanced:
@@ -127,14 +143,18 @@ class PhotoCheck:
         return ", ".join([*named, f"and {more} more"] if more else named)
 
 
-def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates: NearDuplicates) -> PhotoCheck:
-    """Find all problems. The costliest backbone's features of all photos as they are must be in the cache."""
+def check_photos(
+    database: sqlite3.Connection, run: TrainingRun, near_duplicates: NearDuplicates, smallest: int
+) -> PhotoCheck:
+    """Find all problems; without a backbone, no suspects.
+
+    smallest: the smallest resolution. The costliest backbone's features of all photos as they are must be in the cache.
+    """
     photos = run.photos
-    smallest = min(backbone.resolution for backbone in run.backbones)
     paths: dict[str, list[str]] = defaultdict(list)
     labels: dict[str, set[int]] = defaultdict(set)
     wrong_suffix, small = [], []
-    all_facts = read_cached_facts(database, (photo.sha256 for photo in photos.photos))
+    all_facts = read_cached_facts(database, (photo.sha256 for photo in photos.photos), photos.crop)
     for photo, facts in zip(photos.photos, all_facts, strict=True):
         path = photo.path.as_posix()
         paths[photo.sha256].append(path)
@@ -149,7 +169,7 @@ def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates
     two_labels = [(same[0], same[1]) for sha256, same in paths.items() if len(labels[sha256]) > 1]
     # Photos of two classes may well be alike, such as faces with a mask and without. Of a still scene all are.
     for a, b in () if photos.still_camera else near_duplicates.pairs:
-        if not labels[a] & labels[b] and are_same_picture(run.root / paths[a][0], run.root / paths[b][0]):
+        if not labels[a] & labels[b] and are_same_picture(run.root / paths[a][0], run.root / paths[b][0], photos.crop):
             two_labels.append((paths[a][0], paths[b][0]))
     return PhotoCheck(
         classes=classes,
@@ -165,7 +185,8 @@ def check_photos(database: sqlite3.Connection, run: TrainingRun, near_duplicates
         imbalanced=[label for label, count in classes.items() if count * _IMBALANCE <= largest],
         small=small,
         # What is alike in one scene are light and time of day, not the classes.
-        suspects=[] if photos.still_camera else find_suspects(database, run.backbones[-1], photos),
+        suspects=[] if photos.still_camera or not run.backbones else find_suspects(database, run.backbones[-1], photos),
+        crop=photos.crop,
     )
 
 
@@ -183,7 +204,7 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
     if len(members) <= _NEIGHBORS:
         return []
     labels = np.array([photo.label for photo in members])
-    vectors = _project(database, backbone, [photo.sha256 for photo in members])
+    vectors = _project(database, backbone, members)
     suspects = []
     rows = max(1, _COSINES_PER_BLOCK // len(members))
     for first in range(0, len(members), rows):
@@ -200,29 +221,43 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
 
 
 def write_check(run: TrainingRun, check: PhotoCheck) -> None:
-    """Write `photo_check.json`, and `photo_check.png` if there is something to look at."""
+    """Write `photo_check.json`, and `photo_check.html` if there is something to look at."""
     write_atomic(run.folder / "photo_check.json", json.dumps(asdict(check), indent=1, ensure_ascii=False))
-    sheet = run.folder / "photo_check.png"
+    sheet = run.folder / "photo_check.html"
+    body = photos_to_look_at(run, check)
+    if body:
+        write_atomic(sheet, page(f"{run.root.name}: photos to look at", [f"<h1>{escape(run.root.name)}</h1>", body]))
+    else:
+        sheet.unlink(missing_ok=True)
+
+
+def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:
+    """Suspects, photos in two classes, and those not measured on, as HTML; "" if there are none."""
     tiles = [
-        (suspect.path, f"{suspect.label}? {suspect.neighbors}/{_NEIGHBORS} {suspect.neighbors_label}")
+        (
+            suspect.path,
+            f"{isolate(suspect.label)}? {suspect.neighbors}/{_NEIGHBORS} {isolate(suspect.neighbors_label)}",
+        )
         for suspect in check.suspects
     ]
-    tiles += [(path, f"in two classes: {Path(path).parent.name}") for pair in check.two_labels for path in pair]
-    tiles += [(path, "also in train/") for path in check.left_out]
+    tiles += [
+        (path, f"in two classes: {isolate(Path(path).parent.name)}") for pair in check.two_labels for path in pair
+    ]
+    tiles += [(path, "near-duplicate of a training photo") for path in check.left_out]
     if not tiles:
-        sheet.unlink(missing_ok=True)
-        return
-    from .plots import contact_sheet  # brings matplotlib
+        return ""
+    sheet = contact_sheet(
+        (cut(read_photo(run.root / path), check.crop), path, words) for path, words in tiles[:_MAX_TILES]
+    )
+    rest = len(tiles) - _MAX_TILES
+    return sheet + (f"<p class=note>And {rest} more, see photo_check.json.</p>" if rest > 0 else "")
 
-    shown = [(read_photo(run.root / path), path, text) for path, text in tiles[:_MAX_TILES]]
-    write_atomic(sheet, contact_sheet(shown))
 
-
-def _project(database: sqlite3.Connection, backbone: Backbone, photos: list[str]) -> np.ndarray:
+def _project(database: sqlite3.Connection, backbone: Backbone, photos: Sequence[Photo]) -> np.ndarray:
     """Features in random directions, of unit length, (n, 128): near enough for neighbours, a tenth of the memory."""
     length = len(read_features(database, backbone, photos[0]))
     directions = np.random.default_rng(0).normal(size=(length, _PROJECTED_DIMENSIONS)).astype(np.float32)
     some = photos[:: max(1, len(photos) // _PHOTOS_FOR_MEAN)]
-    mean = np.mean([read_features(database, backbone, sha256) for sha256 in some], axis=0)
-    vectors = np.stack([(read_features(database, backbone, sha256) - mean) @ directions for sha256 in photos])
+    mean = np.mean([read_features(database, backbone, photo) for photo in some], axis=0)
+    vectors = np.stack([(read_features(database, backbone, photo) - mean) @ directions for photo in photos])
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

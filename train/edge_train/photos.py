@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_classify.errors import DataError
+from edge_classify.images.crop import Crop, cut
 from edge_classify.images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
-from edge_classify.images.photo import without_library
+from edge_classify.images.photo import read_photo, without_library
+from edge_classify.images.preprocessing import Image
 from edge_classify.system.checksum import file_sha256
 
 from .layout import HELD_OUT as HELD_OUT
@@ -36,6 +38,7 @@ class Photo:
     sha256: of the file's bytes, in hex.
     part: TRAINING, VALIDATION (only in a split of the user's own), HELD_OUT or LEFT_OUT.
     fold: of training photos, 0 to FOLDS − 1: heads fitted without a fold are tried on it.
+    crop: the part of it that is used, and that the device will use of its frames; None: all of it.
     """
 
     path: Path
@@ -43,6 +46,11 @@ class Photo:
     sha256: str
     part: str = TRAINING
     fold: int = -1
+    crop: Crop | None = None
+
+    def read(self, root: Path) -> Image:
+        """The part that is used, uint8 BGR. root: of `path`. Raises DataError."""
+        return cut(read_photo(root / self.path), self.crop)
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,11 @@ class PhotoSet:
     held_out_name: str
     still_camera: bool = False
 
+    @property
+    def crop(self) -> Crop | None:
+        """The part that is used of every photo."""
+        return self.photos[0].crop if self.photos else None
+
     def of(self, *parts: str) -> list[Photo]:
         """The photos of the classes in these parts; no negatives."""
         return [photo for photo in self.photos if photo.label != NEGATIVE and photo.part in parts]
@@ -75,7 +88,8 @@ class PhotoSet:
         words = [f"{len(self.labels)} classes", f"{len(self.of(TRAINING))} training photos"]
         if self.of(VALIDATION):
             words.append(f"{len(self.of(VALIDATION))} validation photos")
-        return ", ".join([*words, f"{len(self.of(HELD_OUT))} held-out photos"])
+        words.append(f"{len(self.of(HELD_OUT))} held-out photos")
+        return ", ".join(words) + ("" if self.crop is None else f"; of each the part {self.crop} (--crop)")
 
 
 def check_folders(root: Path, *, with_unknown: bool) -> None:
@@ -123,8 +137,10 @@ def find_photos(root: Path, *, with_unknown: bool) -> PhotoSet:
 
 
 def fingerprint(photos: Iterable[Photo]) -> str:
-    """One SHA-256 for the set: contents, classes and split, whatever the files are called."""
-    lines = sorted(f"{photo.sha256} {photo.label} {photo.part}" for photo in photos)
+    """One SHA-256 for the set: contents, the part used of them, classes and split, whatever the files are called."""
+    lines = sorted(
+        f"{photo.sha256} {photo.label} {photo.part}{'' if photo.crop is None else f' {photo.crop}'}" for photo in photos
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -1,19 +1,23 @@
-"""Plots of reports, drawn by matplotlib as PNG, and the style that all of them share. edge-convert uses it too."""
+"""Plots of reports, drawn by matplotlib, and the style that all of them share. edge-convert uses it too.
+
+Each is a PNG and a text with its figures, for those who do not see it. None has a class's label in it: matplotlib's
+font lacks most scripts of the world, and a browser's do not.
+"""
 
 from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 
-from edge_classify.images.preprocessing import Image
-from edge_classify.metrics import reliability
+from edge_classify.learn.metrics import reliability, wilson_interval
 
 INK = "#1d2733"
 BLUE = "#2563a8"
@@ -21,15 +25,17 @@ ORANGE = "#d97706"
 GREY = "#9aa5b1"
 GREEN = "#2e7d4f"
 RED = "#b3261e"
+GROUP_COLORS = (BLUE, ORANGE, RED, GREEN, GREY)
 
-# A contact sheet's pictures per row.
-_COLUMNS = 6
-_TILE_INCHES = 1.75
-# Pictures are shrunk to this before they are drawn: a page has to load.
-_TILE_PIXELS = 200
-# Classes in a confusion matrix.
-_MAX_CLASSES_SHOWN = 24
+# In a reliability diagram, a point of fewer photos is drawn hollow: it says little.
+FEW_PHOTOS = 10
 _HISTOGRAM_BINS = 25
+_WIDTH_COLORS = (ORANGE, BLUE, GREEN, RED, GREY, INK)
+# Where a point's label may stand: distances in points, nearest first, and directions.
+_LABEL_DISTANCES = (7, 10, 15, 20, 27, 35, 45)
+_LABEL_ANGLES = tuple(math.radians(degrees) for degrees in (45, 90, 135, 0, 180, -45, -90, -135))
+# Half a dot's side, in pixels, with some room.
+_DOT = 3.5
 
 
 def style_axes(axes: Any, x: str, y: str) -> None:
@@ -41,11 +47,22 @@ def style_axes(axes: Any, x: str, y: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def error_bars(shares: Sequence[float], intervals: Sequence[tuple[float, float]]) -> list[list[float]]:
+def error_bars(
+    shares: Sequence[float], intervals: Sequence[tuple[float, float]], unit: float = 100
+) -> list[list[float]]:
     """For matplotlib's errorbar, in percent: how far the intervals reach below the shares, and above."""
-    below = [max(0.0, 100 * (share - low)) for share, (low, _) in zip(shares, intervals, strict=True)]
-    above = [max(0.0, 100 * (high - share)) for share, (_, high) in zip(shares, intervals, strict=True)]
+    below = [max(0.0, unit * (share - low)) for share, (low, _) in zip(shares, intervals, strict=True)]
+    above = [max(0.0, unit * (high - share)) for share, (_, high) in zip(shares, intervals, strict=True)]
     return [below, above]
+
+
+def set_cost_axis(axes: Any, x: str, y: str) -> None:
+    """Costs to the right, logarithmic, with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    style_axes(axes, x, y)
 
 
 def figure_png(figure: Any) -> bytes:
@@ -56,20 +73,45 @@ def figure_png(figure: Any) -> bytes:
     return file.getvalue()
 
 
-def contact_sheet(tiles: Sequence[tuple[Image, str, str]], colors: Sequence[str] | None = None) -> bytes:
-    """Pictures (uint8 BGR), each with its name and a line of text (in its color), six per row."""
-    rows = -(-len(tiles) // _COLUMNS)
-    figure = Figure(figsize=(_COLUMNS * _TILE_INCHES, rows * (_TILE_INCHES + 0.42)), layout="constrained")
-    grid = figure.subplots(rows, _COLUMNS, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for index, (axes, (picture, name, text)) in enumerate(zip(grid.flat, tiles, strict=False)):
-        axes.imshow(_shrink(picture)[..., ::-1])
-        axes.set_title(f"{_shorten(text)}\n{_shorten(name)}", fontsize=6.5, color=colors[index] if colors else INK)
-    return figure_png(figure)
+def label_points(axes: Any, labels: Sequence[tuple[str, float, float]], avoid: Sequence[tuple[float, float]]) -> None:
+    """Write each label (text, x, y) near its point, where it covers no other label and none of the points to `avoid`.
+
+    Call it when all else is drawn: limits and layout must not change any more.
+    """
+    figure = axes.figure
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    dots = [Bbox.from_bounds(x - _DOT, y - _DOT, 2 * _DOT, 2 * _DOT) for x, y in axes.transData.transform(avoid)]
+    taken = dots
+    for text, x, y in labels:
+        note = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=6.5, ha="center", va="center")
+        best = None
+        for distance, angle in itertools.product(_LABEL_DISTANCES, _LABEL_ANGLES):
+            note.set_position((1.6 * distance * math.cos(angle), distance * math.sin(angle)))
+            box = note.get_window_extent()
+            covered = sum(box.overlaps(other) for other in taken) + 10 * (not _inside(box, axes.bbox))
+            if best is None or covered < best[0]:
+                best = covered, distance, note.get_position(), box
+            if not covered:
+                break
+        assert best is not None
+        note.set_position(best[2])
+        taken.append(best[3])
+        if best[1] > _LABEL_DISTANCES[1]:  # too far to see whose it is
+            axes.annotate(
+                "",
+                (x, y),
+                best[2],
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "lw": 0.3, "color": GREY},
+            )
 
 
-def learning_curves(curves: Mapping[str, Sequence[float]]) -> bytes:
+def _inside(box: Bbox, frame: Bbox) -> bool:
+    return bool(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
+
+
+def learning_curves(curves: Mapping[str, Sequence[float]]) -> tuple[bytes, str]:
     """Loss and accuracy per batch, and per epoch in training and validation. curves: as `learn.head.Curves`."""
     figure = Figure(figsize=(9, 2.9), layout="constrained")
     batches, epochs = len(curves["batch_loss"]), len(curves["epoch_loss"])
@@ -87,72 +129,89 @@ def learning_curves(curves: Mapping[str, Sequence[float]]) -> bytes:
         if kind == "loss":
             axes.set_ylim(0, max(*curves["epoch_loss"], *(curves["validation_loss"] or [0])) * 1.3)
         axes.legend(fontsize=7, frameon=False)
-    return figure_png(figure)
+    return figure_png(figure), _describe_curves(curves)
 
 
-def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> bytes:
-    """counts: (K, K), one row per true class; a label without photos has no row. Of many, those most often confused."""
-    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * np.diag(counts)
-    shown = np.sort(np.argsort(-wrong, kind="stable")[:_MAX_CLASSES_SHOWN])
-    counts, names = counts[np.ix_(shown, shown)], [_shorten(labels[index], 18) for index in shown]
-    side = 2.2 + 0.34 * len(names)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
-    axes = figure.subplots()
-    rows = np.flatnonzero(counts.sum(axis=1))
-    counts = counts[rows]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.argwhere(counts):
-        color = "white" if shares[row, column] > 0.55 else INK
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=color)
-    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(rows)), [names[row] for row in rows], fontsize=8)
-    axes.set_xlabel("predicted", fontsize=9)
-    axes.set_ylabel("true", fontsize=9)
-    return figure_png(figure)
+def _describe_curves(curves: Mapping[str, Sequence[float]]) -> str:
+    text = (
+        f"Loss and accuracy over {len(curves['epoch_loss'])} epochs. In training the loss went from "
+        f"{curves['epoch_loss'][0]:.3f} to {curves['epoch_loss'][-1]:.3f}, accuracy to "
+        f"{curves['epoch_accuracy'][-1]:.1%}."
+    )
+    if curves["validation_loss"]:
+        best = int(np.argmin(curves["validation_loss"]))
+        text += (
+            f" In validation the loss was lowest after epoch {best + 1}: {curves['validation_loss'][best]:.3f}, "
+            f"with an accuracy of {curves['validation_accuracy'][best]:.1%}."
+        )
+    return text
 
 
-def reliability_diagram(confidences: np.ndarray, right: np.ndarray) -> bytes:
-    """Accuracy against confidence; bars show how many photos each point stands for.
+def reliability_diagram(confidences: np.ndarray, right: np.ndarray) -> tuple[bytes, str]:
+    """Accuracy against confidence, with 95% intervals; bars show how many photos each point stands for.
 
     confidences: 0 to 1, (n,). right: bool, (n,).
     """
     figure = Figure(figsize=(3.6, 3.4), layout="constrained")
     axes = figure.subplots()
-    confidence, accuracy, counts = (np.array(column) for column in zip(*reliability(confidences, right), strict=True))
-    axes.bar(confidence, counts / counts.sum(), width=0.05, color=GREY, alpha=0.45, label="share of photos")
+    points = reliability(confidences, right)
+    axes.bar(
+        [confidence for confidence, _, _ in points],
+        [count / len(right) for _, _, count in points],
+        width=0.05,
+        color=GREY,
+        alpha=0.45,
+        label="share of photos",
+    )
     axes.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=":")
-    axes.plot(confidence, accuracy, color=BLUE, marker="o", label="accuracy")
+    for name, hollow in (("accuracy", False), (f"accuracy of fewer than {FEW_PHOTOS} photos", True)):
+        shown = [point for point in points if (point[2] < FEW_PHOTOS) == hollow]
+        if shown:
+            accuracies = [accuracy for _, accuracy, _ in shown]
+            spread = error_bars(accuracies, [wilson_interval(accuracy, count) for _, accuracy, count in shown], unit=1)
+            axes.errorbar(
+                [confidence for confidence, _, _ in shown],
+                accuracies,
+                spread,
+                color=GREY if hollow else BLUE,
+                fmt="o" if hollow else "o-",
+                markerfacecolor="white" if hollow else BLUE,
+                elinewidth=0.6,
+                label=name,
+            )
     axes.set_xlim(0, 1.03)
-    axes.set_ylim(0, 1.3)  # room for the legend
+    axes.set_ylim(0, 1.4)  # room for the legend
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     style_axes(axes, "confidence (largest class probability)", "")
     axes.legend(fontsize=7, frameon=False, loc="upper left")
-    return figure_png(figure)
+    figures = "; ".join(f"{accuracy:.0%} of {count} at {confidence:.2f}" for confidence, accuracy, count in points)
+    return figure_png(figure), f"Accuracy against confidence. Right are {figures}."
 
 
-def unknown_histogram(own: np.ndarray, negatives: Mapping[str, np.ndarray]) -> bytes:
-    """How P(unknown), 0 to 1, is distributed over held-out photos of the classes, and over negatives."""
+def unknown_histogram(groups: Mapping[str, np.ndarray]) -> tuple[bytes, str]:
+    """How P(unknown), 0 to 1, is distributed over each group of pictures, in the order of `GROUP_COLORS`."""
     figure = Figure(figsize=(4.6, 3.0), layout="constrained")
     axes = figure.subplots()
     bins = [index / _HISTOGRAM_BINS for index in range(_HISTOGRAM_BINS + 1)]
-    colors = itertools.cycle((BLUE, ORANGE, RED, GREEN, GREY))
-    for (name, values), color in zip({"held-out photos": own, **negatives}.items(), colors, strict=False):
-        axes.hist(values, bins, weights=np.full(len(values), 1 / len(values)), histtype="step", color=color, label=name)
+    for values, color in zip(groups.values(), itertools.cycle(GROUP_COLORS), strict=False):
+        axes.hist(values, bins, weights=np.full(len(values), 1 / len(values)), histtype="step", color=color)
     style_axes(axes, "probability of unknown", "share of pictures")
-    axes.legend(fontsize=7, frameon=False)
-    return figure_png(figure)
+    figures = "; ".join(
+        f"{name}: median {np.median(values):.2f}, above 0.5 in {np.mean(values > 0.5):.0%} of {len(values)}"
+        for name, values in groups.items()
+    )
+    return figure_png(figure), f"Distribution of the probability of unknown. {figures}."
 
 
-def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[float, float]]) -> bytes:
+def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[float, float]]) -> tuple[bytes, str]:
     """Held-out photos that are correct, with the 95% interval, against multiply-adds: each cell; one line per width.
 
     entries: of run.json. intervals: (low, high) of each, as shares.
     """
     figure = Figure(figsize=(7.5, 3.6), layout="constrained")
     axes = figure.subplots()
-    alphas = sorted({entry["alpha"] for entry in entries})
-    for alpha, color in zip(alphas, (ORANGE, BLUE, GREEN, RED, GREY, INK), strict=False):
+    labels = []
+    for alpha, color in zip(sorted({entry["alpha"] for entry in entries}), _WIDTH_COLORS, strict=False):
         cells = [
             (entry, interval) for entry, interval in zip(entries, intervals, strict=True) if entry["alpha"] == alpha
         ]
@@ -163,26 +222,13 @@ def grid_plot(entries: Sequence[Mapping[str, Any]], intervals: Sequence[tuple[fl
         axes.errorbar(
             x, y, spread, color=color, marker="o", capsize=2, linewidth=1, elinewidth=0.6, label=f"alpha {alpha}"
         )
-        for (entry, _), left, height in zip(cells, x, y, strict=True):
-            axes.annotate(
-                str(entry["resolution"]), (left, height), textcoords="offset points", xytext=(5, 4), fontsize=6.5
-            )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    style_axes(axes, "million multiply-adds (labels: resolution)", "held-out photos correct (%)")
+        labels += [(str(entry["resolution"]), *point) for (entry, _), *point in zip(cells, x, y, strict=True)]
+    set_cost_axis(axes, "million multiply-adds (labels: resolution)", "held-out photos correct (%)")
     axes.legend(fontsize=7, frameon=False, loc="lower right")
-    return figure_png(figure)
-
-
-def _shrink(picture: Image) -> Image:
-    scale = _TILE_PIXELS / max(picture.shape[:2])
-    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _shorten(text: str, length: int = 26) -> str:
-    text = text.encode(errors="backslashreplace").decode()  # a file name may not be UTF-8
-    # A dollar sign would start a formula.
-    return (text if len(text) <= length else f"…{text[1 - length :]}").replace("$", r"\$")
+    label_points(axes, labels, [(x, y) for _, x, y in labels])
+    figures = "; ".join(
+        f"{entry['alpha']} @ {entry['resolution']}: {entry['evaluation']['accuracy_with_unknown']:.1%} at "
+        f"{entry['multiply_adds'] / 1e6:.1f}"
+        for entry in entries
+    )
+    return figure_png(figure), f"Held-out photos that are correct against million multiply-adds. {figures}."

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from edge_classify.images.photo import read_photo
 from edge_classify.images.preprocessing import preprocess
 
 from . import run_folder
@@ -36,6 +35,6 @@ def write_prepared(run: TrainingRun, part: str, photos: Sequence[Photo]) -> None
             append = files.enter_context(run_folder.prepared_file(path, len(photos), side))
             outputs.append((np.empty((side, side, 3), np.uint8), append))
         for photo in photos:
-            picture = read_photo(run.root / photo.path)
+            picture = photo.read(run.root)
             for out, append in outputs:
                 append(preprocess(picture, out))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,47 +10,61 @@ from typing import Any
 import numpy as np
 
 from edge_classify.images.photo import read_photo
-from edge_classify.labels import UNKNOWN
-from edge_classify.metrics import class_confidences, confusion, wilson_interval
+from edge_classify.learn.metrics import class_confidences, confusion, wilson_interval
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
 
 from . import plots
+from .choosing import best_cell, validation
 from .measuring import NEGATIVES_PREFIX
-from .page import escape, image, page, table
-from .photo_check import PhotoCheck
+from .page import confusion_table, contact_sheet, crop_picture, escape, isolate, legend, page, plot, table
+from .photo_check import PhotoCheck, photos_to_look_at
 from .photos import HELD_OUT, Photo, PhotoSet
 from .run_folder import HELD_OUT_PROBABILITIES
+from .settings import MAX_MADE_ACCEPTED
 from .training_run import TrainingRun
 
 # Photos on each contact sheet.
 _SHEET_PHOTOS = 18
 # If there are more cells, only the best is described in full: a page has to load.
 _MAX_DETAILS = 6
-# Classes in a cell's table.
-_MAX_CLASSES = 60
+# Classes in a confusion matrix.
+_MAX_CONFUSED = 24
 
 
 def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: PhotoCheck) -> None:
     """Write `report.html` into the run folder. entries: of the cells, with their curves."""
-    # Not by the held-out figures: the best of many would be better by luck.
-    best = min(range(len(entries)), key=lambda index: entries[index]["decision"]["choosing_loss"])
+    best = best_cell(entries)
     body = [
         f"<h1>{escape(run.root.name)}</h1>",
         f"<p>{run.photos.counts()}.</p>",
+        *_crop(run),
         "<h2>Accuracy</h2>",
         _grid(entries, best, run.photos),
         "<h2>Photos</h2>",
         f"<pre>{escape(check.summary())}</pre>",
-        _check_sheet(run),
+        _check_sheet(run, check),
     ]
     for index, entry in enumerate(entries):
         if index == best or len(entries) <= _MAX_DETAILS:
             title = f"alpha {entry['alpha']} at {entry['resolution']} pixels"
             if index == best and len(entries) > 1:
-                title += " (lowest validation loss)"
+                title += " (the cell to take)"
             is_open = " open" if index == best else ""
             body.append(f"<details{is_open}><summary>{title}</summary>{_cell(run, entry)}</details>")
     write_atomic(run.folder / "report.html", page(f"{run.root.name}: training report", body))
+
+
+def _crop(run: TrainingRun) -> list[str]:
+    if run.photos.crop is None:
+        return []
+    photo = run.photos.of(HELD_OUT)[0]
+    return [
+        f"<p class='note'>Only the part <code>--crop {run.photos.crop}</code> of each photo is used, the bright one "
+        f"here ({escape(photo.path.name)}): all figures are of it. The model files record it, and edge-classify cuts "
+        "it out of each frame.</p>",
+        crop_picture(read_photo(run.root / photo.path), run.photos.crop),
+    ]
 
 
 def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> str:
@@ -65,12 +80,14 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
             "correct": f"{evaluation['accuracy_with_unknown']:.1%}",
             "95% interval": f"{low:.1%} – {high:.1%}",
             "among classes": f"{evaluation['accuracy']:.1%}",
+            "in validation": f"{validation(entry).accuracy:.1%}",
         }
         if "frozen_accuracy" in evaluation:
             row["before fine-tuning"] = f"{evaluation['frozen_accuracy']:.1%}"
         row |= {
             "calibration error": f"{evaluation['calibration_error']:.3f}",
             "kept": f"{evaluation['kept']:.1%}",
+            "accepted": _percent(evaluation.get("made_negatives", {}).get("accepted")),
             "parameters": f"{entry['parameters'] / 1e6:.2f} M",
             "multiply-adds": f"{entry['multiply_adds'] / 1e6:.1f} M",
             "seconds": f"{entry['seconds']:.1f}",
@@ -81,26 +98,27 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
         "played no part in training: not in when to stop, nor in the temperature, nor in the limit of <i>unknown</i>. "
         "A cell is a width multiplier @ a resolution. <i>Correct</i> is what a camera would show: a photo called "
         "<i>unknown</i> counts as wrong. <i>Among classes</i> leaves unknown aside, <i>kept</i> is the share of these "
-        "photos that is not called unknown. The interval says how far chance "
-        "may have moved the figure: with few photos, a long way. "
+        "photos that is not called unknown, <i>accepted</i> the share of the negatives made by this program that gets "
+        f"a class's label (edge-convert refuses more than {MAX_MADE_ACCEPTED:.0%}). In 95 of 100 such measurements, "
+        "the interval holds the share that would be correct of very many photos of the same kind. "
     )
     if len(entries) > 1:
         note += (
-            "The cell in bold has the lowest validation loss. If the intervals of two cells overlap, the difference "
-            "may be chance."
+            "<i>In validation</i> is the accuracy among the classes on the photos by which everything is chosen: by "
+            "cross-validation, or on your own validation photos. The cell in bold is the one to take: of those that "
+            "are not measurably less accurate there than the best, photo by photo, the one with the fewest "
+            "multiply-adds. So its held-out figures are not those it was chosen for."
         )
-    plot = image(plots.grid_plot(entries, intervals)) if len(entries) > 1 else ""
+    picture = plot(*plots.grid_plot(entries, intervals)) if len(entries) > 1 else ""
     grid = table(
         list(rows[0]), [(list(row.values()), index == best and len(entries) > 1) for index, row in enumerate(rows)]
     )
-    return grid + f"<p class='note'>{note}</p>" + plot
+    return grid + f"<p class='note'>{note}</p>" + picture
 
 
-def _check_sheet(run: TrainingRun) -> str:
-    sheet = run.folder / "photo_check.png"
-    if not sheet.exists():
-        return ""
-    return f"<details><summary>Photos to look at</summary>{image(sheet.read_bytes())}</details>"
+def _check_sheet(run: TrainingRun, check: PhotoCheck) -> str:
+    sheet = photos_to_look_at(run, check)
+    return f"<details><summary>Photos to look at</summary>{sheet}</details>" if sheet else ""
 
 
 @dataclass(frozen=True)
@@ -146,7 +164,7 @@ def _cell(run: TrainingRun, entry: Mapping[str, Any]) -> str:
             *_calibration(entry, predictions),
             *_unknown(entry, predictions),
             "<h3>Learning curves</h3>",
-            image(plots.learning_curves(entry["curves"])),
+            plot(*plots.learning_curves(entry["curves"])),
             *_sheets(run, predictions),
         ]
     )
@@ -162,8 +180,8 @@ def _classes(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
     return [
         "<h3>Classes</h3>",
         "<div class='row'>",
-        "<div>" + table(["class", "held-out photos", "precision", "recall"], rows[:_MAX_CLASSES]) + "</div>",
-        image(plots.confusion_matrix(counts, shown)),
+        "<div class=long>" + table(["class", "held-out photos", "precision", "recall"], rows) + "</div>",
+        confusion_table(counts, shown, _MAX_CONFUSED),
         "</div>",
     ]
 
@@ -173,10 +191,11 @@ def _calibration(entry: Mapping[str, Any], predictions: _Predictions) -> list[st
     return [
         "<h3>Calibration</h3>",
         "<p class='note'>How often the model is right when it is this confident: on the dotted line, its "
-        f"probabilities mean what they say. Calibration error {entry['evaluation']['calibration_error']:.3f}. The "
+        "probabilities mean what they say. Upright lines are 95% intervals; hollow points stand for fewer than "
+        f"{plots.FEW_PHOTOS} photos. Calibration error {entry['evaluation']['calibration_error']:.3f}. The "
         f"temperature, {decision['temperature']:.2f}, was fitted on {decision['chosen_on']} photos that the head had "
         "not been trained on.</p>",
-        image(plots.reliability_diagram(predictions.confidences, predictions.right)),
+        plot(*plots.reliability_diagram(predictions.confidences, predictions.right)),
     ]
 
 
@@ -185,6 +204,7 @@ def _unknown(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
         return []
     evaluation = entry["evaluation"]
     parts = ["<h3>Unknown</h3>"]
+    made = evaluation["made_negatives"]
     rows = [
         (
             [
@@ -196,19 +216,20 @@ def _unknown(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
             ],
             False,
         )
-        for name, scores in evaluation["strangers"].items()
+        for name, scores in [*evaluation["strangers"].items(), ("made by this program", made)]
     ]
-    if rows:
-        columns = ["negatives", "pictures", "AUROC", "accepted if 95% are kept", "accepted as shipped"]
-        parts += [
-            table(columns, rows),
-            "<p class='note'>Negatives are pictures of none of the classes; <i>accepted</i> is the share of them that "
-            "gets a class's label. AUROC: 1 is perfect, 0.5 is chance.</p>",
-        ]
-    else:
+    columns = ["negatives", "pictures", "AUROC", "accepted if 95% are kept", "accepted as shipped"]
+    kinds = ", ".join(f"{kind} {_percent(share)}" for kind, share in made["kinds"].items())
+    parts += [
+        table(columns, rows),
+        "<p class='note'>Negatives are pictures of none of the classes; <i>accepted</i> is the share of them that "
+        "gets a class's label. AUROC: 1 is perfect, 0.5 is chance. This program made drawings, and scrambled or "
+        f"shuffled held-out photos, that nothing was fitted on; accepted of each kind: {kinds}.</p>",
+    ]
+    if not evaluation["strangers"]:
         parts.append(
-            "<p class='note'>No negatives (pictures of none of the classes) to measure on: put some into a folder "
-            "<code>unknown/</code> beside the classes, or name a folder with <code>--negatives</code>.</p>"
+            "<p class='note'>No negatives of your own to measure on: put some into a folder <code>unknown/</code> "
+            "beside the classes, or name a folder with <code>--negatives</code>.</p>"
         )
     left_out = evaluation.get("left_out_classes")
     if left_out:
@@ -217,7 +238,8 @@ def _unknown(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
             "(AUROC).</p>",
             table(["class left out", "AUROC"], [([label, f"{auroc:.3f}"], False) for label, auroc in left_out.items()]),
         ]
-    return [*parts, image(plots.unknown_histogram(predictions.probabilities[:, -1], predictions.negatives))]
+    groups = {"held-out photos": predictions.probabilities[:, -1], **predictions.negatives}
+    return [*parts, legend(groups, itertools.cycle(plots.GROUP_COLORS)), plot(*plots.unknown_histogram(groups))]
 
 
 def _sheets(run: TrainingRun, predictions: _Predictions) -> list[str]:
@@ -230,21 +252,21 @@ def _sheets(run: TrainingRun, predictions: _Predictions) -> list[str]:
     parts = []
     for title, indices in (("Random predictions", some), ("Most confident mistakes", worst)):
         if indices:
-            tiles = [
+            tiles = (
                 (
-                    read_photo(run.root / predictions.photos[index].path),
+                    predictions.photos[index].read(run.root),
                     predictions.photos[index].path.name,
-                    _caption(predictions, index),
+                    f"<span class={'right' if correct[index] else 'wrong'}>{_caption(predictions, index)}</span>",
                 )
                 for index in indices
-            ]
-            colors = [plots.GREEN if correct[index] else plots.RED for index in indices]
-            parts += [f"<h3>{title}</h3>", image(plots.contact_sheet(tiles, colors))]
+            )
+            parts += [f"<h3>{title}</h3>", contact_sheet(tiles)]
     return parts
 
 
 def _caption(predictions: _Predictions, index: int) -> str:
-    labels = predictions.labels
+    """What was predicted and what is true, as HTML."""
+    labels = [isolate(label) for label in predictions.labels]
     best = int(predictions.probabilities[index, : len(labels)].argmax())
     text = f"{labels[best]} {predictions.confidences[index]:.0%}"
     if not predictions.right[index]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,15 +24,18 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from edge_classify.errors import DataError
+from edge_classify.images.crop import Crop, make_crop
 from edge_classify.images.preprocessing import Image
-from edge_classify.labels import UNKNOWN
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.recognize import how_to_train, recognize
 from edge_classify.system.atomic_write import atomic_file, write_atomic
 
 from .backbone import Backbone, BackboneCost
 
-FORMAT = 6
+FORMAT = 7
+# Written first: what the run is of. Written last: the run.
+STARTED = "started.json"
 INDEX = "run.json"
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
@@ -70,6 +74,7 @@ class Index(TypedDict):
     held_out_labels, calibration_labels: class indices in the order of the prepared photos; None if nobody knows what
         the held-out photos show.
     photos: `fingerprint`, and from edge-train also the sizes and files of the split.
+    crop: the part of each photo that was used, as `Crop`; missing: all of it.
     """
 
     labels: Sequence[str]
@@ -80,6 +85,7 @@ class Index(TypedDict):
     seed: int | None
     arguments: Any
     versions: Mapping[str, str]
+    crop: NotRequired[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ class Run:
 
     labels: in output order. classes: without the `unknown` that the graph computes.
     held_out_labels: None if nobody knows what the held-out photos show.
+    crop: the part of each photo that was used, and that prepared photos show; None: all of it.
     """
 
     folder: Path
@@ -134,6 +141,7 @@ class Run:
     cells: tuple[Cell, ...]
     held_out_labels: np.ndarray | None
     index: Index
+    crop: Crop | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -159,14 +167,19 @@ def open_run_folder(folder: Path) -> None:
     """Make the folder ready to be written. Raises DataError if it holds anything but an earlier run."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: this is a file, not a folder: give another name with -o")
-    if (
-        folder.is_dir()
-        and any(folder.iterdir())
-        and not (folder / INDEX).exists()
-        and not (folder / "photo_check.json").exists()
-    ):
+    ours = (INDEX, STARTED, "photo_check.json")
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise DataError(f"{folder}: contains files that are not a run: give another folder with -o")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a run that was killed had not finished writing. Nobody else may be writing into the folder."""
+    for path in folder.rglob(".*.partial*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def prepared_path(folder: Path, resolution: int, part: str) -> Path:
@@ -269,7 +282,8 @@ def read_run(folder: Path) -> Run:
         if not cells:
             raise ValueError("no cells")
         truth = index["held_out_labels"]
-        run = Run(folder, tuple(index["labels"]), cells, None if truth is None else np.array(truth), index)
+        crop = make_crop(index["crop"]) if "crop" in index else None
+        run = Run(folder, tuple(index["labels"]), cells, None if truth is None else np.array(truth), index, crop)
         for cell in cells:
             _check_prepared(run, cell.resolution, CALIBRATION, len(index["calibration_labels"]))
             _check_prepared(run, cell.resolution, HELD_OUT, len(cell.held_out_probabilities))

@@ -5,9 +5,14 @@ Those are in `edge_classify.learn`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
 
+from edge_classify.images.crop import Crop
 from edge_classify.learn.head import HeadSettings
+
+# For `Settings.crop`: the part of a still camera's photos in which the classes differ is found.
+AUTO: Final = "auto"
 
 # The split
 
@@ -56,12 +61,21 @@ VIEW_FOLDS = 2
 MIN_VIEW_GAIN = 0.03
 MIN_VIEW_GAIN_ERRORS = 3.0
 
+# Heads
+
+# Of a camera that does not move, in place of the head's own: at that, 60 epochs are too few to tell small things from
+# light that drifts.
+LEARNING_RATE_STILL_CAMERA = 1e-3
+
 # Unknown
 
 # The share of own photos to keep, if the user names none. Of a camera that does not move: what it shows is always
 # nearly the same, and what is wrongly called unknown is most of its errors.
 KEEP = 0.95
 KEEP_STILL_CAMERA = 0.99
+
+# The share of the negatives made to try it that a cell's `unknown` may accept; above it the cell is not to be trusted.
+MAX_MADE_ACCEPTED = 0.3
 
 # Measuring
 
@@ -96,11 +110,15 @@ class Augmentation:
 class Settings:
     """How to train: what the command line chooses. It is recorded in run.json, under these names."""
 
+    # The part of each photo that is used; None: all of it.
+    crop: Crop | Literal["auto"] | None = None
     # As `find_backbone` takes them.
     backbone: str = "mobilenet_v2"
     weights: str = "imagenet"
     augmentation: Augmentation = field(default_factory=Augmentation)
     head: HeadSettings = field(default_factory=HeadSettings)
+    # Of the head; None: its own, or LEARNING_RATE_STILL_CAMERA.
+    learning_rate: float | None = None
     # "balanced": every class counts the same; "none": every photo does.
     class_weights: str = "balanced"
     # Epochs for which the backbone is trained too; 0 leaves it frozen.
@@ -111,3 +129,10 @@ class Settings:
     keep: float | None = None
     # Of all randomness in training. It does not change the split.
     seed: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For run.json, where a run on whole photos is as it was before there were others."""
+        settings = asdict(self)
+        if self.crop is None:
+            del settings["crop"]
+        return settings

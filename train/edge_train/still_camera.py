@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from edge_classify.images.crop import Crop
+
 from .photo_facts import read_cached_facts
 from .photos import Photo
 
@@ -38,9 +40,10 @@ _SUBSECONDS_ORIGINAL = 0x9291
 _MIN_SECONDS_PER_PHOTO = 0.5
 
 
-def is_still_camera(database: sqlite3.Connection, photos: Sequence[Photo]) -> bool:
-    """Whether all photos show one scene, from one place. Their facts must be in the cache."""
-    thumbnails = [facts.thumbnail for facts in read_cached_facts(database, sorted({p.sha256 for p in photos}))]
+def is_still_camera(database: sqlite3.Connection, photos: Sequence[Photo], crop: Crop | None = None) -> bool:
+    """Whether all photos, or this part of them, show one scene, from one place. The facts must be in the cache."""
+    facts = read_cached_facts(database, sorted({photo.sha256 for photo in photos}), crop)
+    thumbnails = [fact.thumbnail for fact in facts]
     if not thumbnails:
         return False
     step = -(-len(thumbnails) // _MAX_PHOTOS_FOR_SCENE)

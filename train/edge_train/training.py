@@ -12,16 +12,20 @@ from typing import Any
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
+from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
-from edge_classify.labels import UNKNOWN
-from edge_classify.metrics import wilson_interval
+from edge_classify.learn.metrics import wilson_interval
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.checksum import file_sha256
 
 from . import run_folder
-from .backbone import Backbone
+from .backbone import RESOLUTIONS, Backbone
 from .cache import open_cache
 from .cell import fit_cell
+from .choosing import best_cell, validation
+from .crop_search import find_crop
 from .features import compute_features, compute_run_features
+from .folder_lock import hold_folder
 from .near_duplicates import NearDuplicates, find_near_duplicates
 from .photo_check import check_photos, write_check
 from .photo_facts import collect_facts
@@ -37,7 +41,8 @@ from .photos import (
     fingerprint,
 )
 from .prepared_photos import choose_calibration, write_prepared
-from .settings import Settings
+from .run_identity import claim_folder, is_of_other_photos
+from .settings import AUTO, MAX_MADE_ACCEPTED, Settings
 from .split import check_classes, split_photos
 from .still_camera import is_still_camera, sort_by_time
 from .training_run import CellJob, TrainingRun
@@ -67,36 +72,63 @@ def train(
     negative_paths = list_negatives(negative_folders or {})
     backbones = find_backbones(grid, settings)
     run_folder.open_run_folder(folder)
-    with open_cache() as database:
-        photos, near_duplicates = sort_photos(database, root, settings)
-        negatives = read_negatives(database, negative_paths)
-        run = TrainingRun(root, folder, settings, backbones, photos, negatives)
-        compute_run_features(database, run, run.backbones)
-        found = check_photos(database, run, near_duplicates)
-    write_check(run, found)
-    report(found.summary())
-    report(run.photos.counts())
+    with hold_folder(folder):
+        run_folder.remove_leftovers(folder)
+        with open_cache() as database:
+            photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
+            settings = replace(settings, crop=photos.crop)
+            negatives = read_negatives(database, negative_paths, photos.crop)
+            run = TrainingRun(root, folder, settings, backbones, photos, negatives)
+            earlier = claim_folder(run)
+            compute_run_features(database, run, run.backbones)
+            smallest = min(backbone.resolution for backbone in backbones)
+            found = check_photos(database, run, near_duplicates, smallest)
+        write_check(run, found)
+        report(found.summary())
+        report(run.photos.counts())
+        if earlier:
+            cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in earlier)
+            report(f"cells of this run that stay as they are: {cells}")
+        entries = sorted([*earlier, *fit_cells(run)], key=lambda entry: (entry["alpha"], entry["resolution"]))
+        from .report import write_report  # brings matplotlib, which the workers need not load
 
-    entries = fit_cells(run)
-    write_run(run, entries)
-    from .report import write_report  # brings matplotlib, which the workers need not load
-
-    write_report(run, entries, found)
+        write_report(run, entries, found)
+        write_run(run, entries)
     return results_table(entries)
 
 
-def check(root: Path, folder: Path, grid: Grid, settings: Settings) -> str:
-    """Only look for problems with the photos; writes `photo_check.json` and `.png`, returns a summary."""
+def check(root: Path, folder: Path, grid: Grid, settings: Settings, report: Callable[[str], None] = log.info) -> str:
+    """Only look for problems with the photos; writes `photo_check.json` and `.html`, returns a summary.
+
+    Without weights all is looked for that needs none. Nothing is written into a run of other photos.
+
+    report: is handed the part of the photos that is used, if it had to be found.
+    """
     check_folders(root, with_unknown=settings.unknown)
-    backbones = find_backbones(grid, settings)[:1]
+    backbones, why_none = _find_backbone_for_check(grid, settings)
     run_folder.open_run_folder(folder)
-    with open_cache() as database:
-        photos, near_duplicates = sort_photos(database, root, settings)
-        run = TrainingRun(root, folder, settings, backbones, photos)
-        compute_features(database, root, photos.photos, backbones, lambda _: ("",))
-        found = check_photos(database, run, near_duplicates)
-    write_check(run, found)
-    return found.summary()
+    with hold_folder(folder):
+        with open_cache() as database:
+            photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
+            try:
+                compute_features(database, root, photos.photos, backbones, lambda _: ("",))
+            except DataError as error:  # weights that do not fit
+                backbones, why_none = (), str(error)
+            run = TrainingRun(root, folder, replace(settings, crop=photos.crop), backbones, photos)
+            found = check_photos(database, run, near_duplicates, min(resolution for _, resolution in grid))
+        found = replace(found, why_no_suspects=why_none)
+        if is_of_other_photos(folder, photos):
+            return f"{found.summary()}\nnot written: {folder} is a run of other photos: give another folder with -o"
+        write_check(run, found)
+    return f"{found.summary()}\nwrote {folder / 'photo_check.json'}"
+
+
+def _find_backbone_for_check(grid: Grid, settings: Settings) -> tuple[tuple[Backbone, ...], str]:
+    """The cheapest backbone of the grid; or none, and why."""
+    try:
+        return find_backbones(grid, settings)[:1], ""
+    except DataError as error:
+        return (), str(error)
 
 
 def find_backbones(grid: Grid, settings: Settings) -> tuple[Backbone, ...]:
@@ -115,10 +147,17 @@ def find_backbones(grid: Grid, settings: Settings) -> tuple[Backbone, ...]:
     return backbones
 
 
-def sort_photos(database: sqlite3.Connection, root: Path, settings: Settings) -> tuple[PhotoSet, NearDuplicates]:
+def sort_photos(
+    database: sqlite3.Connection,
+    root: Path,
+    settings: Settings,
+    resolution: int = min(RESOLUTIONS),
+    report: Callable[[str], None] = log.info,
+) -> tuple[PhotoSet, NearDuplicates]:
     """Find all photos, leave out what cannot be read, and split the rest; returns them and their near-duplicates.
 
-    Raises DataError.
+    Each photo has the part of it that is used. If that is to be found, it has at least `resolution` pixels a side if
+    possible, and `report` is handed a line about it. Raises DataError.
     """
     found = find_photos(root, with_unknown=settings.unknown)
     unreadable = collect_facts(database, {photo.sha256: root / photo.path for photo in found.photos})
@@ -127,15 +166,26 @@ def sort_photos(database: sqlite3.Connection, root: Path, settings: Settings) ->
     skipped = (*found.skipped, *_unreadable_lines(root, found.photos, unreadable))
     for line in skipped:
         log.warning("skipped %s", line)
-    near_duplicates = find_near_duplicates(database, {photo.sha256 for photo in readable})
-    photos = _split(database, root, replace(found, photos=readable, skipped=skipped), near_duplicates)
+    crop = None if settings.crop == AUTO else settings.crop
+    found = _cut(database, root, replace(found, photos=readable, skipped=skipped), crop)
+    near_duplicates = find_near_duplicates(database, {photo.sha256 for photo in readable}, crop)
+    photos = _split(database, root, found, near_duplicates)
     check_classes(photos)
+    if settings.crop == AUTO:
+        photos = _cut(database, root, photos, find_crop(root, photos, resolution, report))
     return photos, near_duplicates
+
+
+def _cut(database: sqlite3.Connection, root: Path, photos: PhotoSet, crop: Crop | None) -> PhotoSet:
+    """The photos, of which only this part is used; the facts of it are read."""
+    if crop is not None:
+        collect_facts(database, {photo.sha256: root / photo.path for photo in photos.photos}, crop)
+    return replace(photos, photos=tuple(replace(photo, crop=crop) for photo in photos.photos))
 
 
 def _split(database: sqlite3.Connection, root: Path, found: PhotoSet, near_duplicates: NearDuplicates) -> PhotoSet:
     """Split by content, but photos of one scene by time."""
-    still = is_still_camera(database, found.photos)
+    still = is_still_camera(database, found.photos) or is_still_camera(database, found.photos, found.crop)
     scene = [photo for photo in found.photos if still or near_duplicates.groups[photo.sha256] in near_duplicates.scenes]
     if not scene:
         return split_photos(found, near_duplicates.groups)
@@ -170,11 +220,16 @@ def list_negatives(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
     return paths
 
 
-def read_negatives(database: sqlite3.Connection, paths: Mapping[str, Sequence[Path]]) -> dict[str, tuple[Photo, ...]]:
-    """Those of the pictures that can be read. Warns of others; raises DataError if all of a folder are such."""
+def read_negatives(
+    database: sqlite3.Connection, paths: Mapping[str, Sequence[Path]], crop: Crop | None
+) -> dict[str, tuple[Photo, ...]]:
+    """Those of the pictures that can be read, of which this part is used.
+
+    Warns of others; raises DataError if all of a folder are such.
+    """
     negatives = {}
     for name, pictures in paths.items():
-        photos = [Photo(path.absolute(), NEGATIVE, file_sha256(path), HELD_OUT) for path in pictures]
+        photos = [Photo(path.absolute(), NEGATIVE, file_sha256(path), HELD_OUT, crop=crop) for path in pictures]
         unreadable = collect_facts(database, {photo.sha256: photo.path for photo in photos})
         for line in _unreadable_lines(Path(), photos, unreadable):
             log.warning("skipped %s", line)
@@ -185,15 +240,15 @@ def read_negatives(database: sqlite3.Connection, paths: Mapping[str, Sequence[Pa
 
 
 def fit_cells(run: TrainingRun) -> list[dict[str, Any]]:
-    """Fit all cells, on all cores if there are several; returns their entries, by width and resolution."""
+    """Fit all cells, on all cores if there are several; returns their entries."""
     # The costliest first: at the end no core waits long for another.
     jobs = [CellJob(run, backbone) for backbone in reversed(run.backbones)]
     entries = []
     with tqdm(total=len(jobs), desc="heads", unit="cell") as progress:
-        for entry in in_processes(fit_cell, jobs):
+        for entry in in_processes(fit_cell, jobs, describe=lambda job: job.title):
             entries.append(entry)
             progress.update()
-    return sorted(entries, key=lambda entry: (entry["alpha"], entry["resolution"]))
+    return entries
 
 
 def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -219,13 +274,17 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
         "seed": settings.seed,
         # Only names: where a file was is nobody's business in a model file.
         "arguments": {
-            **asdict(settings),
+            **settings.as_dict(),
+            "head": asdict(run.head),
+            "learning_rate": run.head.learning_rate,
             "keep": run.keep,
             "weights": Path(settings.weights).name,
             "backbone": run.backbones[0].kind,
         },
         "versions": run_folder.versions(),
     }
+    if photos.crop is not None:
+        index["crop"] = photos.crop
     run_folder.write_index(run.folder, index)
 
 
@@ -243,7 +302,7 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
     first = entries[0]["evaluation"]
     lines = [
         f"measured on {first['photos']} held-out photos ({first['held_out']}); unknown counts as wrong in `correct`:",
-        "  alpha  resolution  correct    95% interval  among classes  parameters  multiply-adds  seconds",
+        "  alpha  resolution  correct    95% interval  among classes  accepted  parameters  multiply-adds  seconds",
     ]
     for entry in entries:
         evaluation = entry["evaluation"]
@@ -251,19 +310,67 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
         low, high = wilson_interval(correct, evaluation["photos"])
         lines.append(
             f"  {entry['alpha']:<5}  {entry['resolution']:>10}  {correct:7.1%}  {low:6.1%} – {high:6.1%}  "
-            f"{evaluation['accuracy']:13.1%}  {entry['parameters'] / 1e6:8.2f} M  "
+            f"{evaluation['accuracy']:13.1%}  {_made_accepted(evaluation):>8}  {entry['parameters'] / 1e6:8.2f} M  "
             f"{entry['multiply_adds'] / 1e6:11.1f} M  {entry['seconds']:7.1f}"
         )
         lines += [
             f"    {scores['accepted']:.1%} of {scores['pictures']} pictures in {name.rstrip('/')}/ get a class's label"
             for name, scores in evaluation["strangers"].items()
         ]
+    if len(entries) > 1:
+        lines.append(_cell_to_take(entries))
     without_views = [entry for entry in entries if entry["decision"].get("views") == 0]
     if without_views:
-        cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in without_views)
+        cells = ", ".join(map(_cell_name, without_views))
         lines.append(f"augmented views did harm in cross-validation, and were left out for: {cells}")
     kept_frozen = [entry for entry in entries if not entry["evaluation"].get("fine_tuned", True)]
     if kept_frozen:
-        cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in kept_frozen)
+        cells = ", ".join(map(_cell_name, kept_frozen))
         lines.append(f"fine-tuning did not improve the validation loss; the backbone stayed frozen for: {cells}")
+    lines += _doubts(entries)
     return "\n".join(lines)
+
+
+def _cell_to_take(entries: Sequence[Mapping[str, Any]]) -> str:
+    """In one line, with why."""
+    taken = entries[best_cell(entries)]
+    best = max(entries, key=lambda entry: validation(entry).accuracy)
+    line = (
+        f"take {_cell_name(taken)}: chosen not by these figures but by validation, on {validation(taken).photos} "
+        f"photos: {validation(taken).accuracy:.1%} among the classes"
+    )
+    if validation(best).accuracy == validation(taken).accuracy:
+        return line
+    return (
+        f"{line}, not measurably less than the best, {_cell_name(best)} with {validation(best).accuracy:.1%}, "
+        "and the fewest multiply-adds of such cells"
+    )
+
+
+def _cell_name(entry: Mapping[str, Any]) -> str:
+    return f"{entry['alpha']} @ {entry['resolution']}"
+
+
+def _made_accepted(evaluation: Mapping[str, Any]) -> str:
+    made = evaluation.get("made_negatives")
+    return f"{made['accepted']:.1%}" if made else "–"
+
+
+def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What `accepted` means, and the cells whose `unknown` accepts too much; nothing without that output."""
+    made = [(entry, entry["evaluation"].get("made_negatives")) for entry in entries]
+    tried = [scores["pictures"] for _, scores in made if scores]
+    if not tried:
+        return []
+    lines = [f"`accepted`: of {tried[0]} negatives that were made to try `unknown`, how many get a class's label"]
+    doubtful = [
+        f"{entry['alpha']} @ {entry['resolution']} ({scores['accepted']:.0%})"
+        for entry, scores in made
+        if scores and scores["accepted"] > MAX_MADE_ACCEPTED
+    ]
+    if doubtful:
+        lines.append(
+            f"`unknown` cannot be trusted (more than {MAX_MADE_ACCEPTED:.0%} accepted) for: {', '.join(doubtful)}; "
+            "use another width or resolution, or put pictures of what else your camera sees into unknown/"
+        )
+    return lines

@@ -5,13 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from edge_classify.learn.head import HeadSettings
 
 from . import run_folder
 from .backbone import Backbone
 from .photos import Photo, PhotoSet, fingerprint
-from .settings import KEEP, KEEP_STILL_CAMERA, Settings
+from .settings import KEEP, KEEP_STILL_CAMERA, LEARNING_RATE_STILL_CAMERA, Settings
+
+# Of what a cell's entry says: one that an older edge-train left is made again.
+_ENTRY_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,14 @@ class TrainingRun:
             return self.settings.keep
         return KEEP_STILL_CAMERA if self.photos.still_camera else KEEP
 
+    @property
+    def head(self) -> HeadSettings:
+        """How to fit heads."""
+        rate = self.settings.learning_rate
+        if rate is None:
+            rate = LEARNING_RATE_STILL_CAMERA if self.photos.still_camera else self.settings.head.learning_rate
+        return replace(self.settings.head, learning_rate=rate)
+
 
 @dataclass(frozen=True)
 class CellJob:
@@ -47,6 +60,10 @@ class CellJob:
     @property
     def name(self) -> str:
         return f"{self.backbone.alpha}_{self.backbone.resolution}"
+
+    @property
+    def title(self) -> str:
+        return f"cell {self.backbone.alpha} @ {self.backbone.resolution}"
 
     def without_views(self) -> CellJob:
         settings = self.run.settings
@@ -60,8 +77,9 @@ class CellJob:
         parts = [
             fingerprint(photos.photos),
             photos.labels,
-            {**asdict(self.run.settings), "weights": self.backbone.sha256, "backbone": self.backbone.kind},
+            {**self.run.settings.as_dict(), "weights": self.backbone.sha256, "backbone": self.backbone.kind},
             {name: fingerprint(pictures) for name, pictures in self.run.negatives.items()},
             run_folder.FORMAT,
+            _ENTRY_VERSION,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

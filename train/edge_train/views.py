@@ -9,15 +9,19 @@ import numpy as np
 
 from edge_classify.images.preprocessing import Image, preprocess
 
+from .made_negatives import PHOTO_KINDS, make_senseless
 from .settings import MAX_BRIGHTNESS_CHANGE, MAX_CONTRAST_CHANGE, MAX_STRETCH, MAX_TINT_CHANGE, MIN_CROP_AREA
 
 
 def show_view(image: Image, key: str, sha256: str, resolution: int) -> Image:
     """A preprocessed view, uint8 RGB (resolution, resolution, 3).
 
-    image: uint8 BGR, any size. key: one of `Augmentation.keys`. sha256: the photo's; with the key it is the seed.
+    image: uint8 BGR, any size. key: one of `Augmentation.keys`, or of PHOTO_KINDS for a negative made of the photo.
+    sha256: the photo's; with the key it is the seed.
     """
     out = np.empty((resolution, resolution, 3), np.uint8)
+    if key in PHOTO_KINDS:
+        return preprocess(make_senseless(image, key, sha256), out)
     if not key:
         return preprocess(image, out)
     seed = int.from_bytes(hashlib.sha256(f"{key} {sha256}".encode()).digest()[:8])

@@ -13,11 +13,14 @@ import numpy as np
 from edge_classify.errors import DataError, UsageError
 from edge_classify.system.checksum import file_sha256
 
-from .backbone import ALPHAS, HUB, MOBILENET, ONLY_AT_224, Backbone, load_backbone
+from .backbone import ALPHAS, HUB, MOBILENET, ONLY_AT_224, WEIGHTS_SUFFIXES, Backbone, load_backbone
 from .cache import cache_folder
 
 if TYPE_CHECKING:
     import keras
+
+# In the names of Keras' own downloads.
+_KERAS_NAME = "weights_tf_dim_ordering_tf_kernels_"
 
 
 def find_backbone(choice: str, weights: str, alpha: float, resolution: int, *, seed: int) -> Backbone:
@@ -25,8 +28,8 @@ def find_backbone(choice: str, weights: str, alpha: float, resolution: int, *, s
 
     choice: "mobilenet_v2", or "hub:" and the address or folder of a TF2 SavedModel that takes [0, 1] images.
     weights: for mobilenet_v2: "imagenet" (Keras' own, downloaded once), "none" (random, from `seed`; for tests),
-        a `.weights.h5` file, or a folder of files named `mobilenet_v2_{alpha}_{resolution}_no_top.weights.h5`,
-        from which the nearest resolution is taken: the weights' shapes do not depend on it.
+        a file, or a folder of files named `mobilenet_v2_{alpha}_{resolution}_no_top` or as Keras' own downloads, with
+        one of WEIGHTS_SUFFIXES, from which the nearest resolution is taken: the weights' shapes do not depend on it.
     Raises UsageError or DataError.
     """
     if choice.startswith(HUB):
@@ -63,21 +66,24 @@ def _find_weights(choice: str, alpha: float, resolution: int, seed: int) -> tupl
         return given, 0
     if not given.is_dir():
         raise UsageError(
-            f"--weights {choice}: no such file or folder: use imagenet, none, a .weights.h5 file or a folder of them"
+            f"--weights {choice}: no such file or folder: use imagenet, none, a weights file or a folder of them"
         )
     files = _files_of(given, alpha)
     if not files:
-        raise UsageError(f"--weights {choice}: no mobilenet_v2_{alpha}_*_no_top.weights.h5 in this folder")
+        raise UsageError(f"--weights {choice}: no mobilenet_v2_{alpha}_*_no_top.weights.h5 or .h5 in this folder")
     nearest = min(files, key=lambda trained_at: (abs(trained_at - resolution), trained_at))
     return files[nearest], nearest
 
 
 def _files_of(folder: Path, alpha: float) -> dict[int, Path]:
     """Weights files of one width, by the resolution they were trained at."""
-    pattern = re.compile(rf"mobilenet_v2_{re.escape(str(alpha))}_(\d+)_no_top\.weights\.h5")
-    return {
-        int(match[1]): path for path in sorted(folder.glob("*.weights.h5")) if (match := pattern.fullmatch(path.name))
-    }
+    suffixes = "|".join(map(re.escape, WEIGHTS_SUFFIXES))
+    pattern = re.compile(rf"mobilenet_v2_(?:{_KERAS_NAME})?{re.escape(str(alpha))}_(\d+)_no_top(?:{suffixes})")
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"--weights {folder}: {error.strerror}") from error
+    return {int(match[1]): path for path in paths if (match := pattern.fullmatch(path.name))}
 
 
 def _save_weights(choice: str, alpha: float, resolution: int, seed: int, path: Path) -> None:

@@ -6,10 +6,15 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+
+from edge_classify.errors import EdgeClassifyError
+from edge_classify.options import Parser, integer
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -19,18 +24,47 @@ _MAX_WORKERS = 4
 _MEMINFO = Path("/proc/meminfo")
 
 
+# What --workers says, for this process and those that it starts.
+_LIMIT = "EDGE_CLASSIFY_WORKERS"
+
+
+class WorkerKilledError(EdgeClassifyError):
+    """A process that ended without a result: nearly always the system took it, for want of memory."""
+
+
+def add_workers_option(parser: Parser) -> None:
+    """The option --workers, for `limit_workers`."""
+    parser.add_argument(
+        "--workers",
+        type=integer(1),
+        metavar="N",
+        help="work in at most N processes at once; fewer need less memory, and give the same result "
+        f"(default: one per core, {_MAX_WORKERS} at most, and fewer if memory is short)",
+    )
+
+
+def limit_workers(count: int | None) -> None:
+    """Start no more processes than this at once from now on; None leaves it to `worker_count`."""
+    if count is not None:
+        os.environ[_LIMIT] = str(count)
+
+
 def worker_count(memory: int = 0) -> int:
     """How many processes are worth starting on this machine, if each may need this many bytes of memory."""
-    fitting = _MAX_WORKERS
+    fitting = int(os.environ.get(_LIMIT, _MAX_WORKERS))
     if memory and _MEMINFO.exists():
         available = next(line for line in _MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:"))
-        fitting = max(1, int(available.split()[1]) * 1024 // memory)
-    return min(os.cpu_count() or 1, _MAX_WORKERS, fitting)
+        fitting = min(fitting, max(1, int(available.split()[1]) * 1024 // memory))
+    return min(fitting, _full_count())
 
 
 def threads_per_worker() -> int:
-    """How many threads each worker process may use."""
-    return max(1, (os.cpu_count() or 1) // worker_count())
+    """How many threads each worker process may use; --workers leaves it as it is, so that sums are as they were."""
+    return max(1, (os.cpu_count() or 1) // _full_count())
+
+
+def _full_count() -> int:
+    return min(os.cpu_count() or 1, _MAX_WORKERS)
 
 
 def in_processes(
@@ -38,30 +72,51 @@ def in_processes(
     jobs: Iterable[Job],
     prepare: Callable[[], None] | None = None,
     memory: int = 0,
+    describe: Callable[[Job], str] = str,
 ) -> Iterator[Result]:
     """`function` of each job, in the jobs' order.
 
     function, prepare: at the top level of a module, since they are pickled; `prepare` is called once in each process.
     memory: what a process may need, in bytes; if less is free, fewer are started.
+    describe: what a job works on, for the error if its process is killed.
     Only a few jobs are under way at a time, so that neither they nor their results pile up in memory.
-    An exception of a job is raised here, and the jobs not yet started are dropped.
+    An exception of a job is raised here, and the jobs not yet started are dropped. Raises WorkerKilledError.
     """
     workers = worker_count(memory)
     # One thread each for numpy's matrix products, too: sums are in the same order whatever the machine is doing.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(prepare,)) as pool:
-        running: deque[Future[Result]] = deque()
+        running: deque[tuple[Job, Future[Result]]] = deque()
         try:
             for job in jobs:
-                running.append(pool.submit(function, job))
+                running.append((job, pool.submit(function, job)))
                 if len(running) > 2 * workers:
-                    yield running.popleft().result()
+                    yield running[0][1].result()
+                    running.popleft()
             while running:
-                yield running.popleft().result()
+                yield running[0][1].result()
+                running.popleft()
+        except BrokenProcessPool as error:
+            # Of the jobs without a result as many as there are processes had been begun, in this order.
+            begun = islice((job for job, future in running if not future.done() or future.exception()), workers)
+            raise WorkerKilledError(_why_killed(workers, [describe(job) for job in begun])) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def name_photos(paths: Sequence[Path]) -> str:
+    """The photos of a job, which are done one after the other, in words."""
+    return f"{paths[0]}" if len(paths) == 1 else f"the {len(paths)} photos from {paths[0]} to {paths[-1]}"
+
+
+def _why_killed(workers: int, works: list[str]) -> str:
+    remedy = "close other programs" if workers == 1 else "use --workers 1, or close other programs"
+    return (
+        f"the system ended a process that worked on {' or '.join(works)}, probably for want of memory: {remedy}; "
+        "what is finished is kept, so that the same command goes on from there"
+    )
 
 
 def _start(prepare: Callable[[], None] | None) -> None:

@@ -26,9 +26,9 @@ from digit_scenes import draw_scene, vary_handwriting
 from tqdm import tqdm
 
 from edge_classify.images.preprocessing import Image, preprocess
-from edge_classify.labels import UNKNOWN
 from edge_classify.learn.head import Head
-from edge_classify.metrics import evaluate
+from edge_classify.learn.metrics import evaluate
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.sources.demo import load_digits
 from edge_train import run_folder
 from edge_train.backbone import MOBILENET, SCALINGS, Backbone, load_backbone

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from digit_scenes import draw_scene, vary_handwriting
 
-from edge_classify.labels import UNKNOWN
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.sources.demo import load_digits
 
 

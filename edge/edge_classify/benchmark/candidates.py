@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import EdgeClassifyError, ModelFileError
-from ..model.manifest import ManifestEntry, read_manifest
+from ..model.answers import Answers, decode
+from ..model.manifest import MANIFEST, ManifestEntry, read_manifest, unlisted_models
 from ..model.model_file import read_model_file
 from ..system.checksum import file_sha256
 
@@ -19,11 +21,14 @@ log = logging.getLogger(__name__)
 class Candidate:
     """A model file and what it says about itself; None where it says nothing.
 
-    accuracy: the fraction of `photos` held-out photos that it classified correctly where it was made, 0 to 1.
+    accuracy: the share of `photos` held-out photos that it showed correctly where it was made, 0 to 1.
+    validation: of its cell, for the photos that choices are made on; all precisions of a cell have the same.
+    lost, gained: how many held-out photos are correct with the trained float model alone, and with this file alone.
     """
 
     path: Path
     sha256: str
+    bytes: int
     alpha: float | None
     resolution: int | None
     precision: str | None
@@ -32,6 +37,9 @@ class Candidate:
     photos: int | None
     labels: tuple[str, ...] | None
     data_fingerprint: str | None
+    validation: Answers | None = None
+    lost: int = 0
+    gained: int = 0
 
     @property
     def name(self) -> str:
@@ -39,7 +47,10 @@ class Candidate:
 
 
 def list_models(names: Iterable[str | Path]) -> list[Path]:
-    """The model files that are named: files, all files of folders, those of manifests. Raises ModelFileError."""
+    """The model files that are named: files, those of folders, those of manifests. Raises ModelFileError.
+
+    Of a folder with a manifest those that it lists.
+    """
     return list(_list_models(names))
 
 
@@ -50,8 +61,11 @@ def read_candidates(names: Iterable[str | Path], unusable: list[EdgeClassifyErro
 
     Raises ModelFileError for a file that is missing, damaged, or not the one that its manifest lists.
     """
+    paths = [Path(name) for name in names]
+    for folder in paths:
+        _warn_of_strays(folder)
     candidates = []
-    for path, entry in _list_models(names).items():
+    for path, entry in _list_models(paths).items():
         try:
             candidates.append(_read_candidate(path, entry))
         except ModelFileError as error:
@@ -96,17 +110,35 @@ def _list_models(names: Iterable[str | Path]) -> dict[Path, ManifestEntry | None
     found: dict[Path, ManifestEntry | None] = {}
     for path in map(Path, names):
         if path.is_dir():
-            files = sorted(path.glob("*.tflite"))
-            if not files:
-                raise ModelFileError(f"{path}: no .tflite file in this folder")
-            for file in files:
-                found.setdefault(file, None)
+            for file, entry in _models_in(path).items():
+                found.setdefault(file, entry)
         elif path.suffix == ".json":
             for entry in read_manifest(path)["files"]:
                 found[path.parent / entry["file"]] = entry
         else:
             found.setdefault(path, None)
     return found
+
+
+def _models_in(folder: Path) -> dict[Path, ManifestEntry | None]:
+    """The model files in a folder, without those that are not listed in its manifest, if it has one."""
+    files = sorted(folder.glob("*.tflite"))
+    if not files:
+        raise ModelFileError(f"{folder}: no .tflite file in this folder")
+    if not (folder / MANIFEST).exists():
+        return dict.fromkeys(files)
+    entries = {folder / entry["file"]: entry for entry in read_manifest(folder)["files"]}
+    listed: dict[Path, ManifestEntry | None] = {file: entries[file] for file in files if file in entries}
+    if not listed:
+        raise ModelFileError(f"{folder}: no .tflite file in this folder is listed in its {MANIFEST}: name the files")
+    return listed
+
+
+def _warn_of_strays(folder: Path) -> None:
+    """Say which files of a folder are left out, since its manifest does not list them."""
+    if folder.is_dir() and (folder / MANIFEST).exists():
+        for path in unlisted_models(folder, read_manifest(folder)):
+            log.warning("left out: %s: not listed in %s: name the file to measure it, too", path, MANIFEST)
 
 
 def _read_candidate(path: Path, entry: ManifestEntry | None) -> Candidate:
@@ -120,12 +152,27 @@ def _read_candidate(path: Path, entry: ManifestEntry | None) -> Candidate:
     return Candidate(
         path=path,
         sha256=sha256,
+        bytes=path.stat().st_size,
         alpha=model.get("alpha"),
         resolution=model.get("resolution"),
         precision=model.get("precision"),
         multiply_adds=model.get("multiply_adds"),
-        accuracy=evaluation.get("accuracy"),
+        # Files from before `unknown` counted as wrong have the accuracy among the classes only.
+        accuracy=evaluation.get("accuracy_with_unknown", evaluation.get("accuracy")),
         photos=evaluation.get("photos"),
         labels=file.labels,
         data_fingerprint=contract.get("provenance", {}).get("data_fingerprint"),
+        validation=_read_validation(path, contract),
+        lost=evaluation.get("lost", 0),
+        gained=evaluation.get("gained", 0),
     )
+
+
+def _read_validation(path: Path, contract: Mapping[str, Any]) -> Answers | None:
+    entry = contract.get("decision", {}).get("validation")
+    if entry is None:
+        return None
+    try:
+        return decode(entry)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: damaged (decision.validation: {error}): copy it again") from error

@@ -15,13 +15,17 @@ from ..system.atomic_write import write_atomic
 from ..system.cores import usable_cores
 from ..system.machine import System, cache_folder
 from .candidates import Candidate, list_models, model_sha256, read_candidates
-from .choice import Choice, choose, comparable
+from .choice import Choice, choose
 from .environment import describe, identity
 from .metric import Metric
 from .result import ChoiceRecord, Environment, timestamp
+from .rule import comparable, describe_figure, explain, is_more_accurate
 from .turns import Length, Turn, take_turn
 
 log = logging.getLogger(__name__)
+
+# Of the rule and the records: a choice that was cached under another is made again.
+_VERSION = 3
 
 
 def find_choice(
@@ -47,14 +51,14 @@ def find_choice(
 
     def measure(candidate: Candidate) -> Turn:
         if candidate not in reported:
-            report(f"{candidate.name} (accuracy {100 * (candidate.accuracy or 0):.1f} %)")
+            report(f"{candidate.name} ({describe_figure(candidate)})")
             reported.add(candidate)
         return take_turn(candidate.path, counts, length)
 
     choice = choose(candidates, metric, budget_ms, measure)
     record = _record(choice, metric, budget_ms, environment, monotonic() - started)
     digests = sorted({candidate.sha256 for candidate in everything})
-    _store(_cache_file(identity(environment), digests, metric, budget_ms, counts), record)
+    _store(_cache_file(_VERSION, identity(environment), digests, metric, budget_ms, counts), record)
     return record, choice
 
 
@@ -69,13 +73,15 @@ def chosen_model(
 
     Measured if there is none.
 
-    report: called with lines of text while measuring. Raises what `find_choice` raises.
+    report: called with lines of text while measuring, and with one that says what was chosen and why. Raises what
+        `find_choice` raises.
     """
     paths = _by_sha256(list_models(names))
     counts = _thread_counts(num_threads)
-    cached = _load(_cache_file(identity(describe(System())), sorted(paths), metric, budget_ms, counts))
+    cached = _load(_cache_file(_VERSION, identity(describe(System())), sorted(paths), metric, budget_ms, counts))
     chosen = paths.get(cached.get("sha256", ""))
     if chosen is not None:
+        report(f"taking {cached['reason']}, chosen at an earlier start")
         return chosen, cached["num_threads"]
     report(f"choosing from {len(paths)} model files for a {metric} of at most {budget_ms:g} ms (once for this device)")
     record, choice = find_choice(
@@ -90,25 +96,33 @@ def _thread_counts(num_threads: int | Literal["auto"]) -> list[int]:
 
 
 def summary(record: ChoiceRecord) -> str:
-    """The choice in lines of text."""
+    """The choice in lines of text: the file, why, and what was measured."""
     margin, budget = record["margin_ms"], record["budget_ms"]
-    accuracy = record["accuracy"] or 0.0
     lines = [
-        f"{record['model']}: accuracy {100 * accuracy:.1f} %, {record['metric']} {record['value_ms']:.2f} ms, "
+        f"{record['model']}: {100 * (record['accuracy'] or 0):.1f} % of {record['photos']} held-out photos correct, "
+        f"{record['metric']} {record['value_ms']:.2f} ms, "
         f"{margin:.2f} ms ({100 * margin / budget:.0f} %) below the budget of {budget:g} ms, "
-        f"{record['threads']}"
+        f"{record['threads']}",
+        f"take {record['reason']}",
     ]
-    too_slow = [
-        (file["value_ms"], file["name"], (file["accuracy"] or 0.0) - accuracy)
-        for file in record["measured"]
-        if not file["fits"] and (file["accuracy"] or 0.0) > accuracy
-    ]
-    if too_slow:
-        value_ms, name, gain = min(too_slow)
-        lines.append(f"too slow for it: {name}, {100 * gain:.1f} points more accurate, takes {value_ms:.2f} ms")
+    if record["too_slow"]:
+        lines.append(record["too_slow"])
     measured = len(record["measured"])
     lines.append(f"measured {measured} of {measured + len(record['not_measured'])} files in {record['seconds']:.0f} s")
     return "\n".join(lines)
+
+
+def _too_slow(choice: Choice) -> str:
+    """The fastest file that is measurably more accurate but does not fit, in one line; "" if there is none."""
+    files = [
+        (measured.value_ms, file.name)
+        for file, measured in choice.measured.items()
+        if not measured.fits and is_more_accurate(file, choice.candidate)
+    ]
+    if not files:
+        return ""
+    value_ms, name = min(files)
+    return f"too slow for it: {name}, measurably more accurate, takes {value_ms:.2f} ms"
 
 
 def _record(choice: Choice, metric: Metric, budget_ms: float, environment: Environment, seconds: float) -> ChoiceRecord:
@@ -119,6 +133,12 @@ def _record(choice: Choice, metric: Metric, budget_ms: float, environment: Envir
         "model": str(candidate.path),
         "sha256": candidate.sha256,
         "accuracy": candidate.accuracy,
+        "photos": candidate.photos,
+        "validation_accuracy": candidate.validation.accuracy if candidate.validation else None,
+        "reason": explain(
+            candidate, choice.best, len(choice.rivals), f" within {budget_ms:g} ms", f"{metric} {value_ms:.2f} ms"
+        ),
+        "too_slow": _too_slow(choice),
         "metric": str(metric),
         "num_threads": threads.count,
         "threads": str(threads),
@@ -129,6 +149,7 @@ def _record(choice: Choice, metric: Metric, budget_ms: float, environment: Envir
             {
                 "name": file.name,
                 "accuracy": file.accuracy,
+                "validation_accuracy": file.validation.accuracy if file.validation else None,
                 "value_ms": round(measured.value_ms, 4),
                 "num_threads": measured.threads.count,
                 "turns": measured.turns,

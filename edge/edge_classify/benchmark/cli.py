@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
+import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from ..command import run
 from ..errors import BudgetError, DataError, EdgeClassifyError, ModelFileError, SelfTestError
 from ..model.threads import AUTO, in_words, thread_counts
-from ..options import Parser, duration, integer, number
+from ..options import Parser, add_third_party_options, duration, integer, number, output_file
 from ..system.atomic_write import write_atomic
 from ..system.cores import usable_cores
 from .metric import Metric, metric
@@ -27,8 +28,10 @@ from .metric import Metric, metric
 if TYPE_CHECKING:
     from .candidates import Candidate
     from .environment import Watch
-    from .result import SustainedResult, WatchRecord
-    from .turns import Length, Turn
+    from .result import ModelResult, SustainedResult, WatchRecord
+    from .turns import Length, ThirdParty, Turn
+
+log = logging.getLogger(__name__)
 
 _DEFAULT_ROUNDS = 5
 _DEFAULT_METRIC = Metric("total", "p90")
@@ -52,10 +55,11 @@ def _parser() -> Parser:
     parser = Parser(
         "edge-benchmark",
         "Measure how long each model file takes on this device, from camera frame to label,\n"
-        "or find the most accurate one within a time budget. Times are in milliseconds.",
+        "and say which to take: the fastest of those that are as accurate as the best, within a time budget if you\n"
+        "give one. Times are in milliseconds.",
         examples=[
             ("edge-benchmark models", "measure every file in a folder"),
-            ("edge-benchmark models --budget-ms 30", "find the most accurate file that takes at most 30 ms"),
+            ("edge-benchmark models --budget-ms 30", "find the file to take of those that take at most 30 ms"),
         ],
         errors=[ModelFileError, SelfTestError, DataError, BudgetError],
     )
@@ -63,7 +67,8 @@ def _parser() -> Parser:
         "models", nargs="+", metavar="MODEL", help="a .tflite file, a folder of them, or a manifest.json"
     )
     _add_measuring_options(parser.add_argument_group("measuring"))
-    _add_budget_options(parser.add_argument_group("finding the most accurate file within a budget"))
+    add_third_party_options(parser.add_argument_group("files of others (not with --budget-ms)"))
+    _add_budget_options(parser.add_argument_group("finding the file to take within a budget"))
     _add_all_files_options(parser.add_argument_group("measuring every file (not with --budget-ms)"))
     parser.add_common_options()
     return parser
@@ -92,7 +97,7 @@ def _add_measuring_options(group: argparse._ArgumentGroup) -> None:
         help="frames to classify before measuring, in each round (default: until they no longer get faster)",
     )
     group.add_argument(
-        "--result-json", type=_output_file, metavar="FILE", help="write everything that was measured to a JSON file"
+        "--result-json", type=output_file, metavar="FILE", help="write everything that was measured to a JSON file"
     )
 
 
@@ -109,8 +114,8 @@ def _add_all_files_options(group: argparse._ArgumentGroup) -> None:
         metavar="TIME",
         help="then run each file without a pause for this long, to see what heat does: 30s, 10m, 2h",
     )
-    group.add_argument("--csv", type=_output_file, metavar="FILE", help="write all statistics to a CSV file")
-    group.add_argument("--markdown", type=_output_file, metavar="FILE", help="write the table to a Markdown file")
+    group.add_argument("--csv", type=output_file, metavar="FILE", help="write all statistics to a CSV file")
+    group.add_argument("--markdown", type=output_file, metavar="FILE", help="write the table to a Markdown file")
     group.add_argument("--verbose", action="store_true", help="print one line per measurement")
 
 
@@ -119,7 +124,8 @@ def _add_budget_options(group: argparse._ArgumentGroup) -> None:
         "--budget-ms",
         type=number(above=0),
         metavar="MS",
-        help="find the most accurate file within this many milliseconds, measuring only as many files as necessary",
+        help="find the fastest of the files that are as accurate as the best within this many milliseconds, measuring "
+        "only as many files as necessary",
     )
     group.add_argument(
         "--metric",
@@ -138,13 +144,6 @@ def _thread_counts(text: str) -> list[int] | Literal["auto"]:
     return list(dict.fromkeys(int(word) for word in text.split(",")))
 
 
-def _output_file(text: str) -> Path:
-    path = Path(text)
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"expected a file name, but {text} is a folder")
-    return path
-
-
 def _check(parser: Parser, options: argparse.Namespace) -> None:
     """Refuse options that do not go together, before anything is measured."""
     if options.budget_ms is None:
@@ -153,19 +152,27 @@ def _check(parser: Parser, options: argparse.Namespace) -> None:
         return
     if options.num_threads != AUTO and len(options.num_threads) > 1:
         parser.error("--budget-ms needs a single number of threads, such as --num-threads 2, or auto")
+    for name in ("labels", "input_range", "input_size"):
+        if getattr(options, name):
+            parser.error(
+                f"--{name.replace('_', '-')} cannot be used with --budget-ms, which compares our own files only"
+            )
     for name in ("rounds", "sustained", "csv", "markdown", "verbose"):
         if getattr(options, name):
             parser.error(f"--{name} cannot be used with --budget-ms, which does not measure every file")
 
 
 def _measure_all(options: argparse.Namespace) -> int:
+    from ..model.label_files import read_labels
     from ..system.machine import System
     from . import tables
-    from .candidates import read_candidates, warn_of_different_photos
+    from .candidates import read_candidates
     from .environment import Watch, describe
     from .result import write_result
     from .statistics import model_result
 
+    if options.labels is not None:
+        read_labels(options.labels)  # what is wrong with them is wrong for all files
     system = System()
     unusable: list[EdgeClassifyError] = []
     candidates = read_candidates(options.models, unusable)
@@ -173,7 +180,6 @@ def _measure_all(options: argparse.Namespace) -> int:
     environment = describe(system)
     machine = tables.machine(environment)
     print(machine, flush=True)
-    warn_of_different_photos(candidates)
     watch = Watch(system)
     turns = _take_turns(candidates, threads, options, watch, unusable)
     candidates = [candidate for candidate in candidates if candidate.path in turns]
@@ -181,6 +187,7 @@ def _measure_all(options: argparse.Namespace) -> int:
     headings, rows = tables.overview(results)
     print(tables.as_text(headings, rows))
     print(tables.legend(results))
+    _print_choice(candidates, results)
     sustained = _run_sustained(candidates, _sustained_threads(options, turns), options, watch)
     record = watch.finish()
     _print_warnings(record, environment["cores"])
@@ -191,11 +198,38 @@ def _measure_all(options: argparse.Namespace) -> int:
     if options.markdown:
         today = datetime.now(UTC).date().isoformat()
         write_atomic(options.markdown, f"{machine}, {today}\n\n{tables.as_markdown(headings, rows)}")
+    _say_what_was_written(options.result_json, options.csv, options.markdown)
     if unusable:
         print(
             f"warning: {len(unusable)} of {len(unusable) + len(candidates)} files left out, see above", file=sys.stderr
         )
     return unusable[0].exit_code if unusable else 0
+
+
+def _print_choice(candidates: Sequence[Candidate], results: Sequence[ModelResult]) -> None:
+    """Say which file to take, if there are several that can be compared."""
+    from .rule import as_accurate_as, best_of, cheapest, comparable, explain
+
+    if sum(candidate.accuracy is not None for candidate in candidates) < 2:
+        return
+    # With as many threads as edge-classify takes for each; where that is not known, the first number, as in the table.
+    judged = {
+        result["model"]: result
+        for result in reversed(results)
+        if result["num_threads"] == (result["auto_threads"] or results[0]["num_threads"])
+    }
+    p50 = {model: result["stages"]["total"]["p50"] for model, result in judged.items()}
+    try:
+        known = comparable(candidates)
+    except ModelFileError as error:
+        print(f"none of these files is recommended: {error}")
+        return
+    best = best_of(known)
+    rivals = as_accurate_as(best, known)
+    chosen = cheapest(rivals, lambda file: p50[str(file.path)], lambda file: file.bytes)
+    path = str(chosen.path)
+    cost = f"total.p50 {p50[path]:.2f} ms with {in_words(judged[path]['num_threads'])}"
+    print(f"take {explain(chosen, best, len(rivals), '', cost)}")
 
 
 def _take_turns(
@@ -209,6 +243,7 @@ def _take_turns(
     from .candidates import leave_out
     from .turns import plan_rounds, take_turn
 
+    third_party = _third_party(options)
     paths = [candidate.path for candidate in candidates]
     rounds = plan_rounds(paths, threads, options.rounds or _DEFAULT_ROUNDS, _length(options))
     turns: dict[Path, list[Turn]] = {path: [] for path in paths}
@@ -217,7 +252,12 @@ def _take_turns(
         for planned in planned_turns:
             if planned.path in turns:
                 try:
-                    turns[planned.path].append(take_turn(*planned))
+                    turn = take_turn(*planned, third_party)
+                    if not turns[planned.path] and turn.assumptions:
+                        progress.clear()
+                        for assumption in turn.assumptions:
+                            log.warning("%s: %s", planned.path, assumption)
+                    turns[planned.path].append(turn)
                 except EdgeClassifyError as error:
                     del turns[planned.path]
                     if not turns:
@@ -247,7 +287,9 @@ def _run_sustained(
     for candidate in candidates if options.sustained else []:
         for threads in threads_of[candidate.path]:
             print(f"{candidate.name}, {in_words(threads)}, without a pause:")
-            results.append(run_sustained(candidate, threads, options.sustained, watch, _print_now))
+            results.append(
+                run_sustained(candidate, threads, options.sustained, watch, _print_now, _third_party(options))
+            )
     return results
 
 
@@ -277,7 +319,14 @@ def _choose(options: argparse.Namespace) -> int:
             for candidate, turns in choice.turns.items()
         ]
         write_result(options.result_json, record["environment"], watch_record, results, choice=record)
+    _say_what_was_written(options.result_json)
     return 0
+
+
+def _third_party(options: argparse.Namespace) -> ThirdParty:
+    from .turns import ThirdParty
+
+    return ThirdParty(options.labels, options.input_range, options.input_size)
 
 
 def _length(options: argparse.Namespace) -> Length:
@@ -299,6 +348,11 @@ def _print_warnings(record: WatchRecord, cores: int) -> None:
             "warning: the processor was throttled during the measurement: run edge-doctor to find out why",
             file=sys.stderr,
         )
+
+
+def _say_what_was_written(*paths: Path | None) -> None:
+    for path in filter(None, paths):
+        print(f"wrote {path}")
 
 
 def _print_now(line: str) -> None:

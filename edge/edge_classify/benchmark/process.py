@@ -3,7 +3,8 @@
     python -m edge_classify.benchmark.process TASK
 
 TASK is a JSON object: model, a path; threads, a list; frames or seconds, how long a block is; warmup, the number of
-uncounted frames before it (null: until they no longer get faster); slices, how many blocks to take without a pause.
+uncounted frames before it (null: until they no longer get faster); slices, how many blocks to take without a pause;
+third_party, an object with labels, input_range and input_size as `Classifier` takes them.
 It writes JSON lines: the blocks, then facts about the model file, or else an error.
 """
 
@@ -15,6 +16,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import monotonic, perf_counter
@@ -40,22 +42,24 @@ _MAX_WARMUP_S = 1.0
 
 
 def measure(task: dict[str, Any]) -> None:
-    path, threads = task["model"], task["threads"]
-    classifier = Classifier(path, num_threads=threads[0])
+    threads = task["threads"]
+    load = partial(Classifier, task["model"], **task["third_party"])
+    classifier = load(num_threads=threads[0])
     classifier.classify(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
     first_label_at = monotonic()
     peak_memory = 0
     frame = draw_card(0)
     for number in threads:
         if number != threads[0]:
-            classifier = Classifier(path, num_threads=number)
+            classifier = load(num_threads=number)
         _warm_up(classifier, frame, task["warmup"])
         for _ in range(task["slices"]):
             _write({"threads": number, "frames": _measure_block(classifier, frame, task)})
         if number == threads[0]:
             peak_memory = System().peak_memory() or 0
-    operators = running_operators(load_interpreter(Path(path), threads[0]))
-    _write({"first_label_at": first_label_at, "peak_memory": peak_memory, "operators": operators})
+    operators = running_operators(load_interpreter(Path(task["model"]), threads[0]))
+    facts = {"peak_memory": peak_memory, "operators": operators, "assumptions": classifier.assumptions}
+    _write({"first_label_at": first_label_at, **facts})
 
 
 def _warm_up(classifier: Classifier, frame: np.ndarray, count: int | None) -> None:

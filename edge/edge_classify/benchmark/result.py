@@ -95,7 +95,8 @@ class ModelResult(TypedDict):
     """One model file with one number of threads.
 
     auto_threads: how many edge-classify takes; None if one thread was not measured, or nothing else.
-    model: its path; name: without folder and suffix. accuracy: of `photos` held-out photos, 0 to 1, where it was made.
+    model: its path; name: without folder and suffix. accuracy: the share of `photos` held-out photos that it showed
+    correctly where it was made, 0 to 1.
     stages: over all rounds; rounds: the same of each round, a process of its own.
     frames: how many were measured; slowest_ms: the total of the slowest of them.
     peak_memory_mb: of the process, with the first number of threads alone.
@@ -148,10 +149,14 @@ class SustainedResult(TypedDict):
 
 
 class MeasuredFile(TypedDict):
-    """A file that was measured to choose; turns: how often; num_threads: those of value_ms."""
+    """A file that was measured to choose.
+
+    turns: how often; num_threads: those of value_ms. accuracy: of held-out photos.
+    """
 
     name: str
     accuracy: float | None
+    validation_accuracy: float | None
     value_ms: float
     num_threads: int
     turns: int
@@ -159,14 +164,20 @@ class MeasuredFile(TypedDict):
 
 
 class ChoiceRecord(TypedDict):
-    """The most accurate file that fits a budget.
+    """The file that the rule takes within a budget (docs/converting.md).
 
+    accuracy: of `photos` held-out photos, on which it was not chosen. validation_accuracy: of those it was chosen on.
+    reason: which file, and why, in one line. too_slow: a file that would be better, in one line, or "".
     threads: num_threads in words, with the reason. margin_ms: of the budget. seconds: what choosing took.
     """
 
     model: str
     sha256: str
     accuracy: float | None
+    photos: int | None
+    validation_accuracy: float | None
+    reason: str
+    too_slow: str
     metric: str
     num_threads: int
     threads: str

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..metrics import pareto_front
+from ..learn.metrics import pareto_front
 from ..model.threads import Threads, fewest_threads
 from .candidates import Candidate
 from .metric import STAGES, STATISTICS

@@ -8,20 +8,25 @@ from .candidates import Candidate
 from .environment import Watch
 from .result import Slice, SustainedResult
 from .statistics import frame_statistics
-from .turns import take_slices
+from .turns import ThirdParty, take_slices
 
 _MIN_SLICES = 20
 _MAX_SLICE_S = 30.0
 
 
 def run_sustained(
-    candidate: Candidate, threads: int, seconds: float, watch: Watch, report: Callable[[str], None]
+    candidate: Candidate,
+    threads: int,
+    seconds: float,
+    watch: Watch,
+    report: Callable[[str], None],
+    third_party: ThirdParty,
 ) -> SustainedResult:
     """Run for `seconds`; `report` is called with a line of text after each slice, and with one at the end."""
     count = max(_MIN_SLICES, round(seconds / _MAX_SLICE_S))
     slices: list[Slice] = []
     elapsed = 0.0
-    for block in take_slices(candidate.path, threads, seconds / count, count):
+    for block in take_slices(candidate.path, threads, seconds / count, count, third_party):
         elapsed += float(block.frames.sum()) / 1e3
         state = watch.record()
         slices.append(

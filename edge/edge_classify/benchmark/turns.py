@@ -7,7 +7,7 @@ import random
 import subprocess
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from time import monotonic
@@ -48,19 +48,32 @@ class Turn:
 
     blocks: one for each number of threads. start_ms: from the start of the process to its first label.
     peak_memory: in bytes, with the first number of threads alone; 0 if the machine does not reveal it.
-    operators: as `interpreter.running_operators`.
+    operators: as `interpreter.running_operators`. assumptions: as `Classifier.assumptions`.
     """
 
     blocks: tuple[Block, ...]
     start_ms: float
     peak_memory: int
     operators: list[str] | None
+    assumptions: tuple[str, ...] = ()
 
 
 class PlannedTurn(NamedTuple):
     path: Path
     threads: list[int]
     length: Length
+
+
+@dataclass(frozen=True)
+class ThirdParty:
+    """What the files of others may not say themselves, as `Classifier` takes it; labels: a file's path."""
+
+    labels: str | None = None
+    input_range: str | None = None
+    input_size: tuple[int, int] | None = None
+
+
+_NOTHING = ThirdParty()
 
 
 def plan_rounds(paths: Sequence[Path], threads: Sequence[int], rounds: int, length: Length) -> list[list[PlannedTurn]]:
@@ -80,21 +93,24 @@ def plan_rounds(paths: Sequence[Path], threads: Sequence[int], rounds: int, leng
     return planned
 
 
-def take_turn(path: Path, threads: Sequence[int], length: Length) -> Turn:
+def take_turn(path: Path, threads: Sequence[int], length: Length, third_party: ThirdParty = _NOTHING) -> Turn:
     """Measure a model file in a new process. Raises EdgeClassifyError, with the exit code that the process met."""
     started = monotonic()
-    *blocks, facts = _run_process(path, threads, length, slices=1)
+    *blocks, facts = _run_process(path, threads, length, third_party, slices=1)
     return Turn(
         blocks=tuple(_block(line) for line in blocks),
         start_ms=(facts["first_label_at"] - started) * 1e3,
         peak_memory=facts["peak_memory"],
         operators=facts["operators"],
+        assumptions=tuple(facts["assumptions"]),
     )
 
 
-def take_slices(path: Path, threads: int, seconds: float, slices: int) -> Iterator[Block]:
+def take_slices(
+    path: Path, threads: int, seconds: float, slices: int, third_party: ThirdParty = _NOTHING
+) -> Iterator[Block]:
     """Run one process without a pause; yields a block as soon as each slice of `seconds` is over."""
-    with closing(_run_process(path, [threads], Length(seconds=seconds), slices)) as lines:
+    with closing(_run_process(path, [threads], Length(seconds=seconds), third_party, slices)) as lines:
         for line in lines:
             if "frames" in line:
                 yield _block(line)
@@ -108,7 +124,9 @@ def _divide(length: Length, rounds: int) -> list[Length]:
     return [replace(length, frames=count) for count in counts if count]
 
 
-def _run_process(path: Path, threads: Sequence[int], length: Length, slices: int) -> Generator[dict[str, Any]]:
+def _run_process(
+    path: Path, threads: Sequence[int], length: Length, third_party: ThirdParty, slices: int
+) -> Generator[dict[str, Any]]:
     """The lines that `process` writes, as it writes them: blocks, then facts."""
     task = {
         "model": str(path),
@@ -117,6 +135,7 @@ def _run_process(path: Path, threads: Sequence[int], length: Length, slices: int
         "frames": length.frames,
         "seconds": length.seconds,
         "warmup": length.warmup,
+        "third_party": asdict(third_party),
     }
     words = [*isolated_python(f"{__package__}.process"), json.dumps(task)]
     with (

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..command import run
 from ..errors import CameraError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
-from ..options import Parser
+from ..options import Parser, add_third_party_options
 from ..system.machine import System
 from .finding import Finding
 from .machine_checks import check_machine, check_software
@@ -38,7 +38,10 @@ class _MachineError(EdgeClassifyError):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.model is None and (options.labels or options.input_range or options.input_size):
+        parser.error("--labels, --input-range and --input-size are for a model file: name one with MODEL")
     if options.print_service:
         return run(lambda: _print_service(Path(sys.prefix)), traceback=options.traceback)
     return run(lambda: _diagnose(options), quiet=True, traceback=options.traceback)
@@ -57,6 +60,7 @@ def _parser() -> Parser:
         errors=[_MachineError, CameraError, ModelFileError, SelfTestError],
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a .tflite file to inspect, test and time")
+    add_third_party_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument(
         "--print-service", action="store_true", help="print a systemd unit that runs edge-classify at boot, and exit"
@@ -65,8 +69,18 @@ def _parser() -> Parser:
     return parser
 
 
-def diagnose(model: str | None = None, system: System | None = None) -> Iterator[Finding]:
-    """Check the machine, and the model file if one is given; findings come as they are made."""
+def diagnose(
+    model: str | None = None,
+    system: System | None = None,
+    *,
+    labels: str | None = None,
+    input_range: str | None = None,
+    input_size: tuple[int, int] | None = None,
+) -> Iterator[Finding]:
+    """Check the machine, and the model file if one is given; findings come as they are made.
+
+    labels, input_range, input_size: of the model file, as `Classifier` takes them.
+    """
     system = system or System()
     broken = False
     for finding in check_software(system):
@@ -77,14 +91,15 @@ def diagnose(model: str | None = None, system: System | None = None) -> Iterator
     elif model is not None:
         from .model_checks import check_model
 
-        yield from check_model(model, system)
+        yield from check_model(model, system, labels=labels, input_range=input_range, input_size=input_size)
     yield from check_machine(system)
 
 
 def _diagnose(options: argparse.Namespace) -> int:
     findings = []
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    for finding in diagnose(options.model):
+    third_party = {"labels": options.labels, "input_range": options.input_range, "input_size": options.input_size}
+    for finding in diagnose(options.model, **third_party):
         findings.append(finding)
         if not options.json:
             _print_finding(finding, color)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from textwrap import shorten
 from time import perf_counter
 from typing import Any
@@ -12,9 +15,10 @@ import numpy as np
 
 from ..errors import EdgeClassifyError
 from ..images.preprocessing import Image
-from ..metrics import wilson_interval
+from ..learn.metrics import wilson_interval
 from ..model.classifier import Classifier, Timing
 from ..model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, load_interpreter
+from ..model.label_files import read_labels
 from ..model.model_file import ModelFile, read_model_file
 from ..model.self_test import draw_card
 from ..model.threads import fewest_threads, in_words, thread_counts
@@ -31,17 +35,34 @@ _SLOW_MS = 100.0
 _LABELS_WIDTH = 100
 
 
-def check_model(path: str, system: System) -> Iterator[Finding]:
-    """Check what the file says about itself, run its self-test, and time it."""
+def check_model(
+    path: str,
+    system: System,
+    *,
+    labels: str | None = None,
+    input_range: str | None = None,
+    input_size: tuple[int, int] | None = None,
+) -> Iterator[Finding]:
+    """Check what the file says about itself, run its self-test, and time it.
+
+    labels, input_range, input_size: as `Classifier` takes them.
+    """
     try:
         model_file = read_model_file(path)
+        if labels is not None:
+            model_file = replace(model_file, labels=read_labels(labels))
     except EdgeClassifyError as error:
         yield Finding("red", "model", str(error), exit_code=error.exit_code)
         return
     yield from model_card(model_file)
-    logging.getLogger(Classifier.__module__).addFilter(_is_no_assumption)  # they are findings here
+    load = partial(Classifier, model_file, input_range=input_range, input_size=input_size)
+    with _assumptions_not_logged():
+        yield from _check_loading(model_file, load, system)
+
+
+def _check_loading(model_file: ModelFile, load: Callable[..., Classifier], system: System) -> Iterator[Finding]:
     try:
-        classifier = Classifier(model_file)
+        classifier = load()
     except EdgeClassifyError as error:
         yield Finding("red", "test card", str(error), exit_code=error.exit_code)
         return
@@ -52,7 +73,18 @@ def check_model(path: str, system: System) -> Iterator[Finding]:
         yield Finding("yellow", "test card", f"none in this file, but it runs, on {width}×{height} images")
     else:
         yield Finding("green", "test card", "preprocessed and classified as recorded in the file")
-    yield from _check_speed(model_file, system)
+    yield from _check_speed(model_file, load, system)
+
+
+@contextmanager
+def _assumptions_not_logged() -> Iterator[None]:
+    """They are findings here."""
+    logger = logging.getLogger(Classifier.__module__)
+    logger.addFilter(_is_no_assumption)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_assumption)
 
 
 def _is_no_assumption(record: logging.LogRecord) -> bool:
@@ -76,11 +108,12 @@ def model_card(model_file: ModelFile) -> Iterator[Finding]:
             "green",
             "preprocessing",
             f"{preprocess['resize']} to {resolution}×{resolution}, {preprocess['interpolation']}, "
-            f"{preprocess['color_order']}",
+            f"{preprocess['color_order']}"
+            + ("" if model_file.crop is None else f"; of the part {model_file.crop} of the picture"),
         )
     if model_file.labels is None:
         text = model_file.labels_problem or "none: showing class numbers"
-        yield Finding("yellow", "labels", text, "name them: edge-classify --labels FILE")
+        yield Finding("yellow", "labels", text, "name them with --labels FILE")
     else:
         shown = shorten(", ".join(model_file.labels), _LABELS_WIDTH, placeholder=" …")
         yield Finding("green", "labels", f"{len(model_file.labels)}: {shown}")
@@ -117,7 +150,7 @@ def _provenance(provenance: Mapping[str, Any]) -> Finding:
     )
 
 
-def _check_speed(model_file: ModelFile, system: System) -> Iterator[Finding]:
+def _check_speed(model_file: ModelFile, load: Callable[..., Classifier], system: System) -> Iterator[Finding]:
     delegated, convolutions = convolutions_in_xnnpack(load_interpreter(model_file.path)) or (0, 0)
     if delegated < convolutions and _xnnpack_runs():
         text = f"XNNPACK runs only {delegated} of {convolutions} convolutions: inference is slower than it could be"
@@ -125,7 +158,7 @@ def _check_speed(model_file: ModelFile, system: System) -> Iterator[Finding]:
     frame = draw_card(0)
     figures, shown, inference_ms = {}, [], {}
     for count in thread_counts(min(system.cores, usable_cores())):
-        timings = _timings(Classifier(model_file, num_threads=count), frame)
+        timings = _timings(load(num_threads=count), frame)
         inference_ms[count] = float(np.median([timing.inference for timing in timings]))
         p50, p90 = np.percentile([sum(timing) for timing in timings], (50, 90)).tolist()
         figures[str(count)] = {"p50": round(p50, 3), "p90": round(p90, 3)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from typing import Literal
 
 # So much of a file's beginning tells its format.
 HEAD_BYTES = 256
@@ -75,7 +76,6 @@ _TEXTS = {
 
 # TIFF and EXIF tags.
 _SUBFILE_TYPE = 254
-_BITS_PER_SAMPLE = 258
 _ORIENTATION = 274
 _EXTRA_SAMPLES = 338
 _DNG_VERSION = 50706
@@ -131,24 +131,10 @@ def is_raw_photo(data: bytes) -> bool:
     return bool(tags.get(_SUBFILE_TYPE, 0) & 1) or _DNG_VERSION in tags
 
 
-def bits_per_channel(data: bytes, kind: str) -> int:
-    """Of a PNG or TIFF file; 8 for all else."""
-    if kind == "png":
-        return data[24] if len(data) > 24 else 8
-    return _tiff_tags(data).get(_BITS_PER_SAMPLE, 8) if kind == "tiff" else 8
-
-
-def may_be_transparent(data: bytes, kind: str) -> bool:
-    """Whether a PNG, WebP, GIF or TIFF file has an alpha channel, or a transparent colour."""
-    if kind == "tiff":
-        return _tiff_tags(data).get(_EXTRA_SAMPLES) in (1, 2)
-    if kind == "gif":
-        return re.search(rb"\x21\xf9\x04[\x01\x03\x05\x07\x09\x0b\x0d\x0f]..", data, re.DOTALL) is not None
-    if kind == "png":
-        return data[25:26] in (b"\4", b"\6") or any(name == b"tRNS" for name, _ in _png_chunks(data))
-    if data[12:16] == b"VP8X":
-        return bool(data[20] & 0x10) if len(data) > 20 else False
-    return data[12:16] == b"VP8L" and len(data) > 24 and bool(data[24] & 0x10)
+def tiff_alpha(data: bytes) -> Literal["multiplied", "straight"] | None:
+    """Whether a TIFF file has an alpha channel, and its colours are multiplied by it."""
+    kind = _tiff_tags(data).get(_EXTRA_SAMPLES)
+    return "multiplied" if kind == 1 else "straight" if kind == 2 else None
 
 
 def holds_several(data: bytes, kind: str) -> bool:

@@ -14,12 +14,11 @@ from ..errors import DataError, first_line
 from .formats import (
     FORMATS_BY_SUFFIX,
     HEAD_BYTES,
-    bits_per_channel,
     describe_other,
     exif_orientation,
     is_raw_photo,
-    may_be_transparent,
     picture_format,
+    tiff_alpha,
 )
 from .preprocessing import Image
 
@@ -43,7 +42,13 @@ _ROTATIONS = {
     8: cv2.ROTATE_90_COUNTERCLOCKWISE,
 }
 
-_warned: list[str] = []
+# Colours as three channels, upright, with as many bits as the file has.
+_COLOR = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+
+# Bits per channel that cameras have.
+_DEPTHS = (8, 10, 12, 14, 16)
+
+_warned: set[str] = set()
 
 
 def read_photo(path: str | Path) -> Image:
@@ -64,24 +69,22 @@ def decode_photo(data: bytes, name: str) -> Image:
     if not data:
         raise DataError(f"{name}: the file is empty")
     kind = picture_format(data[:HEAD_BYTES])
-    if kind == "tiff" and is_raw_photo(data):
-        raise DataError(f"{name}: a camera's raw file, of which only a preview could be read: export it as JPEG")
     if kind == "heic":
         return _decode_heic(data, name)
     if kind == "avif":
         return _decode_avif(data, name)
-    if kind in ("png", "webp", "gif"):
-        image = _decode_with_alpha(data, kind, name)
+    if kind == "tiff":
+        image = _decode_tiff(data, name)
+    elif kind in ("png", "webp", "gif"):
+        # OpenCV would drop what makes pixels transparent, and miss EXIF data that begins as it does in a JPEG file.
+        image = _decode(data, cv2.IMREAD_UNCHANGED)  # in its own orientation
+        image = image if image is None else _upright(image, exif_orientation(data, kind))
     else:
-        image = _decode(data, cv2.IMREAD_COLOR)
-        if image is not None and kind == "tiff" and may_be_transparent(data, kind):
-            image = _tiff_on_white(image, data)
-        if image is not None and bits_per_channel(data, kind) == 16:
-            image = _with_all_bits(image, data, cv2.IMREAD_COLOR, name)
+        image = _decode(data, _COLOR)
     if image is None:
         what = "" if kind else describe_other(data[:HEAD_BYTES])
         raise DataError(f"{name}: {what or 'not a readable picture, or cut off'}")
-    return np.asarray(image, np.uint8)
+    return _on_white(_to_8_bits(image, name))
 
 
 def without_library(pictures: Iterable[Path]) -> tuple[list[Path], str]:
@@ -110,52 +113,39 @@ def _decode(data: bytes, flags: int) -> np.ndarray | None:
         return None
 
 
-def _decode_with_alpha(data: bytes, kind: str, name: str) -> np.ndarray | None:
-    """OpenCV would drop what makes pixels transparent, and miss EXIF data that begins as it does in a JPEG file."""
-    if may_be_transparent(data, kind):
-        image = _decode(data, cv2.IMREAD_UNCHANGED)  # in its own orientation
-        if image is not None:
-            image = _on_white(_to_8_bits(image, name))
-    else:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        image = _decode(data, flags)
-        if image is not None and bits_per_channel(data, kind) == 16:
-            image = _with_all_bits(image, data, flags, name)
-    return image if image is None else _upright(image, exif_orientation(data, kind))
-
-
-def _with_all_bits(image: np.ndarray, data: bytes, flags: int, name: str) -> np.ndarray:
-    """The image again, if only the lower bits of its 16 are used: OpenCV keeps the upper ones, and all is black."""
-    deep = _decode(data, flags | cv2.IMREAD_ANYDEPTH)
-    if deep is None or deep.dtype != np.uint16 or deep.max() >= 1 << 12:
-        return image
-    return _to_8_bits(deep, name)
-
-
 def _to_8_bits(image: np.ndarray, name: str) -> np.ndarray:
     """uint8 of uint16. Values that all fit into 8 or 12 bits are taken for 8 or 12-bit data in a 16-bit file."""
+    if image.dtype == np.uint8:
+        return image
     if image.dtype != np.uint16:
+        raise DataError(f"{name}: its pixels are of type {image.dtype}, whose range is not known: save it as 8-bit")
+    highest = int(image[..., :3].max() if image.ndim == 3 else image.max())  # alpha may have all bits
+    used = next(bits for bits in _DEPTHS if highest < 1 << bits)
+    bits = 16 if used > 12 else 12 if used > 8 else 8
+    if highest and used < 16:
+        how = f"{bits}-bit" if bits < 16 else f"a dark one; save it as 8-bit if its data have {used} bits"
+        _warn_once(name, f"a 16-bit picture whose values all fit into {used} bits: read as {how}")
+    return np.minimum(image >> (bits - 8), 255).astype(np.uint8)
+
+
+def _decode_tiff(data: bytes, name: str) -> np.ndarray | None:
+    """What is transparent over white. OpenCV rotates all, and multiplies 8-bit colours, not deeper ones, by alpha."""
+    if is_raw_photo(data):
+        raise DataError(f"{name}: a camera's raw file, of which only a preview could be read: export it as JPEG")
+    alpha = tiff_alpha(data)
+    image = _decode(data, cv2.IMREAD_UNCHANGED if alpha else _COLOR)
+    if image is None or not alpha:
         return image
-    highest = int(image.max())
-    if 0 < highest < 1 << 12:
-        bits = 8 if highest < 1 << 8 else 12
-        _warn_once(
-            f"{name}: a 16-bit picture whose values all fit into {bits} bits: read as {bits}-bit (so are others)"
-        )
-        return (image >> (bits - 8)).astype(np.uint8)
-    return (image >> 8).astype(np.uint8)
-
-
-def _tiff_on_white(image: np.ndarray, data: bytes) -> np.ndarray:
-    """The image over white, if it has 8 bits: OpenCV has multiplied its colours by its alpha, and rotated both."""
-    whole = _decode(data, cv2.IMREAD_UNCHANGED)
-    if whole is None or whole.dtype != np.uint8 or whole.ndim != 3 or whole.shape[2] != 4:
+    if image.ndim != 3 or image.shape[2] != 4:
+        raise DataError(f"{name}: a grey TIFF with transparency, which OpenCV cannot read: save it as PNG")
+    if alpha == "straight" and image.dtype != np.uint8:
         return image
-    return np.asarray(cv2.add(whole[..., :3], cv2.cvtColor(255 - whole[..., 3], cv2.COLOR_GRAY2BGR)))
+    pixels = _to_8_bits(image, name)
+    return np.asarray(cv2.add(pixels[..., :3], cv2.cvtColor(255 - pixels[..., 3], cv2.COLOR_GRAY2BGR)))
 
 
-def _on_white(image: np.ndarray) -> np.ndarray:
-    """BGR of uint8 BGRA, over white: the colour of what is transparent is arbitrary, and often black."""
+def _on_white(image: np.ndarray) -> Image:
+    """BGR of uint8 grey, BGR or BGRA, over white: the colour of what is transparent is arbitrary, and often black."""
     if image.ndim == 2:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
     if image.shape[2] == 3:
@@ -184,7 +174,7 @@ def _decode_heic(data: bytes, name: str) -> Image:
 
 def _decode_avif(data: bytes, name: str) -> Image:
     if not any(transform in data for transform in _AVIF_TRANSFORMS):
-        image = _decode(data, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+        image = _decode(data, cv2.IMREAD_UNCHANGED)
         if image is not None and image.dtype == np.uint8:
             return _on_white(image)
     if not _pillow_reads_avif():
@@ -214,10 +204,10 @@ def _from_pillow(picture: PillowImage.Image) -> Image:
     return _on_white(np.asarray(cv2.cvtColor(pixels, code)))
 
 
-def _warn_once(message: str) -> None:
-    """In the first process only: each worker that reads a part of the photos would say it again."""
+def _warn_once(name: str, message: str) -> None:
+    """Once for all files, in the first process only: each worker that reads a part of them would say it again."""
     import multiprocessing
 
-    if not _warned and multiprocessing.parent_process() is None:
-        _warned.append(message)
-        log.warning("%s", message)
+    if message not in _warned and multiprocessing.parent_process() is None:
+        _warned.add(message)
+        log.warning("%s: %s (so are others)", name, message)

@@ -1,12 +1,16 @@
 """The `unknown` output: how near a picture's features are to anything that the model was trained on.
 
-The backbone's features and, with half their weight, those of its middle layer make one vector of unit length, which
-gets two scores. *Familiarity* rejects pictures that are far from all classes: how much of the vector lies in the
-principal subspace of the training photos (compare ViM, Wang et al. 2022), and the cosine to the nearest prototype
-there, a training photo (compare nearest neighbours, Sun et al. 2022). *Membership* rejects those that resemble the
+The backbone's features and those of its middle layer, each of unit length, make one vector, which gets two scores.
+*Familiarity* rejects pictures that are far from all classes: how much of the vector lies in the principal subspace of
+the training photos (compare ViM, Wang et al. 2022), and how much of it points to the nearest prototype there, a
+training photo (compare nearest neighbours, Sun et al. 2022). *Membership* rejects those that resemble the
 classes, as one more kind of flower does: a kernel ridge regression of the classes on all prototypes, which is low for a
 picture between the classes. Familiarity counts where it is low, membership everywhere; the sigmoid of their sum is the
 probability *known*. The classes share that, `unknown` gets the rest.
+
+At small resolutions a backbone answers pictures that show nothing with one and the same large vector, of which every
+photo has some: most of a 3x3 map is padding. Such directions are damped before anything else is fitted, as far as the
+features of blank pictures lie in them. Without that, nearly everything was familiar at 1.0@96.
 
 Needs numpy only, so that a device can fit one too. In the shapes below F is the number of features, M that of the
 middle layer (0 if there is none), K that of classes, d that of dimensions of the subspace, P that of prototypes.
@@ -14,6 +18,7 @@ middle layer (0 if there is none), K that of classes, d that of dimensions of th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -25,7 +30,9 @@ _PHOTOS_PER_DIMENSION = 4
 # At most this many prototypes, unless there are more classes: each has one.
 _MAX_PROTOTYPES = 512
 # The middle layer's weight against the features'.
-_MIDDLE_WEIGHT = 0.5
+_MIDDLE_WEIGHT = 0.7
+# A direction keeps this / (this + its share of the blank pictures' squared length).
+_DAMPING = 0.5
 # The ridge regression's penalty, as a share of the mean squared kernel.
 _RIDGE = 0.01
 # The probability *known* of a typical photo of the classes; at the edge of the share to keep it is about a half.
@@ -33,6 +40,11 @@ _TYPICAL_KNOWN = 0.98
 # Familiarity hardly counts above this many spreads below a typical photo of the classes; one spread below is the edge
 # of the share to keep.
 _FAMILIAR_ENOUGH_SPREADS = 0.8
+# The same where all photos show one scene: they are so familiar that a drift of light is many of their spreads.
+_FAMILIAR_ENOUGH_SPREADS_OF_A_SCENE = 2.4
+# There, the share to keep is to be kept of blocks of time to come: its edge is lowered by so many standard deviations
+# of the edges of a class's blocks that were seen.
+_DRIFT_DEVIATIONS = 1.5
 # The formula's constants, which a model file needs beside what is fitted.
 SHAPE_CONSTANTS = {
     # How fast a prototype's influence falls with its distance from a picture.
@@ -61,7 +73,7 @@ class FeatureSpace:
 
     features: F, how many numbers of a row are features; the rest are the middle layer's.
     basis: float32, shape (d, F + M): inside = basis · (features and middle, each of unit length). Its rows hold the
-        weights of the two, and are orthonormal without them.
+        weights of the two, and the damping of what blank pictures show; |inside| is about 1 for a training photo.
     prototypes: float32 of unit length, shape (P, d).
     votes: float32, shape (K, P): how much each prototype speaks for each class.
     direction: float32, shape (F + M,), or None if no negatives were given: points away from these.
@@ -119,21 +131,33 @@ def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([probabilities * known[:, None], 1 - known[:, None]], axis=1)
 
 
-def fit_feature_space(rows: np.ndarray, labels: np.ndarray, features: int, seed: int, views: int = 1) -> FeatureSpace:
+def fit_feature_space(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    features: int,
+    seed: int,
+    views: int = 1,
+    blanks: np.ndarray | None = None,
+) -> FeatureSpace:
     """Subspace, prototypes and their votes from training photos.
 
     rows: (n · views, F + M), all views of a photo consecutively, the photo as it is first. labels: (n,), 0 to K − 1.
+    blanks: rows of pictures that show nothing, (m, F + M); None damps no direction.
     The votes are fitted on all views; the rest on the photos as they are, since what holds crops holds negatives too.
     """
     weights = _part_weights(rows.shape[1], features)
-    vectors = _unit_parts(rows, features) * weights
+    damped = _fit_damping(blanks, features) if blanks is not None else _undamped
+    vectors = damped(_unit_parts(rows, features)) * weights
+    vectors /= (length := np.median(np.linalg.norm(vectors[::views], axis=1)))
     dimensions = int(np.clip(len(labels) // _PHOTOS_PER_DIMENSION, 2, _MAX_DIMENSIONS))
     basis = _principal_directions(vectors[::views], dimensions)
     inside = vectors @ basis.T
     chosen = _draw_evenly(labels, max(_MAX_PROTOTYPES, len(np.unique(labels))), np.random.default_rng(seed))
     prototypes = _unit(inside[::views][chosen])
     votes = _fit_votes(_kernel(inside @ prototypes.T), np.repeat(labels, views))
-    return FeatureSpace(features, basis * weights, prototypes, votes)
+    # Damping is symmetric, so that of the basis is that of the pictures.
+    folded = damped(basis * weights) / length
+    return FeatureSpace(features, folded.astype(np.float32), prototypes, votes)
 
 
 def fit_direction(space: FeatureSpace, rows: np.ndarray, negatives: np.ndarray) -> FeatureSpace:
@@ -162,23 +186,42 @@ def fit_direction(space: FeatureSpace, rows: np.ndarray, negatives: np.ndarray) 
     return replace(space, direction=direction)
 
 
-def fit_open_set(space: FeatureSpace, scores: np.ndarray, confidences: np.ndarray, keep: float) -> OpenSet:
+def fit_open_set(
+    space: FeatureSpace, scores: np.ndarray, confidences: np.ndarray, keep: float, blocks: np.ndarray | None = None
+) -> OpenSet:
     """Combine the two scores such that the share `keep` of new photos of the classes is not called unknown.
 
     scores: `FeatureSpace.scores` of photos that neither that space nor the head was fitted on, (n, 2).
     confidences: the same photos' largest class probability, (n,).
+    blocks: where all photos show one scene, each one's class and number of its block of time, integers, (n, 2).
     """
     typical, edge = np.median(scores, axis=0), np.quantile(scores, 1 - keep, axis=0)
     spread = np.maximum(typical - edge, 1e-3)
     weights = np.array([1.0, _MEMBERSHIP_WEIGHT]) / spread
-    threshold = typical - spread * [_FAMILIAR_ENOUGH_SPREADS, 0]
+    enough = _FAMILIAR_ENOUGH_SPREADS if blocks is None else _FAMILIAR_ENOUGH_SPREADS_OF_A_SCENE
+    threshold = typical - spread * [enough, 0]
     logits = _combine(weights * (scores - threshold))
     logits_to_edge = max(np.median(logits) - np.quantile(logits, 1 - keep), 1e-3)
     scale = np.log(_TYPICAL_KNOWN / (1 - _TYPICAL_KNOWN)) / logits_to_edge
     sharpness = scale * weights
     # The best class, with probability p · known, beats 1 − known if the logit of known is at least −log p.
-    threshold[1] += np.quantile(scale * logits + np.log(confidences), 1 - keep) / sharpness[1]
+    margins = scale * logits + np.log(confidences)
+    margin = np.quantile(margins, 1 - keep)
+    if blocks is not None:
+        margin -= _DRIFT_DEVIATIONS * _drift(margins, blocks, keep)
+    threshold[1] += margin / sharpness[1]
     return OpenSet(space, sharpness, threshold)
+
+
+def _drift(margins: np.ndarray, blocks: np.ndarray, keep: float) -> float:
+    """The standard deviation of the edge of the share to keep from one block of time to another, within a class."""
+    labels, times = blocks.T
+    moves = []
+    for label in np.unique(labels):
+        own, own_times = margins[labels == label], times[labels == label]
+        edges = np.array([np.quantile(own[own_times == time], 1 - keep) for time in np.unique(own_times)])
+        moves.append(edges - edges.mean())
+    return float(np.concatenate(moves).std())
 
 
 def _kernel(cosines: np.ndarray) -> np.ndarray:
@@ -211,6 +254,32 @@ def _combine(scaled: np.ndarray) -> np.ndarray:
     """One logit, (n,), from both scores, scaled and shifted, (n, 2)."""
     familiarity, membership = scaled.T
     return np.minimum(familiarity, SHAPE_CONSTANTS["leak"] * familiarity) + membership
+
+
+def _fit_damping(blanks: np.ndarray, features: int) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that damps what blank pictures show, in unit parts or rows of a basis: (n, F + M) → the same.
+
+    Each part x becomes (1 − C / (C + damping)) x, where C is the mean of x xᵀ over the blank pictures.
+    """
+    unit = _unit_parts(blanks, features)
+    parts = []
+    for columns in (slice(0, features), slice(features, None)):
+        if unit[:, columns].shape[1]:
+            directions, lengths, _ = np.linalg.svd(unit[:, columns].T, full_matrices=False)
+            share = lengths**2 / len(unit)
+            parts.append((columns, directions, share / (share + np.float32(_DAMPING))))
+
+    def damped(vectors: np.ndarray) -> np.ndarray:
+        result = vectors.copy()
+        for columns, directions, loss in parts:
+            result[:, columns] -= ((vectors[:, columns] @ directions) * loss) @ directions.T
+        return result
+
+    return damped
+
+
+def _undamped(vectors: np.ndarray) -> np.ndarray:
+    return vectors
 
 
 def _principal_directions(vectors: np.ndarray, count: int) -> np.ndarray:

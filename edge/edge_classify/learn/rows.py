@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +29,16 @@ class Rows:
         self._row_bytes = int(np.prod(shape)) * self._dtype.itemsize
         self._count = 0
         self._whole: np.ndarray | None = None
+        self._folder = folder
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed with the object
 
     def __len__(self) -> int:
         return self._count
 
     def append(self, row: np.ndarray) -> None:
-        """Add one row. Raises OSError on a full disk."""
-        self._file.write(np.ascontiguousarray(row, self._dtype).data)
+        """Add one row. Raises OSError, of the folder, on a full disk."""
+        with self._named():
+            self._file.write(np.ascontiguousarray(row, self._dtype).data)
         self._count += 1
         self._whole = None
 
@@ -43,12 +46,23 @@ class Rows:
         """The rows with these indices, (len(indices), *shape), in any order and as often as wanted."""
         if self._count * self._row_bytes <= _SMALL_FILE_BYTES:
             if self._whole is None:
-                self._file.seek(0)
+                with self._named():
+                    self._file.seek(0)  # writes what is buffered
                 self._whole = np.frombuffer(self._file.read(), self._dtype).reshape(-1, *self.shape)
             return self._whole[np.asarray(indices, np.intp)]
-        self._file.flush()
+        with self._named():
+            self._file.flush()
         rows = np.empty((len(indices), *self.shape), self._dtype)
         descriptor = self._file.fileno()
         for row, index in zip(rows, indices, strict=True):
             os.preadv(descriptor, [row.data], int(index) * self._row_bytes)
         return rows
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors name the folder: the file has no name."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = str(self._folder)
+            raise

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from time import perf_counter_ns
 from typing import Any, Literal, NamedTuple, NoReturn
 
@@ -15,10 +16,11 @@ import cv2
 import numpy as np
 
 from ..errors import ModelFileError, SelfTestError, UsageError
+from ..images.crop import cut
 from ..images.preprocessing import Image, preprocess
-from ..labels import UNKNOWN, label_count_error
 from ..system.cores import usable_cores
 from .interpreter import BUILTIN_MODEL, Interpreter, has_dynamic_size, load_interpreter
+from .labels import UNKNOWN, label_count_error
 from .model_file import ModelFile, TestCard, read_model_file
 from .self_test import pixel_difference, prepare_card
 from .threads import AUTO, Threads, load_with_fewest_threads
@@ -94,6 +96,8 @@ class Classifier:
 
     threads (attribute): how many threads an inference uses; as text, also why.
     labels (attribute): the classes in output order. input_size: (height, width) of the model's input.
+    crop: the part of each picture that is classified, (x, y, width, height) in fractions of it, or None for all of it.
+        At first that in the model file; another may be assigned.
     assumptions: what the file does not say about its input and output and had to be assumed, in words; each was
         logged as a warning.
 
@@ -135,6 +139,9 @@ class Classifier:
             from .sandbox import try_model  # our own files need none, and start sooner
 
             try_model(self.model_file.path, 1 if isinstance(num_threads, str) else num_threads, self._dynamic_size)
+        self.crop: Sequence[float] | None = self.model_file.crop
+        # Held from the first warning on, and common to all twins.
+        self._smallness_told = Lock()
         if isinstance(num_threads, str):
             self._interpreter, self.threads = load_with_fewest_threads(self._load, usable_cores())
         else:
@@ -170,7 +177,7 @@ class Classifier:
     def infer(self, image: Image) -> Inference:
         """The part of `classify` that takes time, and remembers nothing."""
         start = perf_counter_ns()
-        self._write_input(image)
+        self._write_input(self.part(image))
         preprocessed = perf_counter_ns()
         self._invoke()
         inferred = perf_counter_ns()
@@ -188,7 +195,10 @@ class Classifier:
         return Classification(label, best.score, categories, scores, timing)
 
     def twin(self) -> Classifier:
-        """One more interpreter of the same file, for `infer` in another thread; nothing is tested again."""
+        """One more interpreter of the same file, for `infer` in another thread; nothing is tested again.
+
+        It looks at the part that `crop` says now.
+        """
         twin = copy.copy(self)
         twin._interpreter = self._load(self.threads.count)
         twin._invoke = twin._interpreter.invoke
@@ -201,6 +211,31 @@ class Classifier:
     def probabilities(self, image: Image) -> np.ndarray:
         """The probabilities of all classes for `image`: float32, shape (K,), in the order of `labels`."""
         return self._finished(self.infer(image).outputs)
+
+    def part(self, image: Image) -> Image:
+        """The part of `image` (as for `classify`) that is looked at, sharing its memory.
+
+        Warns once if that is fewer pixels than the model takes.
+        """
+        if self.crop is None:
+            return image
+        part = cut(image, self.crop)
+        height, width = self.input_size
+        if (part.shape[0] < height or part.shape[1] < width) and self._smallness_told.acquire(blocking=False):
+            log.warning(
+                "%s: the part of the picture has %dx%d pixels, fewer than the model takes (%dx%d): larger pictures "
+                "(--size) or a larger part would show more",
+                self.model_file.path,
+                *part.shape[1::-1],
+                width,
+                height,
+            )
+        return part
+
+    def _probabilities_of_part(self, part: Image) -> np.ndarray:
+        self._write_input(part)
+        self._invoke()
+        return self._finished(self._outputs())
 
     def _write_input(self, image: Image) -> None:
         """Preprocess `image` into the model's input tensor."""
@@ -423,7 +458,8 @@ class Classifier:
         sizes = {card.preprocessed.shape[:2], card.picture.shape[:2]}
         if sizes != {self.input_size} or card.scores.size != self._output.size:
             raise ModelFileError(f"{path}: damaged (its self-test does not fit its input and output): copy it again")
-        difference = pixel_difference(prepare_card(card.variant, *self.input_size), card.preprocessed)
+        prepared = prepare_card(card.variant, *self.input_size, self.model_file.crop)
+        difference = pixel_difference(prepared, card.preprocessed)
         if not difference <= card.pixel_tolerance:
             raise SelfTestError(
                 f"{path}: this machine preprocesses images differently from the machine that made the model (self-test "
@@ -431,7 +467,7 @@ class Classifier:
                 "reinstall opencv-python-headless"
             )
         # From the recorded picture, so that the model's tolerance need not allow for the resize's.
-        worst = float(np.abs(self.probabilities(card.picture[..., ::-1]) - card.scores).max())
+        worst = float(np.abs(self._probabilities_of_part(card.picture[..., ::-1]) - card.scores).max())
         if not worst <= card.score_tolerance:
             raise SelfTestError(
                 f"{path}: gives other probabilities than those recorded in it (self-test differs by {worst:.3f}, "

@@ -27,7 +27,8 @@ _ENTRY_TYPES: dict[str, type | tuple[type, ...]] = {
 class Evaluation(TypedDict):
     """What a file was measured at on held-out photos; with photos of no known class only how far it agrees.
 
-    photos: how many. The rest are fractions, 0 to 1: see `metrics.evaluate` and docs/model-file.md.
+    photos: how many. lost, gained: of them, how many are correct as shown before conversion alone, and after it alone.
+    The rest are fractions, 0 to 1: see `metrics.evaluate` and docs/model-file.md.
     """
 
     photos: int
@@ -36,9 +37,12 @@ class Evaluation(TypedDict):
     float32_accuracy: NotRequired[float]
     kept: NotRequired[float]
     float32_kept: NotRequired[float]
+    lost: NotRequired[int]
+    gained: NotRequired[int]
     agreement: NotRequired[float]
     confidence_change: NotRequired[float]
     calibration_error: NotRequired[float]
+    made_accepted: NotRequired[float]
 
 
 class ManifestEntry(TypedDict):
@@ -60,13 +64,17 @@ class ManifestEntry(TypedDict):
 
 
 class Manifest(TypedDict):
-    """labels: in output order. arguments, versions: of edge-train and edge-convert, for the record."""
+    """labels: in output order. arguments, versions: of edge-train and edge-convert, for the record.
+
+    settings: of the conversion, those that change the files.
+    """
 
     format: int
     labels: list[str]
     data_fingerprint: str | None
     seed: int
-    arguments: dict[str, Any]
+    arguments: Any
+    settings: NotRequired[dict[str, Any]]
     versions: dict[str, dict[str, str]]
     files: list[ManifestEntry]
 
@@ -98,6 +106,12 @@ def read_manifest(path: Path) -> Manifest:
             f"{path}: damaged, or not a manifest ({_reason(error)}): copy it again, or run edge-convert again"
         ) from error
     return content
+
+
+def unlisted_models(folder: Path, manifest: Manifest) -> list[Path]:
+    """The `.tflite` files in the manifest's folder that it does not list."""
+    listed = {entry["file"] for entry in manifest["files"]}
+    return sorted(path for path in folder.glob("*.tflite") if path.name not in listed)
 
 
 def _check_entry(entry: Any) -> None:

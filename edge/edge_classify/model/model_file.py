@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, ModelFileError, first_line
+from ..errors import DataError, ModelFileError, UsageError, first_line
+from ..images.crop import Crop, make_crop
 from ..images.photo import decode_photo
 from ..images.preprocessing import PREPARATION, Image
-from ..labels import parse_labels
 from ..recognize import why_no_model_file
+from .labels import parse_labels
 from .tflite_metadata import Metadata, Normalization, read_metadata
 
 FORMAT = 1
@@ -85,6 +86,14 @@ _EVALUATION_FIELDS = {
     "evaluation.float32_accuracy": "a fraction",
     "evaluation.kept": "a fraction",
 }
+# Those that older files lack, checked where they are there.
+_OPTIONAL_FIELDS = {
+    "model.crc32": "a count",
+    "decision.validation": "an object",
+    "evaluation.accuracy_with_unknown": "a fraction",
+    "evaluation.lost": "a count",
+    "evaluation.gained": "a count",
+}
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,7 @@ class ModelFile:
     normalization: (means, standard deviations) of the input from TFLite Metadata, each of one value or one for each
         channel, or None.
     input_size: (height, width) from TFLite Metadata for an input of any size, or None.
+    crop: the part of the picture that the model was trained on, and classifies; None: all of it.
     contract: `edge.json`, its fields checked, or None for third-party files.
     intact: the model is, byte for byte, the one that `contract` was written for.
     """
@@ -130,6 +140,7 @@ class ModelFile:
     intact: bool = False
     labels_problem: str = ""
     input_size: tuple[int, int] | None = None
+    crop: Crop | None = None
 
     @property
     def name(self) -> str:
@@ -160,9 +171,10 @@ def read_model_file(path: str | Path) -> ModelFile:
         contract = _contract(path, parts[CONTRACT_PART])
         intact = _check_model(contract, memoryview(data)[:model_bytes])
         card = _test_card(contract["test_card"], parts, labels or ())
+        crop = _crop(contract)
     except _DamagedError as error:
         raise ModelFileError(f"{path}: damaged or cut off ({error}): copy it again") from error
-    return ModelFile(path, labels, metadata.normalization, contract, card, intact)
+    return ModelFile(path, labels, metadata.normalization, contract, card, intact, crop=crop)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -270,13 +282,28 @@ def _contract(path: Path, text: bytes) -> dict[str, Any]:
             "update edge-classify"
         )
     _check_fields(contract, _FIELDS)
-    if "crc32" in contract["model"]:
-        _check_fields(contract, {"model.crc32": "a count"})
+    for name, kind in _OPTIONAL_FIELDS.items():
+        section, _, field = name.partition(".")
+        if field in contract[section]:
+            _check_fields(contract, {name: kind})
     if "accuracy" in contract["evaluation"]:
         _check_fields(contract, _EVALUATION_FIELDS)
-    if contract["preprocess"] != PREPARATION:
+    if {name: value for name, value in contract["preprocess"].items() if name != "crop"} != PREPARATION:
         raise ModelFileError(f"{path}: needs preprocessing that this edge-classify cannot do: update edge-classify")
     return contract
+
+
+def _crop(contract: Mapping[str, Any]) -> Crop | None:
+    """`preprocess.crop`, which files trained on whole pictures do not have."""
+    values = contract["preprocess"].get("crop")
+    if values is None:
+        return None
+    try:
+        if not _KINDS["a list of fractions"](values) or len(values) != len(Crop._fields):
+            raise UsageError(f"not {len(Crop._fields)} fractions")
+        return make_crop(values)
+    except UsageError as error:
+        raise _DamagedError(f"{CONTRACT_PART}: preprocess.crop: {error}") from error
 
 
 def _check_fields(contract: Mapping[str, Any], fields: Mapping[str, str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..images.crop import cut
 from ..images.preprocessing import Image, preprocess
 
 # Pixels of the drawn card.
@@ -63,9 +64,9 @@ def _numbers(seed: int) -> Iterator[int]:
         yield seed >> 8
 
 
-def prepare_card(variant: int, height: int, width: int) -> Image:
-    """The card as a model with this input size sees it: uint8 RGB, shape (height, width, 3)."""
-    return preprocess(draw_card(variant), np.empty((height, width, 3), np.uint8))
+def prepare_card(variant: int, height: int, width: int, crop: Sequence[float] | None = None) -> Image:
+    """The card as a model with this input size and part of the picture sees it: uint8 RGB, shape (height, width, 3)."""
+    return preprocess(cut(draw_card(variant), crop), np.empty((height, width, 3), np.uint8))
 
 
 def pixel_difference(image: Image, recorded: Image) -> float:

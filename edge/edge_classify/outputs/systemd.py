@@ -17,8 +17,8 @@ _STATUS_INTERVAL_S = 10.0
 class Service:
     """Sends to the socket `address` (`@name` is an abstract one) what sd_notify(3) describes.
 
-    READY=1 goes with the first result. WATCHDOG=1 and STATUS= go with a result too, at most twice in
-    `watchdog_seconds`, and never without one: a program whose results have stopped should be restarted,
+    READY=1 goes with the first frame's last result. WATCHDOG=1 and STATUS= go with a frame's last result too, at most
+    twice in `watchdog_seconds`, and never without one: a program whose results have stopped should be restarted,
     whatever else it may still be doing. STOPPING=1 goes at the end.
     """
 
@@ -32,6 +32,7 @@ class Service:
         self._interval = watchdog_seconds / 2 if watchdog_seconds else _STATUS_INTERVAL_S
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         self._sent_at: float | None = None
+        self._states: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -41,10 +42,15 @@ class Service:
         self._socket.close()
 
     def append(self, result: Result) -> None:
+        self._states[result.model] = result.state
+        if not result.frame_done:
+            return
+        states, self._states = self._states, {}
         first = self._sent_at is None
         if self._sent_at is not None and result.finished_at - self._sent_at < self._interval:
             return
-        status = f"STATUS={result.state}, frame {result.frame.number}"
+        shown = ", ".join(f"{model}: {state}" for model, state in states.items()) if len(states) > 1 else result.state
+        status = f"STATUS={shown}, frame {result.frame.number}"
         if self._send(("READY=1\n" if first else "") + f"WATCHDOG=1\n{status}"):
             self._sent_at = result.finished_at
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UsageError
-from ..labels import UNKNOWN
+from ..model.labels import UNKNOWN
 
 # The defaults, measured with benchmarks/decisions.py.
 SMOOTHING = 1.0

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .latency import StageTimes
-from .loop import Result
+from .loop import LeftOut, Model, Result, captured_time, each_result
 
 if TYPE_CHECKING:
     from ..model.classifier import Classifier, Inference
     from ..sources.frame import Frame
     from ..sources.source import Source
-    from .decision import Decision
 
 _Item = TypeVar("_Item")
 _Outcome = TypeVar("_Outcome")
@@ -48,51 +47,65 @@ def ordered_map(function: Callable[[_Item], _Outcome], items: Iterable[_Item], *
 
 
 class _Work(NamedTuple):
-    """What a thread did for one frame; it began at this time, in seconds of `time.perf_counter`."""
+    """What a thread did for one frame and model; it began at this time, in seconds of `time.perf_counter`."""
 
     began: float
     inference: Inference
 
 
-def classify_in_parallel(
-    source: Source, classifier: Classifier, decision: Decision | None, interpreters: int
-) -> Generator[Result]:
-    """What `classify_frames` gives for the frames of files, sooner: reading pictures and inference take all cores.
+class _Frame(NamedTuple):
+    frame: Frame
+    captured_time: float
+    works: dict[str, _Work]
 
-    interpreters: at most so many run at once, with `classifier`'s number of threads each.
+
+def classify_in_parallel(
+    source: Source,
+    models: Sequence[Model],
+    interpreters: int,
+    left_out: LeftOut | None = None,
+    *,
+    count: int | None = None,
+) -> Generator[Result]:
+    """What `classify_by_each` gives for the frames of files, sooner: reading pictures and inference take all cores.
+
+    models: without `stillness`, for which each frame would need the one before it.
+    interpreters: at most so many of each model run at once, with the number of threads of its classifier.
+    count: how many frames are classified; None: all.
 
     Decisions, and whatever else depends on the frames before, are made here, one frame after another. Times of a
     result are those of its own work, without waiting for its turn.
     """
-    free: SimpleQueue[Classifier] = SimpleQueue()
-    free.put(classifier)
+    free: SimpleQueue[list[Classifier]] = SimpleQueue()
+    free.put([model.classifier for model in models])
 
-    def work(frame: Frame) -> _Work:
+    def work(frame: Frame) -> dict[str, _Work]:
         try:
             own = free.get_nowait()
         except Empty:
-            own = classifier.twin()
-        began = perf_counter()
-        inference = own.infer(frame.image)
+            own = [model.classifier.twin() for model in models]
+        works = {
+            model.name: _Work(perf_counter(), classifier.infer(frame.image))
+            for model, classifier in zip(models, own, strict=True)
+        }
         free.put(own)
-        return _Work(began, inference)
+        return works
 
-    model = classifier.model_file.name
-    for frame, (began, inference) in source.map(work, partial(ordered_map, workers=interpreters)):
-        resumed = perf_counter()
-        classification = classifier.conclude(inference)
-        change = None if decision is None else decision.update(classification.scores, frame.captured_at)
-        finished = perf_counter()
-        age, postprocess = (began - frame.captured_at) * 1e3, (finished - resumed) * 1e3
-        total = age + inference.preprocess_ms + inference.inference_ms + postprocess
-        yield Result(
-            frame,
-            classification,
-            classification.label if decision is None else decision.state,
-            change,
-            StageTimes(age, inference.preprocess_ms, inference.inference_ms, postprocess, total),
-            time.time() - (finished - frame.captured_at),
-            finished,
-            False,
-            model,
-        )
+    done = source.map(work, partial(ordered_map, workers=interpreters))
+    frames = (_Frame(frame, captured_time(frame), works) for frame, works in islice(done, count))
+    return each_result(frames, models, _answer, left_out)
+
+
+def _answer(model: Model, done: _Frame) -> Result:
+    resumed = perf_counter()
+    captured = done.frame.captured_at
+    began, inference = done.works[model.name]
+    decision = model.decision
+    classification = model.classifier.conclude(inference)
+    change = None if decision is None else decision.update(classification.scores, captured)
+    state = classification.label if decision is None else decision.state
+    finished = perf_counter()
+    age, postprocess = (began - captured) * 1e3, (finished - resumed) * 1e3
+    total = age + inference.preprocess_ms + inference.inference_ms + postprocess
+    times = StageTimes(age, inference.preprocess_ms, inference.inference_ms, postprocess, total)
+    return Result(done.frame, classification, state, change, times, done.captured_time, finished, False, model.name)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ..images.preprocessing import Image
-from ..labels import UNKNOWN
+from ..model.labels import UNKNOWN
 from .device import patience_for
 
 WIDTH = 640

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ..errors import UsageError
+from ..images.crop import cut, make_crop
 from ..images.preprocessing import Image
 
 _ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -38,6 +39,8 @@ class Transform:
     rotate: degrees clockwise: 0, 90, 180 or 270.
     flip: "h" swaps left and right, "v" top and bottom.
     crop: (x, y, width, height) as fractions of the rotated image, 0 to 1, so that it means the same at every size.
+        A model file that was trained on a part of the picture needs none: its `Classifier` takes that part of the
+        image it is given.
 
     Raises UsageError for anything else.
     """
@@ -52,15 +55,10 @@ class Transform:
         if self.flip is not None and self.flip not in _FLIPS:
             raise UsageError(f"flip is {self.flip}: it must be h (swap left and right) or v (swap top and bottom)")
         if self.crop is not None:
-            x, y, width, height = self.crop
-            # Rounding of what was typed may take the sum a little beyond 1.
-            if not all(
-                start >= 0 and side > 0 and start + side <= 1 + 1e-6 for start, side in ((x, width), (y, height))
-            ):
-                raise UsageError(
-                    f"crop is {x:g},{y:g},{width:g},{height:g}: x, y, width and height must be fractions of the "
-                    "image, from 0 to 1, that stay inside it (its middle: 0.25,0.25,0.5,0.5)"
-                )
+            try:
+                make_crop(self.crop)
+            except UsageError as error:
+                raise UsageError(f"crop is {error}") from None
 
     def __call__(self, image: Image) -> Image:
         """The transformed image (uint8, shape (height, width, 3)); a crop shares the memory of its input."""
@@ -68,13 +66,7 @@ class Transform:
             image = np.asarray(cv2.rotate(image, _ROTATIONS[self.rotate]), np.uint8)
         if self.flip is not None:
             image = np.asarray(cv2.flip(image, _FLIPS[self.flip]), np.uint8)
-        if self.crop is not None:
-            height, width = image.shape[:2]
-            x, y, w, h = self.crop
-            left, top = min(round(x * width), width - 1), min(round(y * height), height - 1)
-            right, bottom = round((x + w) * width), round((y + h) * height)
-            image = image[top : max(bottom, top + 1), left : max(right, left + 1)]
-        return image
+        return cut(image, self.crop)
 
 
 UNCHANGED = Transform()

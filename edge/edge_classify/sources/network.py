@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -30,6 +31,14 @@ _HARMLESS_NAMES = re.compile(
     "subtype|transport|type|unicast|width",
     re.IGNORECASE,
 )
+# A part of an address by itself, between its separators.
+_WORD = re.compile(r"(?<=[/?&;#])[^/?&;#=]+(?=[/?&;#]|$)")
+# A name and a password, or a time.
+_PAIR = re.compile(r"(?!.*\d\d:\d\d)[^:]+:.+")
+_HEX_TOKEN = re.compile(r"[0-9a-f-]{16,}", re.IGNORECASE)
+_MIN_TOKEN = 12
+# Of videos that begin without saying how long they are; their server may.
+_NO_LENGTH_INSIDE = re.compile(r"\.(ts|m2ts|mts|mpg|mpeg)([?#].*)?$", re.IGNORECASE)
 
 
 def is_address(text: str) -> bool:
@@ -57,18 +66,33 @@ def without_password(address: str) -> str:
     """The address as it may be shown, in results and logs.
 
     Cameras take secrets before an @, and as name=value anywhere behind; the values of all names but a few are masked.
-    A password may hold an @ or a slash of its own, so all up to the last @ is masked.
+    A password may hold an @ or a slash of its own, so all up to the last @ is masked. Of other parts behind the host
+    those that look random are, and name:password. A password that is a word in the path cannot be told from the path.
     """
     scheme = _SCHEME.match(address)
     if scheme is None:
         return address
     start, rest = scheme[0], address[scheme.end() :]
     login, at, rest = rest.rpartition("@")
-    return f"{start}{'***@' if at or login else ''}{_VALUE.sub(_mask_value, rest)}"
+    return f"{start}{'***@' if at or login else ''}{_WORD.sub(_mask_word, _VALUE.sub(_mask_value, rest))}"
 
 
 def _mask_value(found: re.Match[str]) -> str:
     return found[0] if _HARMLESS_NAMES.fullmatch(found[2]) else f"{found[1]}{found[2]}=***"
+
+
+def _mask_word(found: re.Match[str]) -> str:
+    stem, dot, suffix = found[0].partition(".")
+    return f"***{dot}{suffix}" if _PAIR.fullmatch(found[0]) or _looks_random(stem) else found[0]
+
+
+def _looks_random(word: str) -> bool:
+    """Whether a word is a token: long hexadecimal digits, or letters and digits that change every few characters."""
+    if _HEX_TOKEN.fullmatch(word) and any(map(str.isdigit, word)):
+        return True
+    kinds = ["digit" if char.isdigit() else "upper" if char.isupper() else "lower" for char in word if char.isalnum()]
+    changes = sum(kind != following for kind, following in pairwise(kinds))
+    return len(kinds) >= _MIN_TOKEN and 3 * changes >= len(kinds)
 
 
 class NetworkCamera:
@@ -143,10 +167,29 @@ def open_network_video(address: str) -> cv2.VideoCapture | None:
         capture = open_stream(address)
     except CameraError as error:
         raise CameraError(f"video {without_password(address)}: {error}") from None
-    if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
+    if capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0 or (_NO_LENGTH_INSIDE.search(address) and _is_file(address)):
         return capture
     capture.release()
     return None
+
+
+def _is_file(address: str) -> bool:
+    """Whether the server says how long the answer is, as a camera's does not; False if it does not answer us."""
+    import base64
+    from http.client import HTTPException
+    from urllib.parse import unquote, urlsplit
+    from urllib.request import Request, urlopen
+
+    parts = urlsplit(address)
+    login, _, host = parts.netloc.rpartition("@")
+    request = Request(parts._replace(netloc=host, fragment="").geturl())
+    if login:
+        request.add_header("Authorization", "Basic " + base64.b64encode(unquote(login).encode()).decode())
+    try:
+        with urlopen(request, timeout=TIMEOUT_S) as answer:
+            return answer.headers.get("Content-Length") is not None
+    except (OSError, ValueError, HTTPException):
+        return False
 
 
 def open_stream(address: str, timeout: float = TIMEOUT_S) -> cv2.VideoCapture:
@@ -158,6 +201,7 @@ def open_stream(address: str, timeout: float = TIMEOUT_S) -> cv2.VideoCapture:
     if not capture.isOpened():
         capture.release()
         raise CameraError(
-            "cannot open the stream: check the address, the password in it, and that the camera is switched on"
+            "cannot open the stream: check the address, the password in it, and that the camera is on and sends H.264, "
+            "H.265 or MJPEG"
         )
     return capture

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 SourceKind = Literal["camera", "network", "network video", "demo", "video", "picture", "folder"]
 
 # Of addresses that give a file with an end, not a camera.
-_VIDEO_ADDRESS = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|wmv|flv|3gp|ogv|m3u8)([?#].*)?$", re.IGNORECASE)
+_VIDEO_ADDRESS = re.compile(
+    r"\.(mp4|m4v|mov|mkv|webm|avi|mpg|mpeg|ts|m2ts|mts|wmv|flv|3gp|ogv|m3u8)([?#].*)?$", re.IGNORECASE
+)
 
 
 def open_source(

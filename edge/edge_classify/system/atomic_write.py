@@ -11,13 +11,20 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `path` when it is whole; folders are made. Raises OSError."""
+    """A file to write, which takes the place of `path` when it is whole; folders are made.
+
+    Raises OSError, with `path` as its file name.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             yield file
         partial.replace(path)
+    except OSError as error:
+        if error.filename in (None, str(partial)):  # writing and closing name no file
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_classify.metrics import (
+from edge_classify.learn.metrics import (
     auroc,
     calibration_error,
     confusion,

@@ -1,0 +1,201 @@
+"""A camera that does not move: what its model files say of later photos, in other light.
+
+    python benchmarks/still_camera.py                          # everything
+    python benchmarks/still_camera.py drawn --cells 0.35@96    # the three drawn scenes, with one cell
+    python benchmarks/still_camera.py drawn --crop auto        # the same, trained on the part that edge-train finds
+    python benchmarks/still_camera.py real                     # the shared photos of a real camera
+
+Photos of a day's earlier hours are trained on, with the defaults; those of its later hours are measured on, by the
+device's code. Right as shown: `unknown` counts as wrong. Others are things of no class in front of the same scene, and
+elsewhere is pictures of other places: shares of them that get a class's label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from common import DATA, WORK, command, machine
+from still_scenes import OTHER_THINGS, SCENES, Draw, Scene, put_thing, write_photos
+
+from edge_classify import Classifier, read_photo
+from edge_classify.images.folder import list_pictures
+
+CELLS = ((0.35, 96), (0.35, 160), (0.5, 160), (1.0, 224))
+PRECISIONS = ("float32", "int8")
+# Shares of the picture's width.
+SIZES = (0.05, 0.1, 0.2)
+# Of each class.
+PHOTOS, LATER_PHOTOS = 100, 60
+EARLY_HOURS, LATER_HOURS = (8.0, 14.0), (14.5, 18.0)
+# Of each thing of no class, and of each other place.
+OTHERS = 30
+FOLDER = WORK / "still_camera"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Photos to train on, and pictures by what a right answer to each is: a label, or "" for none of them."""
+
+    name: str
+    photos: Path
+    later: Mapping[str, Sequence[Path]]
+    others: Sequence[Path]
+    elsewhere: Sequence[Path]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help="of drawn, real (default: both)")
+    parser.add_argument("--cells", nargs="+", type=_cell, default=CELLS, metavar="CELL", help="such as 0.35@96")
+    parser.add_argument("--precision", nargs="+", default=PRECISIONS, metavar="P")
+    parser.add_argument("--sizes", nargs="+", type=float, default=SIZES, metavar="S", help="shares of the width")
+    parser.add_argument("--crop", help="handed to edge-train")
+    options = parser.parse_args()
+    parts = {"drawn": lambda: drawn_tasks(options.sizes), "real": real_tasks}
+    if unknown := set(options.parts) - set(parts):
+        parser.error(f"no part {', '.join(sorted(unknown))}")
+    print(machine())
+    print("scene, size; cell; precision: right as shown (among the classes); others and elsewhere taken for a class")
+    for part in options.parts or parts:
+        for task in parts[part]():
+            run_task(task, options.cells, options.precision, ("--crop", options.crop) if options.crop else ())
+
+
+def _cell(text: str) -> tuple[float, int]:
+    alpha, resolution = text.split("@")
+    return float(alpha), int(resolution)
+
+
+def drawn_tasks(sizes: Sequence[float]) -> Iterable[Task]:
+    for size in sizes:
+        for scene in SCENES:
+            root = FOLDER / "photos" / f"{scene.name}_{100 * size:.0f}"
+            if not (root / "complete").exists():
+                shutil.rmtree(root, ignore_errors=True)
+                things: dict[str, Draw | None] = {"empty": None, **scene.things}
+                write_photos(root / "early", scene, things, size, EARLY_HOURS, PHOTOS)
+                write_photos(root / "later", scene, things, size, LATER_HOURS, LATER_PHOTOS)
+                write_photos(root / "others", scene, dict(OTHER_THINGS), size, LATER_HOURS, OTHERS)
+                (root / "complete").touch()
+        for scene in SCENES:
+            yield drawn_task(scene, size)
+
+
+def drawn_task(scene: Scene, size: float) -> Task:
+    folder = FOLDER / "photos"
+    root = folder / f"{scene.name}_{100 * size:.0f}"
+    places = [folder / f"{other.name}_{100 * size:.0f}" for other in SCENES if other != scene]
+    return Task(
+        f"{scene.name}, {size:.0%}",
+        root / "early",
+        {label: list_pictures(root / "later" / label) for label in scene.classes},
+        list_pictures(root / "others"),
+        [path for place in places for path in list_pictures(place / "later")[::6]],
+    )
+
+
+def real_tasks() -> Iterable[Task]:
+    """Each folder's earlier half by the numbers in its names against its later half, in three ways.
+
+    The empty scene is no class and not shown, pictures of none of the classes (`unknown/`), or a class.
+    """
+    source = DATA / "data" / "still_camera"
+    halves = {}
+    for folder in ("alien", "human", "unknown"):
+        paths = sorted(
+            (source / folder).iterdir(), key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)]
+        )
+        halves[folder] = paths[: len(paths) // 2], paths[len(paths) // 2 :]
+    ways = {
+        "two classes": {"alien": "alien", "human": "human"},
+        "two classes, empty scene in unknown/": {"alien": "alien", "human": "human", "unknown": "unknown"},
+        "three classes": {"alien": "alien", "human": "human", "unknown": "background"},
+    }
+    elsewhere = [*list_pictures(DATA / "data" / "flowers" / "validation"), *list_pictures(DATA / "data" / "trashnet")]
+    others = put_into(halves["unknown"][1], FOLDER / "photos" / "real_others")
+    for way, labels in ways.items():
+        root = FOLDER / "photos" / f"real_{'_'.join(labels.values())}"
+        for folder, label in labels.items():
+            (root / label).mkdir(parents=True, exist_ok=True)
+            for path in halves[folder][0]:
+                shutil.copy2(path, root / label / path.name)
+        later = {"" if label == "unknown" else label: halves[folder][1] for folder, label in labels.items()}
+        yield Task(f"real, {way}", root, later, others, elsewhere)
+
+
+def put_into(scenes: Sequence[Path], folder: Path) -> list[Path]:
+    """Pictures of each of the scenes with each of the things of no class in it, as large as the classes' own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for path in scenes:
+        empty = read_photo(path)
+        height, width = empty.shape[:2]
+        for name, draw in OTHER_THINGS.items():
+            picture = put_thing(empty.astype(np.float32), draw, 0.22, (0, 0, width, height), rng)
+            cv2.imwrite(str(folder / f"{path.stem}_{name}.png"), np.clip(picture, 0, 255).astype(np.uint8))
+    return list_pictures(folder)
+
+
+def run_task(
+    task: Task, cells: Sequence[tuple[float, int]], precisions: Sequence[str], crop: Sequence[str] = ()
+) -> None:
+    """Train, convert and measure the cells; print what the photo check says, and a line for each model file."""
+    pictures = {label: [read_photo(path) for path in paths] for label, paths in task.later.items()}
+    others, elsewhere = ([read_photo(path) for path in paths] for paths in (task.others, task.elsewhere))
+    run = FOLDER / "runs" / re.sub(r"\W+", "_", " ".join([task.name, *crop]))
+    # What was trained by an older version would be kept.
+    shutil.rmtree(run, ignore_errors=True)
+    for alpha in dict.fromkeys(alpha for alpha, _ in cells):
+        resolutions = [resolution for other, resolution in cells if other == alpha]
+        folder = run / str(alpha)
+        command(
+            *("edge-train", task.photos, "-o", folder, "--weights", DATA / "weights"),
+            *("--alpha", alpha, "--resolution", *resolutions, *crop),
+        )
+        if alpha == cells[0][0]:
+            describe_check(task.name, folder)
+        command("edge-convert", folder, "-o", folder / "models", "--max-drop", 100, "--precision", *precisions)
+        for resolution in resolutions:
+            for precision in precisions:
+                classifier = Classifier(folder / "models" / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite")
+                print(
+                    f"  {alpha}@{resolution} {precision}: {measure(classifier, pictures, others, elsewhere)}",
+                    flush=True,
+                )
+
+
+def describe_check(name: str, folder: Path) -> None:
+    check = json.loads((folder / "photo_check.json").read_text())
+    claims = len(check["two_labels"]) + len(check["suspects"])
+    print(f"{name}: {'a still camera' if check['still_camera'] else 'NOT recognized'}, {claims} labels called wrong")
+
+
+def measure(
+    classifier: Classifier,
+    later: Mapping[str, Sequence[np.ndarray]],
+    others: Sequence[np.ndarray],
+    elsewhere: Sequence[np.ndarray],
+) -> str:
+    *classes, _ = classifier.labels
+    shown, among = [], []
+    for label, pictures in later.items():
+        scores = np.stack([classifier.probabilities(picture) for picture in pictures])
+        shown += list(scores.argmax(axis=1) == (classes.index(label) if label else len(classes)))
+        among += list(scores[:, :-1].argmax(axis=1) == classes.index(label)) if label else []
+    taken = [
+        np.mean([classifier.probabilities(picture).argmax() < len(classes) for picture in pictures])
+        for pictures in (others, elsewhere)
+    ]
+    return f"{np.mean(shown):.1%} ({np.mean(among):.1%}); {taken[0]:.0%}, {taken[1]:.1%}"
+
+
+if __name__ == "__main__":
+    main()

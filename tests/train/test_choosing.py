@@ -1,0 +1,38 @@
+"""Which cell edge-train recommends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_classify.model.answers import decode, pack
+
+
+def cell(wrong: set[int], multiply_adds: int, held_out: float) -> dict[str, Any]:
+    return {
+        "multiply_adds": multiply_adds,
+        "parameters": multiply_adds,
+        "decision": {"validation": pack("photos", (photo not in wrong for photo in range(100))).encode()},
+        "evaluation": {"accuracy": held_out, "accuracy_with_unknown": held_out},
+    }
+
+
+def test_the_cell_to_take_is_the_cheapest_of_the_best_in_validation_whatever_was_held_out() -> None:
+    from edge_train.choosing import best_cell
+
+    best, as_good, worse = cell({1}, 300, 0.9), cell({2, 3}, 50, 0.8), cell(set(range(8)), 10, 0.99)
+    assert best_cell([worse, as_good, best]) == 1
+    assert best_cell([worse, best]) == 1
+
+
+def test_a_run_says_which_photos_its_cell_gets_right_in_cross_validation(run_folder: Path) -> None:
+    index = json.loads((run_folder / "run.json").read_text())
+    (entry,) = index["cells"]
+    answers = decode(entry["decision"]["validation"])
+    assert answers.photos == index["photos"]["training"] == entry["decision"]["chosen_on"]
+    # The classes are easy, and three.
+    assert 0.5 < answers.accuracy < 1
+    assert np.isclose(entry["decision"]["validation"]["accuracy"], answers.accuracy, atol=1e-6)

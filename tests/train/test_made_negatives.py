@@ -1,0 +1,48 @@
+"""Negatives that the program makes: the same everywhere, each of its kind, and none of them fitted on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_train.made_negatives import (
+    BLANKS,
+    DRAWN_KINDS,
+    PHOTO_KINDS,
+    TRIAL,
+    choose_tried,
+    draw,
+    is_drawn,
+    kind_of,
+    make_senseless,
+)
+
+
+def test_drawings_are_the_same_each_time_and_none_is_both_fitted_and_tried_on() -> None:
+    pictures = [draw(picture.sha256) for picture in (*BLANKS, *TRIAL)]
+    assert all(picture.shape == (240, 240, 3) and picture.dtype == np.uint8 for picture in pictures)
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+    assert all((draw(picture.sha256) == drawn).all() for picture, drawn in zip(BLANKS[:3], pictures, strict=False))
+    assert {kind_of(picture) for picture in TRIAL} == set(DRAWN_KINDS)
+    assert all(is_drawn(picture.sha256) for picture in (*BLANKS, *TRIAL))
+    assert not is_drawn("9f86d081")
+
+
+def test_a_senseless_photo_keeps_its_colours_and_loses_its_shapes() -> None:
+    photo = np.full((300, 400, 3), (40, 90, 160), np.uint8)
+    photo[100:200, 150:250] = (200, 220, 60)
+    for kind in PHOTO_KINDS:
+        picture = make_senseless(photo, kind, "a")
+        assert (picture == make_senseless(photo, kind, "a")).all()
+        assert (picture != make_senseless(photo, kind, "b")).any()
+        assert np.abs(picture.mean(axis=(0, 1)) - photo.mean(axis=(0, 1))).max() < 8
+        # The square in the middle is there no more: its place differs no more from the border than chance.
+        difference = picture[90:150, 90:150].mean(axis=(0, 1)) - picture[:40].mean(axis=(0, 1))
+        assert np.abs(difference).max() < 60
+
+
+def test_photos_to_try_are_spread_over_all() -> None:
+    assert choose_tried(0) == []
+    assert choose_tried(3) == [0, 1, 2]
+    chosen = choose_tried(1000)
+    assert len(set(chosen)) == 50
+    assert (chosen[0], chosen[-1]) == (0, 999)

@@ -1,0 +1,151 @@
+"""What all cells of a run have in common: its photos and settings. No other run is written into its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+from edge_classify.errors import DataError
+from edge_classify.system.atomic_write import write_atomic
+
+from .photos import PhotoSet, fingerprint
+from .run_folder import FORMAT, INDEX, STARTED
+from .training_run import CellJob, TrainingRun
+
+# Classes or options named in a message.
+_MAX_NAMED = 5
+# Options that are not spelled as their settings are.
+_OPTIONS = {
+    "augmentation.auto": "--views",
+    "augmentation.flip": "--no-flip",
+    "augmentation.crop": "--no-random-crops",
+    "augmentation.color": "--no-color",
+    "unknown": "--no-unknown",
+}
+
+
+def claim_folder(run: TrainingRun) -> list[dict[str, Any]]:
+    """Write down what the run is of, before its first cell, or see that the folder's run is of the same.
+
+    Returns the entries, with their curves, of the cells of the finished run in the folder that `run` does not fit.
+    Raises DataError, and changes nothing, if that run is of other photos or settings, or has cells of other weights.
+    """
+    now = _describe(run)
+    if (run.folder / INDEX).exists() or any((run.folder / "heads").glob("*.json")):
+        reason = _difference(_read(run.folder), now) or _other_weights(run)
+        if reason:
+            raise DataError(
+                f"{run.folder}: {reason}, and would be mixed with this one: give another folder, as with "
+                f"-o {_free_name(run.folder)}, or move {run.folder} away"
+            )
+    earlier = _earlier_entries(run)
+    write_atomic(run.folder / STARTED, json.dumps(now, indent=1, ensure_ascii=False))
+    return earlier
+
+
+def is_of_other_photos(folder: Path, photos: PhotoSet) -> bool:
+    """Whether the folder has a run, and of other photos than these."""
+    started = _read(folder)
+    return (folder / INDEX).exists() and started.get("photos") != fingerprint(photos.photos)
+
+
+def _describe(run: TrainingRun) -> dict[str, Any]:
+    """Weights are not in it: each cell has its own."""
+    settings = {**asdict(run.settings), "keep": run.keep, "backbone": run.backbones[0].kind}
+    del settings["weights"]
+    described: dict[str, Any] = {
+        "format": FORMAT,
+        "labels": list(run.photos.labels),
+        "photos": fingerprint(run.photos.photos),
+        "count": len(run.photos.photos),
+        "settings": settings,
+        "negatives": {name: fingerprint(pictures) for name, pictures in run.negatives.items()},
+    }
+    # As it is read again: with lists for tuples.
+    return cast(dict[str, Any], json.loads(json.dumps(described)))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What a run is of; {} if that is not written there."""
+    try:
+        started = json.loads((folder / STARTED).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return started if isinstance(started, dict) else {}
+
+
+def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How a run differs from the one in the folder, in words; "" if it does not."""
+    if then.get("format") != now["format"] or then.keys() != now.keys():
+        return f"the run here is of another version of edge-train, or does not say what it is of ({STARTED})"
+    if then["labels"] != now["labels"]:
+        return f"the run here has other classes ({_name(then['labels'])}; these photos: {_name(now['labels'])})"
+    if then["photos"] != now["photos"]:
+        return f"the run here is of other photos ({then['count']}; there are {now['count']} in this folder)"
+    before, after = dict(_flatten(then["settings"])), dict(_flatten(now["settings"]))
+    options = [
+        _OPTIONS.get(name, f"--{name.rpartition('.')[2].replace('_', '-')}")
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    if options:
+        return f"the run here was made with other settings ({_name(list(dict.fromkeys(options)))})"
+    if then["negatives"] != now["negatives"]:
+        return "the run here was measured on other negatives (--negatives)"
+    return ""
+
+
+def _other_weights(run: TrainingRun) -> str:
+    for backbone in run.backbones:
+        job = CellJob(run, backbone)
+        path = run.folder / "heads" / f"{job.name}.json"
+        if path.exists() and (entry := _read_entry(path))["key"] != job.key:
+            return f"the run here has {job.title} with other weights ({entry['weights_name']}; now {backbone.name})"
+    return ""
+
+
+def _earlier_entries(run: TrainingRun) -> list[dict[str, Any]]:
+    path = run.folder / INDEX
+    if not path.exists():
+        return []
+    own = {CellJob(run, backbone).name for backbone in run.backbones}
+    try:
+        heads = [Path(cell["head"]) for cell in json.loads(path.read_text("utf-8"))["cells"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, error) from error
+    return [_read_entry(run.folder / head.with_suffix(".json")) for head in heads if head.stem not in own]
+
+
+def _read_entry(path: Path) -> dict[str, Any]:
+    try:
+        entry: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if missing := {"key", "weights_name", "curves"} - entry.keys():
+            raise KeyError(min(missing))
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    return entry
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path}: this run is damaged ({error}): move it away, or give another folder with -o")
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _name(words: Sequence[str]) -> str:
+    more = len(words) - _MAX_NAMED
+    return ", ".join([*words[:_MAX_NAMED], f"and {more} more"] if more > 0 else words)
+
+
+def _free_name(folder: Path) -> Path:
+    return next(path for number in count(2) if not (path := folder.with_name(f"{folder.name}-{number}")).exists())
