@@ -91,6 +91,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/unknown.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
