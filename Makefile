@@ -94,6 +94,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/still_camera.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/unknown.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -143,6 +143,19 @@ def test_a_rare_class_is_as_familiar_as_the_others() -> None:
     assert inside.min() > np.median(others)
 
 
+def test_a_direction_away_from_what_is_rejected_already_stays_small() -> None:
+    rows, labels = clusters(400, 4, spread=0.1)
+    rng = np.random.default_rng(7)
+    # Far away but for a few, which are own photos by mistake: a full Newton step leads far beyond the minimum.
+    negatives = rng.normal(0, 1, (60, FEATURES + MIDDLE)).astype(np.float32)
+    negatives[:3] = rows[:3]
+    space = fit_feature_space(rows, labels, FEATURES, seed=0)
+    turned = fit_direction(space, rows, negatives)
+    assert turned.direction is not None
+    assert np.linalg.norm(turned.direction) < 5
+    assert auroc(turned.scores(rows)[:, 0], turned.scores(negatives[3:])[:, 0]) > 0.95
+
+
 def test_what_a_backbone_says_of_nothing_makes_no_picture_familiar() -> None:
     # A backbone that answers every picture with one large vector, and pictures of nothing with that alone.
     answer = np.random.default_rng(10).uniform(0, 2, FEATURES + MIDDLE)

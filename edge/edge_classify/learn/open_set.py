@@ -63,6 +63,8 @@ _NEGATIVES_SHARPNESS = 20.0
 _PRIOR_VARIANCE = 100.0
 # Newton steps for it.
 _NEWTON_STEPS = 20
+# How often each may be halved.
+_MAX_HALVINGS = 12
 # A feature space is fitted on at most this many photos, and calibrated on as many: memory stays bounded.
 MAX_PHOTOS = 2000
 
@@ -166,7 +168,8 @@ def fit_direction(space: FeatureSpace, rows: np.ndarray, negatives: np.ndarray) 
     rows: of the classes' photos, (n, F + M). negatives: rows of the same length, (m, F + M).
 
     Logistic regression with the familiarity as a fixed offset, in its dual form (n + m unknowns instead of F + M),
-    by Newton's method; its Gaussian prior leaves familiarity alone if there are few negatives.
+    by Newton's method, with shorter steps where it would overshoot: familiarity alone may be sure of all photos. Its
+    Gaussian prior leaves familiarity alone if there are few negatives.
     """
     vectors = np.concatenate([_unit_parts(rows, space.features), _unit_parts(negatives, space.features)])
     known = np.repeat([1.0, 0.0], [len(rows), len(negatives)])
@@ -175,13 +178,21 @@ def fit_direction(space: FeatureSpace, rows: np.ndarray, negatives: np.ndarray) 
     scale = _NEGATIVES_SHARPNESS
     offset = scale * (scores - (scores[known == 1].mean() + scores[known == 0].mean()) / 2)
     products = (vectors @ vectors.T).astype(np.float64) * _PRIOR_VARIANCE
+
+    def loss(dual: np.ndarray) -> float:
+        change = products @ dual
+        logits = offset + change
+        return float((weights * (np.logaddexp(0, logits) - known * logits)).sum() + dual @ change / 2)
+
     dual = np.zeros(len(vectors))
     for _ in range(_NEWTON_STEPS):
         logits = offset + products @ dual
         probabilities = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
         curvature = np.maximum(weights * probabilities * (1 - probabilities), 1e-6)
         target = products @ dual + weights * (known - probabilities) / curvature
-        dual = np.linalg.solve(products + np.diag(1 / curvature), target)
+        step = np.linalg.solve(products + np.diag(1 / curvature), target) - dual
+        lengths = 0.5 ** np.arange(_MAX_HALVINGS)
+        dual = next((shorter for length in lengths if loss(shorter := dual + length * step) < loss(dual)), dual)
     direction = (_PRIOR_VARIANCE * (vectors.T @ dual) / scale).astype(np.float32)
     return replace(space, direction=direction)
 
