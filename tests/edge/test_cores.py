@@ -148,6 +148,7 @@ def test_a_folder_gives_the_same_lines_in_the_same_order(
 
     def run(interpreters: int) -> tuple[list[object], list[str]]:
         models = [Model("one", Classifier(model, labels=labels)), Model("digits", Classifier())]
+        models[1].classifier.crop = (0.25, 0.25, 0.5, 0.5)
         caplog.clear()
         with open_source(tmp_path) as source:
             if interpreters == 1:
