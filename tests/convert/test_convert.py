@@ -193,7 +193,7 @@ def test_a_stricter_limit_names_the_file_that_was_made_with_another(run_folder: 
     index["cells"][0]["evaluation"]["accuracy"] = 1.0
     index["held_out_labels"] = [(label + 1) % 3 for label in index["held_out_labels"]]
     (run / "run.json").write_text(json.dumps(index))
-    words = ("edge-convert", run, "-o", output, "--precision", "float32")
+    words = ("edge-convert", run, "-o", output, "--precision", "float32", "--max-accepted", 100)
     assert command(*words, "--max-drop", 100).returncode == 0
     manifest = (output / "manifest.json").read_bytes()
     done = command(*words)
@@ -331,7 +331,7 @@ def test_keras_still_tells_which_layer_follows() -> None:
 def test_the_file_for_each_board_is_named_alike_on_the_terminal_and_in_the_report(
     models: Path, run_folder: Path, command
 ) -> None:
-    done = command("edge-convert", run_folder, "-o", models, "--max-drop", 25)
+    done = command("edge-convert", run_folder, "-o", models, "--max-drop", 25, "--max-accepted", 100)
     assert done.returncode == 0, done.stderr
     named = re.findall(r"^for a (Pi \d(?: or Pi \d)*) take (\w[\w.]+),", done.stdout, re.MULTILINE)
     assert sorted(" or ".join(boards for boards, _ in named).split(" or ")) == ["Pi 3", "Pi 4", "Pi 5"]
@@ -414,7 +414,8 @@ def test_a_killed_conversion_loses_no_finished_cell(photos: Path, tmp_path: Path
     run, output = tmp_path / "run", tmp_path / "models"
     grid = ("--weights", "none", "--alpha", 0.35, "--resolution", 96, 128)
     assert command("edge-train", photos, "-o", run, *grid).returncode == 0
-    words = ("edge-convert", run, "-o", output, "--precision", "float32", "--workers", 1, "--max-drop", 25)
+    words = ("edge-convert", run, "-o", output, "--precision", "float32", "--workers", 1)
+    words += ("--max-drop", 25, "--max-accepted", 100)
     program, *arguments = map(str, words)
     process = subprocess.Popen([Path(sys.executable).with_name(program), *arguments], stderr=subprocess.DEVNULL)
     while process.poll() is None and not (output / "manifest.json").exists():
