@@ -331,7 +331,7 @@ def test_keras_still_tells_which_layer_follows() -> None:
 def test_the_file_for_each_board_is_named_alike_on_the_terminal_and_in_the_report(
     models: Path, run_folder: Path, command
 ) -> None:
-    done = command("edge-convert", run_folder, "-o", models, "--max-drop", 25)
+    done = command("edge-convert", run_folder, "-o", models, "--max-drop", 25, "--max-accepted", 100)
     assert done.returncode == 0, done.stderr
     named = re.findall(r"^for a (Pi \d(?: or Pi \d)*) take (\w[\w.]+),", done.stdout, re.MULTILINE)
     assert sorted(" or ".join(boards for boards, _ in named).split(" or ")) == ["Pi 3", "Pi 4", "Pi 5"]
