@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -40,6 +39,8 @@ _FIGURES = (
     "calibration_error",
     "made_accepted",
 )
+# Of the longest name, mobilenet_v2_0.35_160_float32.tflite.
+_NAME_WIDTH = 36
 # What to use instead of a precision that loses too much.
 _REMEDIES = {
     FLOAT32: "train this cell again",
@@ -122,9 +123,8 @@ def _make_files(job: CellJob, run: Run, cell: Cell, lines: list[str]) -> tuple[M
     converter = Converter(cell, run.calibration(cell.resolution, job.settings.calibration_photos))
     entries = []
     for precision in job.precisions:
-        began = time.perf_counter()
         path, figures = _make_file(run, converter, precision, job.folder, job.settings)
-        lines.append(_line(path, figures, time.perf_counter() - began))
+        lines.append(_line(path, figures))
         check_figures(precision, figures, job.settings)
         entries.append(_entry(path, cell, precision, figures))
     return tuple(entries)
@@ -198,16 +198,25 @@ def _entry(path: Path, cell: Cell, precision: str, figures: Mapping[str, Any]) -
     }
 
 
-def _line(path: Path, figures: Mapping[str, Any], seconds: float) -> str:
-    parts = [f"{path.name}: {path.stat().st_size / 1e3:.0f} kB"]
-    if "accuracy" in figures:
-        parts += [
-            f"{figures['accuracy_with_unknown']:.1%} of {figures['photos']} held-out photos correct as shown",
-            f"{figures['accuracy']:.1%} among classes (float model {figures['float32_accuracy']:.1%})",
-            f"agreement {figures['agreement']:.1%}",
-        ]
-        if "made_accepted" in figures:
-            parts.append(f"{figures['made_accepted']:.1%} of made negatives accepted")
-    elif figures["photos"]:
-        parts.append(f"agreement {figures['agreement']:.1%} on {figures['photos']} photos")
-    return ", ".join([*parts, f"{seconds:.0f} s"])
+def heading(run: Run) -> str:
+    """What stands above the lines of `CellFiles`; nothing if nobody knows what the held-out photos show."""
+    if run.held_out_labels is None:
+        return ""
+    columns = "correct  among classes  float model  agreement  accepted"
+    return (
+        f"measured on {len(run.held_out_labels)} held-out photos, by the code that the device runs; unknown counts as "
+        "wrong in `correct`;\n`accepted`: how many of the negatives made to try `unknown` get a class's label\n"
+        f"  {'file':<{_NAME_WIDTH}}     kB  {columns}"
+    )
+
+
+def _line(path: Path, figures: Mapping[str, Any]) -> str:
+    kilobytes = path.stat().st_size / 1e3
+    if "accuracy" not in figures:
+        agreement = f", agreement {figures['agreement']:.1%} on {figures['photos']} photos" if figures["photos"] else ""
+        return f"{path.name}: {kilobytes:.0f} kB{agreement}"
+    accepted = f"{figures['made_accepted']:.1%}" if "made_accepted" in figures else "–"
+    return (
+        f"  {path.name:<{_NAME_WIDTH}}  {kilobytes:5.0f}  {figures['accuracy_with_unknown']:7.1%}  "
+        f"{figures['accuracy']:13.1%}  {figures['float32_accuracy']:11.1%}  {figures['agreement']:9.1%}  {accepted:>8}"
+    )

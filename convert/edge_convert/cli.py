@@ -157,8 +157,10 @@ def _work(parser: Parser, options: argparse.Namespace) -> Callable[[], int]:
         if options.run is not None or options.output is not None:
             parser.error("--verify MODELS goes without RUN and -o")
         return lambda: _verify(options.verify)
-    if options.run is None or options.output is None:
+    if options.run is None:
         parser.error("expected RUN and -o MODELS, or --verify MODELS")
+    if options.output is None:
+        parser.error(f"-o MODELS is missing, the folder to write to: edge-convert {options.run} -o models")
     if options.run == Path(IMAGENET):
         return lambda: _convert_imagenet(options)
     for name in _IMAGENET_OPTIONS:

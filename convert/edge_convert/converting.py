@@ -17,7 +17,7 @@ from edge_train.backbone import TENSORFLOW_MEMORY_BYTES
 from edge_train.run_folder import Run, read_run
 from edge_train.workers import WorkerKilledError, in_processes
 
-from .cell_files import CellFiles, CellJob, check_figures, make_cell_files, model_file_name, prepare_process
+from .cell_files import CellFiles, CellJob, check_figures, heading, make_cell_files, model_file_name, prepare_process
 from .exports import EXPORTS, check_exports, warn_of_crop
 from .imagenet import ImagenetModels, write_imagenet_run
 from .manifest import cell_key, write_manifest
@@ -105,6 +105,8 @@ def _make_missing(
     jobs = _plan(run, unfinished, settings, kept)
     made: list[ManifestEntry] = []
     failures = []
+    if jobs and heading(run):
+        print(heading(run))
     with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:
         done = in_processes(
             make_cell_files, jobs, prepare_process, TENSORFLOW_MEMORY_BYTES, lambda job: f"cell {job.title}"

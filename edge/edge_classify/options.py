@@ -201,6 +201,10 @@ def numbers(separator: str, example: str) -> Callable[[str], tuple[float, ...]]:
 
 def crop(text: str) -> Crop:
     """For `type=`: a part of the picture, X,Y,W,H in fractions."""
+    if text == "auto":
+        raise argparse.ArgumentTypeError(
+            "auto is for edge-train only, whose model files name the part that it found: leave --crop out"
+        )
     try:
         return make_crop(numbers(",", "0.25,0,0.5,1")(text))
     except UsageError as error:

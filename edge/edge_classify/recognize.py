@@ -57,7 +57,7 @@ def why_no_model_file(path: Path) -> str:
     if kind == "run folder":
         return f"{path}: a run folder, not a model file: make model files from it with edge-convert {path} -o models"
     if kind == "model folder":
-        return f"{path}: a folder of model files: choose one of them, such as {models_in(path)[0]}"
+        return f"{path}: a folder of model files, not a file: use {_how_to_use(path)}"
     if kind == "photos":
         return f"{path}: a folder of photos, not a model file: first train on photos: {how_to_train(path)}"
     return f"{path}: a folder, not a model file: expected a .tflite file such as edge-convert writes"
@@ -69,16 +69,21 @@ def why_no_source(path: Path) -> str | None:
     if kind == "model file":
         return f"{path}: a model file, not a camera or pictures: use edge-classify SOURCE --model {path}"
     if kind == "model folder":
-        return (
-            f"{path}: a folder of model files, not of pictures: "
-            f"use edge-classify SOURCE --model {models_in(path)[0]}, or another of them"
-        )
+        return f"{path}: a folder of model files, not of pictures: use edge-classify SOURCE {_how_to_use(path)}"
     if kind == "run folder":
         return (
             f"{path}: a run folder, not a folder of pictures: make model files from it with "
             f"edge-convert {path} -o models, then use edge-classify SOURCE --model FILE"
         )
     return None
+
+
+def _how_to_use(folder: Path) -> str:
+    """The option for a folder of model files: which of several is best here has to be measured."""
+    models = models_in(folder)
+    if len(models) == 1:
+        return f"--model {models[0]}"
+    return f"--models {folder} --budget-ms 30, which measures them and takes the best, or --model with one of its files"
 
 
 def _folders(folder: Path, names: list[str]) -> list[Path]:

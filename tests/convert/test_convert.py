@@ -255,7 +255,8 @@ def test_an_unexpected_error_in_a_cell_is_one_line_and_its_traceback_is_kept(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run"], "expected RUN and -o MODELS"),
+        ([], "expected RUN and -o MODELS"),
+        (["run"], "-o MODELS is missing, the folder to write to: edge-convert run -o models"),
         (["--verify", "models", "-o", "other"], "--verify MODELS goes without RUN and -o"),
         (["run", "-o", "models", "--alpha", "0.5"], "--alpha is only for `edge-convert imagenet`"),
         (["run", "-o", "models", "--max-drop", "-1"], "--max-drop: expected a number, 0 or more, found '-1'"),

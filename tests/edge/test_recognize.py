@@ -21,6 +21,8 @@ def given(tmp_path: Path, small_models: Path, int8_model: Path, monkeypatch: pyt
     write_photos(tmp_path / "split" / "train", 1, ("cross", "disc"))
     write_photos(tmp_path / "flat", 1, ("disc",))
     shutil.copytree(small_models, tmp_path / "models")
+    (tmp_path / "one").mkdir()
+    shutil.copy(int8_model, tmp_path / "one")
     shutil.copy(int8_model, tmp_path / "my.tflite")
     (tmp_path / "runs" / "cups").mkdir(parents=True)
     (tmp_path / "runs" / "cups" / "run.json").write_text("{}")
@@ -48,7 +50,7 @@ def test_kinds() -> None:
     [
         (["runs/cups"], 2, "runs/cups: a run folder, not .*: make model files from it with edge-convert runs/cups -o"),
         (["my.tflite"], 2, "my.tflite: a model file, not a camera or pictures: use .* --model my.tflite"),
-        (["models"], 2, "models: a folder of model files, not of pictures: .* --model models/mobilenet_v2"),
+        (["models"], 2, "models: a folder of model files, not of pictures: use .* --models models --budget"),
         (["my.tflite", "photos"], 2, "my.tflite is a model file: did you mean edge-classify photos --model my.tflite"),
         (["photos", "my.tflite"], 2, "my.tflite is a model file: did you mean edge-classify photos --model my.tflite"),
         (["a.jpg", "b.jpg"], 2, r"expected one SOURCE, found 2 \(a.jpg, b.jpg\): put pictures into one folder"),
@@ -56,7 +58,9 @@ def test_kinds() -> None:
         (["photos", "--model", "photos"], 4, "photos: a folder of photos, not a model file: .*: edge-train photos"),
         (["photos", "--model", "photos/disc"], 4, "photos/disc: a folder of photos, .*: edge-train /.*/.*"),
         (["photos", "--model", "flat/disc"], 4, "flat/disc: .*: edge-train PHOTOS, in which each class has a folder"),
-        (["photos", "--model", "models"], 4, "models: a folder of model files: choose .*models/mobilenet_v2"),
+        (["photos", "--model", "models"], 4, "models: a folder of model files, .*: use --models models --budget"),
+        (["photos", "--model", "one"], 4, "one: a folder of model files, not a file: use --model one/mobilenet_v2"),
+        (["photos", "--crop", "auto"], 2, "--crop: auto is for edge-train only, .*: leave --crop out"),
         (["photos", "--model", "runs/cups"], 4, "runs/cups: a run folder, not a model file: .*edge-convert runs/cups"),
         (["photos", "--model", "empty"], 4, "empty: a folder, not a model file: expected a .tflite file"),
     ],

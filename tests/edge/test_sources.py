@@ -243,7 +243,7 @@ def test_an_empty_folder_and_a_missing_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("camera", [97, "/dev/video97"])
 def test_a_camera_that_is_not_there(camera: int | str) -> None:
-    with pytest.raises(CameraError, match=r"not found \(present: .*use the simulated: demo"):
+    with pytest.raises(CameraError, match=r"not found \(present: .*use `demo`, a simulated one"):
         open_source(camera)
 
 

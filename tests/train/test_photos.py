@@ -243,6 +243,8 @@ def make_layout(*folders: str) -> Callable[[Path], None]:
     [
         (lambda root: root.rmdir(), "no such folder of photos"),
         (lambda _: None, "no class folders"),
+        (lambda root: (root / "run.json").touch(), "a run folder, .*: give the folder of photos"),
+        (lambda root: (root / "a.tflite").touch(), "a folder of model files, .*: give the folder of photos"),
         (lambda root: write_photos(root, 2, ("disc",)), r"expected at least two classes, found one \(disc\)"),
         (lambda root: (write_photos(root, 2), (root / "empty").mkdir()), "empty: no pictures in this folder"),
         (
@@ -306,6 +308,14 @@ def test_a_run_is_never_written_into_the_photos(
         "is inside the folder of photos: write the run elsewhere, as with -o ../runs/photos" in capfd.readouterr().err
     )
     assert sorted(path.name for path in (tmp_path / "photos").iterdir()) == ["cross", "disc", "stripes"]
+
+
+def test_no_run_folder_is_announced_for_photos_that_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["photos"]) == 6
+    assert capfd.readouterr() == ("", "error: photos: no such folder of photos\n")
 
 
 def test_a_photos_name_that_is_not_utf_8_comes_back_from_the_run(tmp_path: Path, command: Command) -> None:

@@ -16,12 +16,14 @@ from PIL import Image
 from conftest import draw_photo, write_photos
 from edge_train.cache import open_cache
 from edge_train.near_duplicates import MAX_COPIES, are_same_picture, find_near_duplicates
+from edge_train.photo_check import check_photos
 from edge_train.photo_facts import collect_facts
 from edge_train.photos import HELD_OUT, TRAINING, Photo, PhotoSet, find_photos
 from edge_train.settings import Settings
 from edge_train.split import check_classes, split_photos
 from edge_train.still_camera import is_still_camera, sort_by_time
 from edge_train.training import sort_photos
+from edge_train.training_run import TrainingRun
 
 
 def scene() -> np.ndarray:
@@ -193,9 +195,13 @@ def test_a_given_split_of_a_still_camera_is_kept(tmp_path: Path, cache: sqlite3.
             (tmp_path / "split" / part / label).mkdir(parents=True)
             for number in numbers:
                 (root / label / f"{number}.jpg").rename(tmp_path / "split" / part / label / f"{number}.jpg")
-    photos, _ = sort_photos(cache, tmp_path / "split", Settings())
+    photos, alike = sort_photos(cache, tmp_path / "split", Settings())
     assert len(photos.of(HELD_OUT)) == 20
     assert photos.held_out_name == "validation/"
+    run = TrainingRun(tmp_path / "split", tmp_path / "run", Settings(), (), photos)
+    told = check_photos(cache, run, alike, 96).summary()
+    assert "a camera that does not move took all photos, in both parts of your split" in told
+    assert "split by time" not in told
 
 
 def test_views_that_do_harm_are_left_out_and_own_photos_kept(tmp_path: Path, data: Path, command) -> None:

@@ -18,6 +18,7 @@ from edge_classify.learn.head import HeadSettings
 from edge_classify.options import Parser, crop, integer, number
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
+from .photos import check_folders
 from .settings import (
     AUTO,
     FINE_TUNING_EPOCHS,
@@ -243,6 +244,7 @@ def _train(options: argparse.Namespace) -> int:
         keep=options.keep,
         seed=options.seed,
     )
+    check_folders(options.photos, with_unknown=settings.unknown)
     output = _output_folder(options)
     limit_workers(options.workers)
     if options.check:

@@ -13,6 +13,7 @@ from edge_classify.errors import DataError
 from edge_classify.images.folder import Kind, find_pictures, list_folder
 from edge_classify.images.formats import HEAD_BYTES, describe_other, picture_format
 from edge_classify.model.labels import UNKNOWN
+from edge_classify.recognize import recognize
 
 # What a photo is used for. Nothing is ever chosen on a photo that is held out: figures are reported on those.
 TRAINING = "training"
@@ -78,6 +79,8 @@ def read_layout(root: Path, *, with_unknown: bool) -> Layout:
 
 def _check_folder(root: Path) -> None:
     if root.is_dir():
+        if recognize(root) == "run folder":
+            raise DataError(f"{root}: a run folder, which is what edge-train writes: give the folder of photos")
         return
     if not root.exists():
         raise DataError(f"{root}: no such folder of photos")
@@ -235,6 +238,8 @@ def _no_classes(folder: Path, pictures: Sequence[Path]) -> str:
             f"{folder}: {_pictures(pictures)}, but no class folders: put the photos of each class in a folder named "
             "after it (lists such as train.csv are not read)"
         )
+    if recognize(folder) == "model folder":
+        return f"{folder}: a folder of model files, which edge-convert writes: give the folder of photos"
     return f"{folder}: no class folders: put the photos of each class in a folder named after it"
 
 

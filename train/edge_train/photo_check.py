@@ -42,9 +42,17 @@ _PHOTOS_FOR_MEAN = 500
 _COSINES_PER_BLOCK = 2_000_000
 # Photos named of each scene.
 _MAX_EXAMPLES = 3
-_STILL_CAMERA = (
-    "a camera that does not move took all photos, so they are split by time: accuracy is that of later photos of this "
-    "scene, and says nothing of another place"
+_STILL_CAMERA = "a camera that does not move took all photos"
+_STILL_CAMERA_SPLIT_BY_TIME = (
+    f"{_STILL_CAMERA}, so they are split by time: accuracy is that of later photos of this scene, and says nothing of "
+    "another place"
+)
+_STILL_CAMERA_GIVEN_SPLIT = (
+    f"{_STILL_CAMERA}, in both parts of your split: accuracy is that of this scene, and says nothing of another place"
+)
+_HOW_TO_CORRECT = (
+    "<p class=note>If a label is wrong, move the photo into the folder of its class and train again. If it is right, "
+    "leave the photo where it is.</p>"
 )
 # Photos on the contact sheet.
 _MAX_TILES = 48
@@ -77,9 +85,10 @@ class PhotoCheck:
     crop: the part of the photos that was looked at; None: all of them.
     classes: training photos per class. skipped: one line per unreadable file. wrong_suffix: (path, format by content).
     copies, near_duplicates, two_labels: pairs of paths. scenes: groups of photos too many to be copies.
-    still_camera: all photos show one scene from one place.
+    still_camera: all photos show one scene from one place. given_split: the user has split the photos.
     left_out: near-duplicates of training photos, not measured on.
     few, imbalanced: classes. small: the part looked at is narrower or lower than the smallest resolution.
+    suspects_by: the cell by whose features photos are similar.
     why_no_suspects: why photos with a wrong label could not be looked for; "" if they were.
     """
 
@@ -97,6 +106,8 @@ class PhotoCheck:
     small: list[str]
     suspects: list[Suspect]
     crop: Crop | None = None
+    given_split: bool = False
+    suspects_by: str = ""
     why_no_suspects: str = ""
 
     def summary(self) -> str:
@@ -106,7 +117,8 @@ class PhotoCheck:
             (0 if self.still_camera else len(duplicates), "near-duplicates of each other"),
             (
                 0 if self.still_camera else sum(scene.photos for scene in self.scenes),
-                f"alike in groups of more than {MAX_COPIES}, as of one scene: split by time",
+                f"alike in groups of more than {MAX_COPIES}, as of one scene"
+                + ("" if self.given_split else ": split by time"),
             ),
             (len(self.skipped), "unreadable, skipped"),
             (len(self.wrong_suffix), "with a suffix that does not match the file's format (used anyway)"),
@@ -121,12 +133,13 @@ class PhotoCheck:
             ),
             (
                 len(self.suspects),
-                "possibly mislabelled (most similar to photos of another class): see photo_check.html",
+                f"possibly mislabelled (to {self.suspects_by} they look most like photos of another class): "
+                "see photo_check.html",
             ),
         ]
         lines = [f"  {count} {what}" for count, what in findings if count]
         if self.still_camera:
-            lines.insert(0, f"  {_STILL_CAMERA}")
+            lines.insert(0, f"  {_STILL_CAMERA_GIVEN_SPLIT if self.given_split else _STILL_CAMERA_SPLIT_BY_TIME}")
         if self.why_no_suspects:
             lines.append(f"  possibly mislabelled photos were not looked for: {self.why_no_suspects}")
         if self.few:
@@ -187,6 +200,8 @@ def check_photos(
         # What is alike in one scene are light and time of day, not the classes.
         suspects=[] if photos.still_camera or not run.backbones else find_suspects(database, run.backbones[-1], photos),
         crop=photos.crop,
+        given_split=photos.given_split,
+        suspects_by=f"{run.backbones[-1].alpha} @ {run.backbones[-1].resolution}" if run.backbones else "",
     )
 
 
@@ -226,7 +241,8 @@ def write_check(run: TrainingRun, check: PhotoCheck) -> None:
     sheet = run.folder / "photo_check.html"
     body = photos_to_look_at(run, check)
     if body:
-        write_atomic(sheet, page(f"{run.root.name}: photos to look at", [f"<h1>{escape(run.root.name)}</h1>", body]))
+        title = f"{run.root.name}: photos to look at"
+        write_atomic(sheet, page(title, [f"<h1>{escape(title)}</h1>", _HOW_TO_CORRECT, body]))
     else:
         sheet.unlink(missing_ok=True)
 
@@ -236,7 +252,8 @@ def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:
     tiles = [
         (
             suspect.path,
-            f"{isolate(suspect.label)}? {suspect.neighbors}/{_NEIGHBORS} {isolate(suspect.neighbors_label)}",
+            f"in {isolate(suspect.label)}, but {suspect.neighbors} of the {_NEIGHBORS} most similar photos in "
+            f"{isolate(suspect.neighbors_label)}",
         )
         for suspect in check.suspects
     ]

@@ -371,6 +371,7 @@ def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     if doubtful:
         lines.append(
             f"`unknown` cannot be trusted (more than {MAX_MADE_ACCEPTED:.0%} accepted) for: {', '.join(doubtful)}; "
-            "use another width or resolution, or put pictures of what else your camera sees into unknown/"
+            "edge-convert refuses them: use another width or resolution, or put pictures of what else your camera sees "
+            "into unknown/ and train again"
         )
     return lines

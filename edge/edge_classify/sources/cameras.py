@@ -52,7 +52,9 @@ def _local_camera(text: str, settings: CameraSettings) -> Callable[[], Device]:
     if camera is None:
         if text.isdecimal() or not path.exists():
             present = ", ".join(address for address, _ in list_cameras(system)) or "none"
-            raise CameraError(f"camera {text} not found (present: {present}): connect one, or use the simulated: demo")
+            raise CameraError(
+                f"camera {text} not found (present: {present}): connect one, or use `demo`, a simulated one"
+            )
         return lambda: V4l2Camera(path, settings)
     known = camera
     fallback = known.path if any_camera else path
