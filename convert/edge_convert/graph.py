@@ -63,7 +63,7 @@ class ModelGraph:
     backbone: scaled image → features, and those of the middle layer if it has one.
     head: `kernel` [F, K] and `bias` [K]; with `unknown` also `basis` [d, F + M], `prototypes` [P, d],
         `votes` [K, P], `sharpness` [2], `threshold` [2], `steepness`, `leak`, `tail` and, if fitted, `direction`
-        [F + M].
+        [F + M] and `offset`, to be added to what basis and direction give: [d], or [d + 1] with a direction.
     """
 
     def __init__(
@@ -77,6 +77,13 @@ class ModelGraph:
         self._scaling = scaling
         self._head = head
         self._resolution = resolution
+
+    def features_from_scaled(self) -> tf.types.experimental.ConcreteFunction:
+        """float32 [1, R, R, 3], scaled → what the backbone gives."""
+        import tensorflow as tf
+
+        specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.float32, name="image")
+        return tf.function(self._backbone, [specification], autograph=False).get_concrete_function()
 
     def from_scaled(self) -> tf.types.experimental.ConcreteFunction:
         """float32 [1, R, R, 3], scaled → probabilities; quantization folds the scaling into the input."""
@@ -125,6 +132,8 @@ class ModelGraph:
         products = tf.matmul(parts[0], columns[0].T)
         for part, column in zip(parts[1:], columns[1:], strict=True):
             products -= tf.matmul(part, -column.T)
+        if "offset" in self._head:
+            products -= -self._head["offset"]
         dimensions = len(self._head["basis"])
         inside = products[:, :dimensions]
         length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
