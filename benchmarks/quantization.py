@@ -3,7 +3,8 @@
     python benchmarks/quantization.py                # half an hour
 
 Every activation and weight is rounded as TFLite rounds it (activations to 256 steps of one range a tensor, weights to
-255 of one range a channel), the head is left in float32. So each way of choosing ranges and weights can be tried,
+255 of one range a channel), the head is left in float32, as it was trained: edge-convert fits it to the rounded
+features besides (`edge_convert.head_correction`). So each way of choosing ranges and weights can be tried,
 those that the converter does not offer among them. Figures: held-out accuracy, and agreement with the float model.
 """
 
@@ -73,7 +74,7 @@ def least_squares(values: np.ndarray) -> Range:
 
 WAYS = (
     Way("weights and activations rounded, no more", correct=False),
-    Way("bias correction (what edge-convert does)"),
+    Way("bias correction (as edge-convert does)"),
     *(Way(f"ranges of {photos} photos", photos=photos) for photos in (5, 10, 25, 50, 100)),
     Way("ranges: 99.9th percentile", choose=percentile(99.9)),
     Way("ranges: 99.99th percentile", choose=percentile(99.99)),

@@ -7,7 +7,8 @@
 
 Photos of a day's earlier hours are trained on, with the defaults; those of its later hours are measured on, by the
 device's code. Right as shown: `unknown` counts as wrong. Others are things of no class in front of the same scene, and
-elsewhere is pictures of other places: shares of them that get a class's label.
+elsewhere is pictures of other places, made is the negatives that edge-convert tries: shares of them that get a class's
+label.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from still_scenes import OTHER_THINGS, SCENES, Draw, Scene, put_thing, write_pho
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
+from edge_classify.model.manifest import read_manifest
 
 CELLS = ((0.35, 96), (0.35, 160), (0.5, 160), (1.0, 224))
 PRECISIONS = ("float32", "int8")
@@ -63,7 +65,9 @@ def main() -> None:
     if unknown := set(options.parts) - set(parts):
         parser.error(f"no part {', '.join(sorted(unknown))}")
     print(machine())
-    print("scene, size; cell; precision: right as shown (among the classes); others and elsewhere taken for a class")
+    print(
+        "scene, size; cell; precision: right as shown (among the classes); others, elsewhere and made taken for a class"
+    )
     for part in options.parts or parts:
         for task in parts[part]():
             run_task(task, options.cells, options.precision, ("--crop", options.crop) if options.crop else ())
@@ -162,14 +166,15 @@ def run_task(
         )
         if alpha == cells[0][0]:
             describe_check(task.name, folder)
-        command("edge-convert", folder, "-o", folder / "models", "--max-drop", 100, "--precision", *precisions)
+        limits = ("--max-drop", 100, "--max-accepted", 100)
+        command("edge-convert", folder, "-o", folder / "models", *limits, "--precision", *precisions)
+        entries = read_manifest(folder / "models")["files"]
+        made = {entry["file"]: entry["figures"].get("made_accepted", 0.0) for entry in entries}
         for resolution in resolutions:
             for precision in precisions:
-                classifier = Classifier(folder / "models" / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite")
-                print(
-                    f"  {alpha}@{resolution} {precision}: {measure(classifier, pictures, others, elsewhere)}",
-                    flush=True,
-                )
+                file = f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite"
+                figures = measure(Classifier(folder / "models" / file), pictures, others, elsewhere)
+                print(f"  {alpha}@{resolution} {precision}: {figures}, {made[file]:.0%}", flush=True)
 
 
 def describe_check(name: str, folder: Path) -> None:

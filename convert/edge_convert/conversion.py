@@ -6,7 +6,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from edge_train.run_folder import Cell
 
 from .bias_correction import round_weights
 from .graph import ModelGraph, build_backbone, load_hub
+from .head_correction import correct_head
 from .settings import DYNAMIC, FLOAT16, FLOAT32
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Converter:
     def _float32(self) -> bytes:
         import tensorflow as tf
 
-        graph = self._graph(self._backbone)
+        graph = self._graph(self._backbone, self.cell.head)
         model: bytes = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_pixels()]).convert()
         return model
 
@@ -94,13 +95,20 @@ class Converter:
             for photo in self.calibration:
                 yield [self._scaling.apply(photo[None])]
 
-        graph = self._graph(self._rounded_backbone)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.from_scaled()])
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = scaled_photos
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        def quantizing(function: tf.types.experimental.ConcreteFunction) -> tf.lite.TFLiteConverter:
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = scaled_photos
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            return converter
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about input statistics that only the old converter used
+            exact = self._exact_features(scaled_photos())
+            features = self._graph(self._rounded_backbone, self.cell.head).features_from_scaled()
+            rounded = _run(quantizing(features).convert(), scaled_photos(), [part.shape[1] for part in exact])
+            head = correct_head(self.cell.head, exact, rounded)
+            converter = quantizing(self._graph(self._rounded_backbone, head).from_scaled())
             if self.cell.has_unknown:
                 # The features come in int8, and little is lost by rounding them again.
                 return self._with_int8_weights(_convert_with_float_head(converter, scaled_photos), convolutions=False)
@@ -138,8 +146,16 @@ class Converter:
                 )
         return _apply(recipe)
 
-    def _graph(self, backbone: Any) -> ModelGraph:
-        return ModelGraph(backbone, self._scaling, self.cell.head, self.cell.resolution)
+    def _exact_features(self, photos: Iterator[list[np.ndarray]]) -> list[np.ndarray]:
+        """Features [n, F] and, if there is one, middle layer [n, M] of scaled photos, in float32."""
+        import tensorflow as tf
+
+        features = self._graph(self._backbone, self.cell.head).features_from_scaled()
+        outputs = [features(tf.constant(photo)) for (photo,) in photos]
+        return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+
+    def _graph(self, backbone: Any, head: Mapping[str, np.ndarray]) -> ModelGraph:
+        return ModelGraph(backbone, self._scaling, head, self.cell.resolution)
 
     @cached_property
     def _backbone(self) -> Any:
@@ -159,6 +175,23 @@ class Converter:
         rounded.set_weights(self._backbone.get_weights())
         round_weights(rounded, self.calibration)
         return rounded
+
+
+def _run(model: bytes, photos: Iterator[list[np.ndarray]], lengths: Sequence[int]) -> list[np.ndarray]:
+    """What a model of features, float32 in and out, gives for scaled photos: an array [n, length] for each length."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    (image,) = interpreter.get_input_details()
+    index_of = {int(output["shape"][-1]): output["index"] for output in interpreter.get_output_details()}
+    rows: list[list[np.ndarray]] = [[] for _ in lengths]
+    for (photo,) in photos:
+        interpreter.set_tensor(image["index"], photo)
+        interpreter.invoke()
+        for length, row in zip(lengths, rows, strict=True):
+            row.append(interpreter.get_tensor(index_of[length]))
+    return [np.concatenate(row) for row in rows]
 
 
 def _halve_weights(model: bytes) -> bytes:

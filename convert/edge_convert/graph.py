@@ -63,7 +63,7 @@ class ModelGraph:
     backbone: scaled image → features, and those of the middle layer if it has one.
     head: `kernel` [F, K] and `bias` [K]; with `unknown` also `basis` [d, F + M], `prototypes` [P, d],
         `votes` [K, P], `sharpness` [2], `threshold` [2], `steepness`, `leak`, `tail` and, if fitted, `direction`
-        [F + M].
+        [F + M] and `offset`, to be added to what basis and direction give: [d], or [d + 1] with a direction.
     """
 
     def __init__(
@@ -77,6 +77,13 @@ class ModelGraph:
         self._scaling = scaling
         self._head = head
         self._resolution = resolution
+
+    def features_from_scaled(self) -> tf.types.experimental.ConcreteFunction:
+        """float32 [1, R, R, 3], scaled → what the backbone gives."""
+        import tensorflow as tf
+
+        specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.float32, name="image")
+        return tf.function(self._backbone, [specification], autograph=False).get_concrete_function()
 
     def from_scaled(self) -> tf.types.experimental.ConcreteFunction:
         """float32 [1, R, R, 3], scaled → probabilities; quantization folds the scaling into the input."""
@@ -123,6 +130,8 @@ class ModelGraph:
         inside = products[:, classes:] * (_inverse_length(features) * scale[classes:])
         for part in middle:
             inside -= tf.matmul(part, -rows[:, ends:].T) * _inverse_length(part)
+        if "offset" in head:
+            inside -= head["offset"] * -steepness
         known = self._known(inside)
         shares = tf.nn.softmax(products[:, :classes] * scale[:classes] - -head["bias"]) * known
         return tf.concat([shares, np.float32(1.0) - known], axis=1, name="probabilities")
