@@ -265,5 +265,5 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
     kept_frozen = [entry for entry in entries if not entry["evaluation"].get("fine_tuned", True)]
     if kept_frozen:
         cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in kept_frozen)
-        lines.append(f"fine-tuning did not improve the validation loss; the backbone stayed frozen for: {cells}")
+        lines.append(f"fine-tuning was no better on photos not trained on; the backbone stayed frozen for: {cells}")
     return "\n".join(lines)
