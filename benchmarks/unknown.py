@@ -24,7 +24,7 @@ from common import ALPHAS, DATA, RESOLUTIONS, WORK, command, machine
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
-from edge_classify.metrics import auroc
+from edge_classify.learn.metrics import auroc
 
 SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers", "TrashNet": "trashnet"}
 RUNS = WORK / "unknown"

@@ -18,6 +18,7 @@ import pytest
 
 from conftest import TRAINING, write_photos
 from edge_classify.images.preprocessing import preprocess
+from edge_train.cache import open_cache
 
 
 def test_the_run_folder_holds_all_that_edge_convert_needs(run_folder: Path, photos: Path) -> None:
@@ -238,18 +239,30 @@ def test_fine_tuning_gives_the_same_weights_twice_and_reports_both_accuracies(
     # Another folder of the same name, in a second option, which has an older name too.
     other = write_photos(tmp_path / "other", 6, ("disc",)) / "disc"
     negatives = ("--negatives", photos / "disc", "--strangers", other)
-    weights = []
+    weights, cached = [], cached_backbones()
     for name in ("one", "two"):
         run = tmp_path / name
         done = command("edge-train", photos, "-o", run, *TRAINING, "--fine-tune", 2, *negatives)
         assert done.returncode == 0, done.stderr
         assert re.search(r"\d+\.\d% of 40 pictures in .*disc/ get a class's label", done.stdout)
-        (cell,) = json.loads((run / "run.json").read_text())["cells"]
-        assert {"accuracy", "frozen_accuracy"} <= set(cell["evaluation"])
+        index = json.loads((run / "run.json").read_text())
+        (cell,) = index["cells"]
+        evaluation = cell["evaluation"]
+        assert evaluation["fine_tuned"]
+        assert evaluation["accuracy"] >= evaluation["frozen_accuracy"]
+        # Each of these few photos was left out by a network, so all of them show what the last one is worth.
+        assert cell["decision"]["chosen_on"] == index["photos"]["training"]
         measured = cell["evaluation"]["strangers"]
         assert {name: measured[name]["pictures"] for name in measured} == {str(photos / "disc"): 40, str(other): 6}
         weights.append((cell["weights"], cell_bytes(run)))
     assert weights[0] == weights[1]
+    # The frozen network and the one that was taken, but none that only judged.
+    assert len(cached_backbones() - cached) <= 2
+
+
+def cached_backbones() -> set[str]:
+    with open_cache() as database:
+        return {key for (key,) in database.execute("SELECT key FROM feature_models")}
 
 
 def test_a_hub_feature_vector_becomes_a_model_file(photos: Path, tmp_path: Path, command) -> None:

@@ -15,7 +15,8 @@ from . import run_folder
 from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
 from .features import read_cost
-from .fitting import Calibration, calibrate, fit_fine_tuned, fit_frozen, fit_unknown, validate, views_do_harm
+from .fine_tuned_fit import fit_fine_tuned, forget_fold_networks
+from .fitting import Calibration, calibrate, fit_frozen, fit_unknown, validate, views_do_harm
 from .measuring import CellModel, measure, measure_accuracy
 from .training_run import CellJob
 
@@ -50,10 +51,11 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
     if settings.fine_tune:
         fine_tuning["frozen_accuracy"] = measure_accuracy(job, database, fit)
         fit = fit_fine_tuned(job, database, fit)
-        fine_tuning["fine_tuned"] = fit.backbone != job.backbone
+        fine_tuning |= {"fine_tuned": fit.tuned_share > 0, "fine_tuned_share": fit.tuned_share}
     calibration = calibrate(fit)
     confidences = calibration.probabilities.max(axis=1)
     open_set = fit_unknown(job, database, fit, confidences) if settings.unknown else None
+    forget_fold_networks(database, fit)
     model = CellModel(calibration.head, open_set)
     measurement = measure(job, database, fit, model, fine_tuning)
     cost = read_cost(database, job.backbone)

@@ -178,7 +178,7 @@ def _add_fitting_options(parser: Parser) -> None:
         const=FINE_TUNING_EPOCHS,
         default=0,
         metavar="N",
-        help=f"train the backbone too, for at most N epochs ({FINE_TUNING_EPOCHS} if N is left out): more accurate, "
+        help=f"train the backbone too, for N epochs ({FINE_TUNING_EPOCHS} if N is left out): more accurate, "
         "and takes minutes per model instead of seconds",
     )
     group.add_argument("--seed", type=integer(0), default=0, metavar="N", help="random seed (default: 0)")

@@ -115,6 +115,15 @@ def gather_features(
     return rows
 
 
+def forget_features(database: sqlite3.Connection, backbone: Backbone) -> None:
+    """Remove a backbone that nobody will ask for again, and its features, from the cache."""
+    key = _backbone_key(backbone)
+    with database:
+        database.execute("DELETE FROM feature_models WHERE key = ?", (key,))
+        # All keys that begin with the backbone's; ";" is the character after ":".
+        database.execute("DELETE FROM features WHERE key > ? AND key < ?", (f"{key}:", f"{key};"))
+
+
 def _find_missing(
     database: sqlite3.Connection,
     root: Path,

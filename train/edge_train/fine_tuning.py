@@ -1,34 +1,34 @@
 """Fine-tuning: train the backbone's upper blocks together with the head, from where the frozen backbone's head settled.
 
 The blocks below do not change, so their maps of each photo's views are computed once and kept on disk: an epoch then
-costs a quarter.
+costs a quarter. Whether the result is taken, and how far, is decided in `fine_tuned_fit`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from tqdm import tqdm
 
+from edge_classify.images.preprocessing import Image
 from edge_classify.learn.head import Curves, Examples, Head, accuracy, calibrated_loss, softmax, split_batches
 from edge_classify.learn.rows import Rows
 
 from .backbone import Backbone, load_backbone
 from .cache import cache_folder
 from .feature_model import open_feature_model, split_for_fine_tuning
-from .photos import TRAINING, VALIDATION, Photo
+from .photos import TRAINING, VALIDATION
 from .settings import (
     FINE_TUNING_LEARNING_RATE,
     FINE_TUNING_VIEWS,
     MAX_GRADIENT_NORM,
     WARM_UP_SHARE,
-    Settings,
 )
 from .training_run import CellJob
 from .views import show_view
@@ -37,130 +37,88 @@ from .workers import threads_per_worker
 if TYPE_CHECKING:
     import tensorflow as tf
 
-
-@dataclass(frozen=True)
-class FineTuned:
-    """The backbone with its new weights, the head that belongs to it, and the course of the fit."""
-
-    backbone: Backbone
-    head: Head
-    curves: Curves
-
-
-def fine_tune(job: CellJob, head: Head, examples: Examples, chosen_on: np.ndarray) -> FineTuned:
-    """Train on `examples.photos`; the epoch with the best loss on `chosen_on` is taken.
-
-    head: fitted on the frozen backbone. examples: of the run's training and validation photos, in that order.
-    chosen_on: indices of photos, like `examples.photos`.
-    Of the head's settings, the epochs and the learning rate have no meaning here. The new weights are written to the
-    run folder, named by content.
-    """
-    settings = job.run.settings
-    tuner = FineTuner(job.backbone, head, settings, len(examples.photos))
-    photos = job.run.photos.of(TRAINING, VALIDATION)
-    training = [photos[index] for index in examples.photos]
-    validation = [photos[index] for index in chosen_on]
-    tuner.compute_maps(job.run.root, training, validation)
-
-    rng = np.random.default_rng(settings.seed)
-    curves = Curves()
-    best_loss, best_epoch, best = np.inf, 0, tuner.snapshot()
-    with tqdm(total=settings.fine_tune, desc=f"fine-tuning {job.name}", unit="epoch") as progress:
-        for epoch in range(1, settings.fine_tune + 1):
-            tuner.train_epoch(examples, rng, curves)
-            loss = tuner.validate(examples.labels[chosen_on], curves)
-            progress.set_postfix(validation=f"{curves.validation_accuracy[-1]:.1%}", refresh=False)
-            progress.update()
-            if loss < best_loss:
-                best_loss, best_epoch, best = loss, epoch, tuner.snapshot()
-            elif epoch - best_epoch >= settings.head.patience:
-                break
-    return FineTuned(tuner.save(best.weights, job.run.folder / "weights"), best.head, curves)
+# One step of training: maps, targets and weights of a batch → its logits before the step.
+Step: TypeAlias = Callable[[Any, Any, Any], Any]
 
 
 @dataclass(frozen=True)
-class _Snapshot:
-    """All weights of the backbone, as Keras orders them, and the head."""
+class TunedWeights:
+    """What fine-tuning changes: the upper blocks' variables, float32, in Keras' order, and the head."""
 
-    weights: list[np.ndarray]
+    upper: list[np.ndarray]
     head: Head
+
+    def towards(self, other: TunedWeights, share: float) -> TunedWeights:
+        """Each weight moved by `share` of the way to the other's, 0 to 1 (WiSE-FT, Wortsman et al. 2022)."""
+
+        def mix(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+            return own + np.float32(share) * (others - own)
+
+        head = Head(mix(self.head.kernel, other.head.kernel), mix(self.head.bias, other.head.bias))
+        return TunedWeights([mix(*pair) for pair in zip(self.upper, other.upper, strict=True)], head)
 
 
 class FineTuner:
-    """A backbone and a head in training: their weights, the optimizer, and the maps that they are trained on.
+    """Trains the upper blocks of a cell's backbone, again and again from its frozen weights, on different photos.
 
-    Adam at a low rate, with warm-up and a cosine. Batch norms keep their statistics: a few hundred photos would give
-    worse ones.
+    Adam at a low rate, with warm-up and a cosine that ends at 0 with the last epoch, so that no epoch need be chosen.
+    Batch norms keep their statistics: a few hundred photos would give worse ones.
     """
 
-    def __init__(self, backbone: Backbone, head: Head, settings: Settings, training_photos: int) -> None:
+    def __init__(self, job: CellJob, classes: int) -> None:
         _make_tensorflow_deterministic()
         import keras
         import tensorflow as tf
 
-        self._backbone = backbone
-        self._settings = settings
+        self._job = job
+        backbone = job.backbone
         self._model = load_backbone(backbone.weights, backbone.alpha, backbone.resolution)
         lower, self._upper = split_for_fine_tuning(self._model, backbone.resolution)
-        self._lower = open_feature_model(lower)
-        self._kernel, self._bias = keras.Variable(head.kernel), keras.Variable(head.bias)
+        self._frozen = [np.array(variable) for variable in self._upper.trainable_variables]
+        self._kernel = keras.Variable(np.zeros((self._upper.output_shape[1], classes), np.float32))
+        self._bias = keras.Variable(np.zeros(classes, np.float32))
         self._variables = [*self._upper.trainable_variables, self._kernel, self._bias]
-        steps = settings.fine_tune * -(-training_photos // settings.head.batch_size)
-        warm_up = max(1, int(WARM_UP_SHARE * steps))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, steps - warm_up), warmup_target=FINE_TUNING_LEARNING_RATE, warmup_steps=warm_up
-        )
-        self._optimizer = keras.optimizers.Adam(rate, global_clipnorm=MAX_GRADIENT_NORM)
-        self._optimizer.build(self._variables)
         maps = tf.TensorSpec((None, *self._upper.input_shape[1:]), tf.float16)
-        targets, weights = tf.TensorSpec((None, len(head.bias))), tf.TensorSpec((None,))
-        self._train = tf.function(self._train_step, input_signature=[maps, targets, weights])
+        self._step_signature = [maps, tf.TensorSpec((None, classes)), tf.TensorSpec((None,))]
         self._infer = tf.function(self._logits, input_signature=[maps])
+        self._maps, self._views = self._compute_maps(open_feature_model(lower))
 
-    def compute_maps(self, root: Path, training: Sequence[Photo], validation: Sequence[Photo]) -> None:
-        """Compute the last frozen layer's maps of all views of the training photos, and of the validation photos."""
-        augmentation = self._settings.augmentation
-        views = replace(augmentation, views=FINE_TUNING_VIEWS if augmentation.views else 0).keys()
-        self._views = len(views)
-        total = len(training) * len(views) + len(validation)
-        description = f"views {self._backbone.alpha}_{self._backbone.resolution}"
-        with tqdm(total=total, desc=description, unit="view") as progress:
-            self._training_maps = self._maps_of(root, training, views, progress)
-            self._validation_maps = self._maps_of(root, validation, [""], progress)
+    def start(self, head: Head) -> TunedWeights:
+        """The frozen weights, with a head that was fitted on their features."""
+        return TunedWeights(self._frozen, head)
 
-    def train_epoch(self, examples: Examples, rng: np.random.Generator, curves: Curves) -> None:
-        """One pass over `examples.photos`, each in one of its views, in random order."""
-        first_row = np.zeros(len(examples.labels), np.intp)
-        first_row[examples.photos] = np.arange(len(examples.photos)) * self._views
-        batches = split_batches(rng.permutation(examples.photos), self._settings.head.batch_size)
-        for batch in batches:
-            maps = self._training_maps.read(first_row[batch] + rng.integers(self._views, size=len(batch)))
-            labels = examples.labels[batch]
-            targets = examples.targets(batch, self._settings.head.label_smoothing)
-            logits = np.asarray(self._train(maps, targets, examples.weights[labels]))
-            curves.add_batch(softmax(logits), labels)
-        curves.end_epoch(batches)
+    def train(self, head: Head, examples: Examples, chosen_on: np.ndarray | None = None) -> tuple[TunedWeights, Curves]:
+        """Train on `examples.photos` for all of the settings' epochs, from the frozen weights and `head`.
 
-    def validate(self, labels: np.ndarray, curves: Curves) -> float:
-        """The loss on the validation photos, whose class indices are `labels`, at the temperature that is best there.
-
-        So will the head be; without it, a more confident epoch would look worse than it is.
+        examples: of the run's training and validation photos, in that order; their rows are not used.
+        chosen_on: photos to draw the curves' validation from, indices like `examples.photos`; it changes nothing.
+        Of the head's settings, the epochs and the learning rate have no meaning here.
         """
-        rows = np.arange(len(self._validation_maps))
-        batches = split_batches(rows, self._settings.head.batch_size)
-        logits = np.concatenate([np.asarray(self._infer(self._validation_maps.read(batch))) for batch in batches])
-        loss = calibrated_loss(logits, labels)
-        curves.validation_loss.append(loss)
-        curves.validation_accuracy.append(accuracy(logits, labels))
-        return loss
+        settings = self._job.run.settings
+        self._assign(self.start(head))
+        step = self._make_step(len(examples.photos))
+        rng = np.random.default_rng(settings.seed)
+        curves = Curves()
+        with tqdm(total=settings.fine_tune, desc=f"fine-tuning {self._job.name}", unit="epoch") as progress:
+            for _ in range(settings.fine_tune):
+                self._train_epoch(step, examples, rng, curves)
+                if chosen_on is not None:
+                    logits, labels = self._current_logits(chosen_on), examples.labels[chosen_on]
+                    # At the temperature that is best here, as the head will be.
+                    curves.validation_loss.append(calibrated_loss(logits, labels))
+                    curves.validation_accuracy.append(accuracy(logits, labels))
+                progress.update()
+        upper = [np.array(variable) for variable in self._upper.trainable_variables]
+        return TunedWeights(upper, Head(np.array(self._kernel.value), np.array(self._bias.value))), curves
 
-    def snapshot(self) -> _Snapshot:
-        """Copies of all weights as they are now."""
-        return _Snapshot(self._model.get_weights(), Head(np.array(self._kernel.value), np.array(self._bias.value)))
+    def logits(self, weights: TunedWeights, photos: np.ndarray) -> np.ndarray:
+        """Of these photos as they are, indices, by the network with these weights: (len(photos), K)."""
+        self._assign(weights)
+        return self._current_logits(photos)
 
-    def save(self, weights: list[np.ndarray], folder: Path) -> Backbone:
-        """Write these weights of the backbone into `folder`, named by content; returns the backbone that has them."""
-        self._model.set_weights(weights)
+    def save(self, weights: TunedWeights, folder: Path) -> Backbone:
+        """Write the backbone with these weights into `folder`, named by content; returns that backbone."""
+        self._assign(weights)
         content = hashlib.sha256()
         for array in self._model.get_weights():
             content.update(array.tobytes())
@@ -172,17 +130,42 @@ class FineTuner:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-        return replace(self._backbone, weights=path, sha256=content.hexdigest())
+        return replace(self._job.backbone, weights=path, sha256=content.hexdigest())
 
-    def _maps_of(self, root: Path, photos: Sequence[Photo], views: Sequence[str], progress: tqdm[Any]) -> Rows:
-        """float16 (len(photos) · len(views), h, w, C), all views of a photo consecutively."""
+    def _compute_maps(self, lower: Callable[[Image], np.ndarray]) -> tuple[Rows, int]:
+        """float16 (photos · views, h, w, C), all views of a photo consecutively, and the number of views."""
+        run, resolution = self._job.run, self._job.backbone.resolution
+        photos, augmentation = run.photos.of(TRAINING, VALIDATION), run.settings.augmentation
+        views = replace(augmentation, views=FINE_TUNING_VIEWS if augmentation.views else 0).keys()
         rows = Rows(cache_folder(), tuple(self._upper.input_shape[1:]), np.float16)
-        for photo in photos:
-            picture = photo.read(root)
-            for view in views:
-                rows.append(self._lower(show_view(picture, view, photo.sha256, self._backbone.resolution)))
+        with tqdm(total=len(photos), desc=f"views {self._job.name}", unit="photo") as progress:
+            for photo in photos:
+                picture = photo.read(run.root)
+                for view in views:
+                    rows.append(lower(show_view(picture, view, photo.sha256, resolution)))
                 progress.update()
-        return rows
+        return rows, len(views)
+
+    def _assign(self, weights: TunedWeights) -> None:
+        values = [*weights.upper, weights.head.kernel, weights.head.bias]
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+
+    def _train_epoch(self, step: Step, examples: Examples, rng: np.random.Generator, curves: Curves) -> None:
+        """One pass over `examples.photos`, each in one of its views, in random order."""
+        settings = self._job.run.settings.head
+        batches = split_batches(rng.permutation(examples.photos), settings.batch_size)
+        for batch in batches:
+            maps = self._maps.read(batch * self._views + rng.integers(self._views, size=len(batch)))
+            labels = examples.labels[batch]
+            targets = examples.targets(batch, settings.label_smoothing)
+            logits = np.asarray(step(maps, targets, examples.weights[labels]))
+            curves.add_batch(softmax(logits), labels)
+        curves.end_epoch(batches)
+
+    def _current_logits(self, photos: np.ndarray) -> np.ndarray:
+        batches = split_batches(photos, self._job.run.settings.head.batch_size)
+        return np.concatenate([np.asarray(self._infer(self._maps.read(batch * self._views))) for batch in batches])
 
     def _logits(self, maps: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
@@ -190,16 +173,29 @@ class FineTuner:
         features = self._upper(tf.cast(maps, tf.float32), training=False)
         return tf.matmul(features, self._kernel.value) + self._bias.value
 
-    def _train_step(self, maps: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """One step of the optimizer; returns the logits before it."""
+    def _make_step(self, photos: int) -> Step:
+        """A step of a new optimizer, for an epoch of so many photos; it returns the logits before it."""
+        import keras
         import tensorflow as tf
 
-        with tf.GradientTape() as tape:
-            logits = self._logits(maps)
-            loss = tf.reduce_mean(weights * tf.nn.softmax_cross_entropy_with_logits(targets, logits))
-        gradients = tape.gradient(loss, [variable.value for variable in self._variables])
-        self._optimizer.apply(gradients, self._variables)
-        return logits
+        settings = self._job.run.settings
+        steps = settings.fine_tune * -(-photos // settings.head.batch_size)
+        warm_up = max(1, int(WARM_UP_SHARE * steps))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, steps - warm_up), warmup_target=FINE_TUNING_LEARNING_RATE, warmup_steps=warm_up
+        )
+        optimizer = keras.optimizers.Adam(rate, global_clipnorm=MAX_GRADIENT_NORM)
+        optimizer.build(self._variables)
+
+        def step(maps: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                logits = self._logits(maps)
+                loss = tf.reduce_mean(weights * tf.nn.softmax_cross_entropy_with_logits(targets, logits))
+            gradients = tape.gradient(loss, [variable.value for variable in self._variables])
+            optimizer.apply(gradients, self._variables)
+            return logits
+
+        return tf.function(step, input_signature=self._step_signature)
 
 
 def _make_tensorflow_deterministic() -> None:

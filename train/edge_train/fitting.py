@@ -1,4 +1,4 @@
-"""Fitting one cell: heads on the frozen backbone, a fine-tuned backbone if asked for, temperature, and `unknown`.
+"""Fitting one cell: heads on the frozen backbone, then, also for a fine-tuned one, temperature and `unknown`.
 
 Every choice is made on photos that what is chosen was not fitted on: each fold of the training photos in turn, or the
 user's own validation photos. Held-out photos play no part here.
@@ -17,7 +17,6 @@ from edge_classify.learn.head import (
     Curves,
     Examples,
     Head,
-    calibrated_loss,
     cross_entropy,
     fit_head,
     fit_temperature,
@@ -35,10 +34,10 @@ from edge_classify.learn.open_set import (
 from edge_classify.model.answers import Answers, pack
 
 from .backbone import Backbone
-from .features import compute_run_features, gather_features, read_cost
+from .features import gather_features, read_cost
 from .made_negatives import BLANKS
 from .photos import TRAINING, VALIDATION, Photo
-from .settings import FOLDS, MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS, VIEW_FOLDS
+from .settings import FINE_TUNING_PHOTOS, FOLDS, MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS, VIEW_FOLDS
 from .training_run import CellJob
 
 # A part of a SHA-256 that no two runs on one machine share by chance.
@@ -55,19 +54,22 @@ class Fold:
 
 @dataclass(frozen=True)
 class Fit:
-    """A head and its backbone, and the heads fitted without each fold, for choosing on it.
+    """A head and its backbone, and the same fitted without each fold, for choosing on it.
 
     features: how many numbers of a row are the head's.
     examples: the photos that the head was fitted on, with the backbone's features.
+    fold_fits: of each of `folds`; these have no folds themselves.
+    tuned_share: how far the backbone's weights went from the frozen ones to the tuned ones, 0 to 1.
     """
 
     backbone: Backbone
     features: int
     head: Head
     examples: Examples
-    folds: Sequence[Fold]
-    fold_heads: Sequence[Head]
     curves: Curves
+    folds: Sequence[Fold] = ()
+    fold_fits: Sequence[Fit] = ()
+    tuned_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,12 @@ def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     features = read_cost(database, job.backbone).features
     examples = _gather_examples(job, database)
     folds = list(_find_folds(job.run.photos.of(TRAINING, VALIDATION), settings.seed))
-    fits = [_fit_without_fold(job, examples, fold, features) for fold in folds]
-    heads, best_epochs, curves = zip(*fits, strict=True)
-    head = heads[0]
+    fold_fits, best_epochs = zip(*(_fit_without_fold(job, examples, fold, features) for fold in folds), strict=True)
+    head = fold_fits[0].head
     if not job.run.photos.of(VALIDATION):
         epochs = max(1, round(float(np.mean(best_epochs))))
         head, _, _ = fit_head(examples, None, features, job.run.head, settings.seed, epochs)
-    return Fit(job.backbone, features, head, examples, folds, heads, curves[0])
+    return Fit(job.backbone, features, head, examples, fold_fits[0].curves, folds, fold_fits)
 
 
 def views_do_harm(job: CellJob, database: sqlite3.Connection, fit: Fit) -> bool:
@@ -113,10 +114,10 @@ def views_do_harm(job: CellJob, database: sqlite3.Connection, fit: Fit) -> bool:
         return False
     without = _gather_examples(job.without_views(), database)
     gains = []
-    for fold, head in list(zip(fit.folds, fit.fold_heads, strict=True))[:VIEW_FOLDS]:
-        head_without, _, _ = _fit_without_fold(job, without, fold, fit.features)
-        losses = _losses(head, fit.examples, fold.chosen_on)
-        gains.append(losses - _losses(head_without, without, fold.chosen_on))
+    for fold, fold_fit in list(zip(fit.folds, fit.fold_fits, strict=True))[:VIEW_FOLDS]:
+        fit_without, _ = _fit_without_fold(job, without, fold, fit.features)
+        losses = _losses(fold_fit, fold.chosen_on)
+        gains.append(losses - _losses(fit_without, fold.chosen_on))
     gain = np.concatenate(gains)
     error = float(gain.std()) / np.sqrt(len(gain))
     return bool(gain.mean() > max(MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS * error))
@@ -136,44 +137,26 @@ def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
     )
 
 
-def _fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Head, int, Curves]:
+def _fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Fit, int]:
+    """The fit, and the number of epochs that was best."""
     settings = job.run.settings
     fitted, chosen_on = replace(examples, photos=fold.fitted), replace(examples, photos=fold.chosen_on)
-    return fit_head(fitted, chosen_on, features, job.run.head, settings.seed)
+    head, epochs, curves = fit_head(fitted, chosen_on, features, job.run.head, settings.seed)
+    return Fit(job.backbone, features, head, fitted, curves), epochs
 
 
-def _losses(head: Head, examples: Examples, photos: np.ndarray) -> np.ndarray:
+def _losses(fit: Fit, photos: np.ndarray) -> np.ndarray:
     """Each photo's cross-entropy, in nats."""
-    probabilities = softmax(head_logits(head, examples, photos))
-    return -np.log(probabilities[np.arange(len(photos)), examples.labels[photos]] + 1e-12)
-
-
-def fit_fine_tuned(job: CellJob, database: sqlite3.Connection, frozen: Fit) -> Fit:
-    """Train the backbone too, on all photos but the first fold, which is chosen on; `frozen` if that is no better.
-
-    It is not trained on all photos again: how confident such a network is on unseen photos would be guesswork.
-    """
-    from .fine_tuning import fine_tune  # brings TensorFlow
-
-    fold = frozen.folds[0]
-    tuned = fine_tune(job, frozen.fold_heads[0], replace(frozen.examples, photos=fold.fitted), fold.chosen_on)
-    logits = head_logits(frozen.fold_heads[0], frozen.examples, fold.chosen_on)
-    if min(tuned.curves.validation_loss) >= calibrated_loss(logits, frozen.examples.labels[fold.chosen_on]):
-        tuned.backbone.weights.unlink()
-        return frozen
-    compute_run_features(database, job.run, [tuned.backbone])
-    photos, views = job.run.photos.of(TRAINING, VALIDATION), job.run.settings.augmentation.keys()
-    rows = gather_features(database, tuned.backbone, photos, views)
-    examples = replace(frozen.examples, rows=rows, photos=fold.fitted)
-    return Fit(tuned.backbone, frozen.features, tuned.head, examples, [fold], [tuned.head], tuned.curves)
+    probabilities = softmax(head_logits(fit.head, fit.examples, photos))
+    return -np.log(probabilities[np.arange(len(photos)), fit.examples.labels[photos]] + 1e-12)
 
 
 def calibrate(fit: Fit) -> Calibration:
     """Fit the temperature on the folds' photos, each scored by the head fitted without it."""
     logits = np.concatenate(
         [
-            head_logits(fold_head, fit.examples, fold.chosen_on)
-            for fold_head, fold in zip(fit.fold_heads, fit.folds, strict=True)
+            head_logits(fold_fit.head, fold_fit.examples, fold.chosen_on)
+            for fold, fold_fit in zip(fit.folds, fit.fold_fits, strict=True)
         ]
     )
     labels = np.concatenate([fit.examples.labels[fold.chosen_on] for fold in fit.folds])
@@ -193,10 +176,10 @@ def validate(job: CellJob, fit: Fit, calibration: Calibration) -> Answers:
     `unknown` is left aside: its limits are such that every cell keeps the same share of these photos, so it would add
     the same number of mistakes to all cells, but to others of the photos, and hide which cell is better.
 
-    With fine-tuning these are the first fold's photos in every cell, also where the backbone stayed frozen: a network
-    is fine-tuned once, without that fold.
+    With fine-tuning these are the photos of `folds_to_tune` in every cell, also where the backbone stayed frozen.
     """
-    order = np.concatenate([fold.chosen_on for fold in (fit.folds[:1] if job.run.settings.fine_tune else fit.folds)])
+    folds = folds_to_tune(fit.folds) if job.run.settings.fine_tune else fit.folds
+    order = np.concatenate([fold.chosen_on for fold in folds])
     labels = fit.examples.labels[order]
     photos = job.run.photos.of(TRAINING, VALIDATION)
     contents = "\n".join(f"{photos[index].sha256} {photos[index].label}" for index in order)
@@ -210,18 +193,19 @@ def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidence
     Each fold's photos are scored by a space that was fitted without them. confidences: the photos' largest class
     probability, as from `Calibration.probabilities`.
     """
-    settings, examples = job.run.settings, fit.examples
-    negatives = gather_features(database, fit.backbone, job.run.photos.negatives(TRAINING))
-    negative_rows = negatives.read(range(min(len(negatives), MAX_PHOTOS)))
-    blanks = read_blanks(database, fit)
+    seed, negatives = job.run.settings.seed, job.run.photos.negatives(TRAINING)[:MAX_PHOTOS]
 
-    def space_of(photos: np.ndarray) -> FeatureSpace:
-        photos = _at_most(MAX_PHOTOS, photos, np.random.default_rng(settings.seed))
-        space = fit_space(fit, photos, settings.seed, blanks)
-        return fit_direction(space, examples.read(photos), negative_rows) if len(negative_rows) else space
+    def space_of(part: Fit) -> FeatureSpace:
+        photos = _at_most(MAX_PHOTOS, part.examples.photos, np.random.default_rng(seed))
+        space = fit_space(part, photos, seed, read_blanks(database, part))
+        if not negatives:
+            return space
+        negative_rows = gather_features(database, part.backbone, negatives).read(range(len(negatives)))
+        return fit_direction(space, part.examples.read(photos), negative_rows)
 
-    scores = np.concatenate([space_of(fold.fitted).scores(examples.read(fold.chosen_on)) for fold in fit.folds])
-    return fit_open_set(space_of(examples.photos), scores, confidences, job.run.keep, _find_blocks(job, fit))
+    parts = zip(fit.folds, fit.fold_fits, strict=True)
+    scores = [space_of(fold_fit).scores(fold_fit.examples.read(fold.chosen_on)) for fold, fold_fit in parts]
+    return fit_open_set(space_of(fit), np.concatenate(scores), confidences, job.run.keep, _find_blocks(job, fit))
 
 
 def _find_blocks(job: CellJob, fit: Fit) -> np.ndarray | None:
@@ -243,6 +227,12 @@ def fit_space(fit: Fit, photos: np.ndarray, seed: int, blanks: np.ndarray) -> Fe
     examples = fit.examples
     rows, labels = examples.read_views(photos), examples.labels[photos]
     return fit_feature_space(rows, labels, fit.features, seed, examples.views, blanks)
+
+
+def folds_to_tune(folds: Sequence[Fold]) -> Sequence[Fold]:
+    """The first of the folds that together have enough photos to judge on: tuning without each of many takes long."""
+    photos = np.cumsum([len(fold.chosen_on) for fold in folds])
+    return folds[: int(np.searchsorted(photos, FINE_TUNING_PHOTOS)) + 1]
 
 
 def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[Fold]:

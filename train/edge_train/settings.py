@@ -50,6 +50,13 @@ FINE_TUNING_LEARNING_RATE = 3e-4
 WARM_UP_SHARE = 0.1
 # Gradients whose overall norm is larger are scaled down to it.
 MAX_GRADIENT_NORM = 5.0
+# Networks are tuned without a fold in turn until so many photos are judged, each by a network that has not seen it.
+FINE_TUNING_PHOTOS = 400
+# How far from the frozen weights to the tuned ones a cell may go: what lies between is often better than either.
+FINE_TUNING_SHARES = (0.25, 0.5, 0.75, 1.0)
+# Tuned weights are taken if these photos' cross-entropy falls by more than so many standard errors of the differences,
+# and no fewer photos are recognised.
+MIN_FINE_TUNING_GAIN_ERRORS = 1.0
 
 # Choosing views
 

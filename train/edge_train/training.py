@@ -326,7 +326,7 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
     kept_frozen = [entry for entry in entries if not entry["evaluation"].get("fine_tuned", True)]
     if kept_frozen:
         cells = ", ".join(map(_cell_name, kept_frozen))
-        lines.append(f"fine-tuning did not improve the validation loss; the backbone stayed frozen for: {cells}")
+        lines.append(f"fine-tuning was no better on photos not trained on; the backbone stayed frozen for: {cells}")
     lines += _doubts(entries)
     return "\n".join(lines)
 
