@@ -334,11 +334,14 @@ def test_the_file_for_each_board_is_named_alike_on_the_terminal_and_in_the_repor
 ) -> None:
     done = command("edge-convert", run_folder, "-o", models, "--max-drop", 25, "--max-accepted", 100)
     assert done.returncode == 0, done.stderr
-    named = re.findall(r"^for a (Pi \d(?: or Pi \d)*) take (\w[\w.]+),", done.stdout, re.MULTILINE)
-    assert sorted(" or ".join(boards for boards, _ in named).split(" or ")) == ["Pi 3", "Pi 4", "Pi 5"]
+    named = re.findall(r"^for (Pi \d(?:, Pi \d)*) take (\w[\w.]+),", done.stdout, re.MULTILINE)
+    assert sorted(", ".join(boards for boards, _ in named).split(", ")) == ["Pi 3", "Pi 4", "Pi 5"]
     page = (models / "report.html").read_text()
     for boards, name in named:
-        assert f"<td>{boards.replace(' or ', ' and ')}</td><td>{name}.tflite</td>" in page
+        assert f"<td>{boards}</td><td>{name}.tflite</td>" in page
+    # Of one cell, so that the precision tells the files apart.
+    bold = re.findall(r"<tr class=best><td>0.35 @ 96</td><td>(\w+)</td>", page)
+    assert sorted(bold) == sorted(name.rpartition("_")[2] for _, name in named)
     assert done.stdout.splitlines()[-1].endswith(f"{named[-1][1]}.tflite")
 
 
@@ -357,7 +360,7 @@ def test_the_report_is_one_page_that_needs_nothing_else(models: Path) -> None:
         assert file_of(models, precision).name in page or f"<td>{precision}</td>" in page
     assert "http" not in page
     # What the picture shows is said to those who do not see it.
-    assert "<img alt='Held-out accuracy against size and multiply-adds. On the Pareto front of size: 0.35@96" in page
+    assert "<img alt='Photos correct against size and multiply-adds. On the Pareto front of size: 0.35@96" in page
     assert page.count("data:image/png;base64,") == 1  # the second picture compares cells, and there is one
 
 
@@ -415,8 +418,8 @@ def test_a_killed_conversion_loses_no_finished_cell(photos: Path, tmp_path: Path
     run, output = tmp_path / "run", tmp_path / "models"
     grid = ("--weights", "none", "--alpha", 0.35, "--resolution", 96, 128)
     assert command("edge-train", photos, "-o", run, *grid).returncode == 0
-    words = ("edge-convert", run, "-o", output, "--precision", "float32", "--workers", 1)
-    words += ("--max-drop", 25, "--max-accepted", 100)
+    options = ("--precision", "float32", "--workers", 1, "--max-drop", 25, "--max-accepted", 100)
+    words = ("edge-convert", run, "-o", output, *options)
     program, *arguments = map(str, words)
     process = subprocess.Popen([Path(sys.executable).with_name(program), *arguments], stderr=subprocess.DEVNULL)
     while process.poll() is None and not (output / "manifest.json").exists():
