@@ -194,7 +194,7 @@ def test_a_stricter_limit_names_the_file_that_was_made_with_another(run_folder: 
     index["held_out_labels"] = [(label + 1) % 3 for label in index["held_out_labels"]]
     (run / "run.json").write_text(json.dumps(index))
     words = ("edge-convert", run, "-o", output, "--precision", "float32")
-    assert command(*words, "--max-drop", 100).returncode == 0
+    assert command(*words, "--max-drop", 100, "--max-accepted", 100).returncode == 0
     manifest = (output / "manifest.json").read_bytes()
     done = command(*words)
     assert done.returncode == 6

@@ -149,7 +149,7 @@ def test_the_part_goes_from_the_photos_to_the_device(tmp_path: Path, command: Co
     assert "--crop 0.25,0.25,0.5,0.5" in (run / "report.html").read_text()
     assert index["cells"][0]["evaluation"]["accuracy"] > 0.6
 
-    done = command("edge-convert", run, "-o", models, "--max-drop", 25, "--precision", "int8")
+    done = command("edge-convert", run, "-o", models, "--max-drop", 25, "--max-accepted", 100, "--precision", "int8")
     assert done.returncode == 0, done.stderr
     assert "--crop 0.25,0.25,0.5,0.5" in (models / "report.html").read_text()
     assert command("edge-convert", "--verify", models).returncode == 0

@@ -65,6 +65,6 @@ def test_what_keras_downloads_goes_from_photos_to_a_model_file(
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "a" / "heads" / "0.35_96.npz") as a, np.load(tmp_path / "b" / "heads" / "0.35_96.npz") as b:
         np.testing.assert_array_equal(a["kernel"], b["kernel"])
-    made = ("-o", tmp_path / "models", "--precision", "float32", "--max-drop", 100)
+    made = ("-o", tmp_path / "models", "--precision", "float32", "--max-drop", 100, "--max-accepted", 100)
     done = command("edge-convert", tmp_path / "b", *made)
     assert done.returncode == 0, done.stderr
