@@ -118,6 +118,24 @@ def test_mediapipe_reads_the_file_and_gives_the_same_label(models: Path, run_fol
             assert category.score == pytest.approx(scores.max(), abs=0.005)
 
 
+def test_the_self_test_passes_with_room_to_spare_where_xnnpack_cannot_run(models: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    path = file_of(models, "int8")
+    card = read_model_file(path).test_card
+    assert card is not None
+    interpreter = Interpreter(
+        model_path=str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
+    interpreter.allocate_tensors()
+    (image,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.set_tensor(image["index"], card.picture[None])
+    interpreter.invoke()
+    scale, zero_point = output["quantization"]
+    scores = (interpreter.get_tensor(output["index"])[0].astype(float) - zero_point) * scale
+    assert scores == pytest.approx(np.array(card.scores), abs=card.score_tolerance / 2 + scale)
+
+
 def test_without_unknown_the_whole_model_is_integer(photos: Path, tmp_path: Path, command) -> None:
     from conftest import TRAINING
 
