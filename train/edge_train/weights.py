@@ -29,7 +29,8 @@ def find_backbone(choice: str, weights: str, alpha: float, resolution: int, *, s
     choice: "mobilenet_v2", or "hub:" and the address or folder of a TF2 SavedModel that takes [0, 1] images.
     weights: for mobilenet_v2: "imagenet" (Keras' own, downloaded once), "none" (random, from `seed`; for tests),
         a file, or a folder of files named `mobilenet_v2_{alpha}_{resolution}_no_top` or as Keras' own downloads, with
-        one of WEIGHTS_SUFFIXES, from which the nearest resolution is taken: the weights' shapes do not depend on it.
+        one of WEIGHTS_SUFFIXES, from which the nearest resolution is taken, the higher of two: the weights' shapes do
+        not depend on it, but with those of 96 pixels `unknown` accepts much at 160, with those of 224 little.
     Raises UsageError or DataError.
     """
     if choice.startswith(HUB):
@@ -71,7 +72,7 @@ def _find_weights(choice: str, alpha: float, resolution: int, seed: int) -> tupl
     files = _files_of(given, alpha)
     if not files:
         raise UsageError(f"--weights {choice}: no mobilenet_v2_{alpha}_*_no_top.weights.h5 or .h5 in this folder")
-    nearest = min(files, key=lambda trained_at: (abs(trained_at - resolution), trained_at))
+    nearest = min(files, key=lambda trained_at: (abs(trained_at - resolution), -trained_at))
     return files[nearest], nearest
 
 

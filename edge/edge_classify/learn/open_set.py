@@ -23,8 +23,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-# At most this many dimensions of the subspace.
-_MAX_DIMENSIONS = 96
+# At most this many dimensions of the subspace: what photos have beyond these, negatives have too.
+_MAX_DIMENSIONS = 48
+# With more classes than that there is one for each, up to this many.
+_MAX_DIMENSIONS_OF_CLASSES = 96
 # Fewer photos give fewer dimensions.
 _PHOTOS_PER_DIMENSION = 4
 # At most this many prototypes, unless there are more classes: each has one.
@@ -47,8 +49,9 @@ _FAMILIAR_ENOUGH_SPREADS_OF_A_SCENE = 1.6
 _DRIFT_DEVIATIONS = 1.5
 # The formula's constants, which a model file needs beside what is fitted.
 SHAPE_CONSTANTS = {
-    # How fast a prototype's influence falls with its distance from a picture.
-    "steepness": 5.0,
+    # How fast a prototype's influence falls with its distance from a picture: faster rejects far negatives better, and
+    # near ones less well.
+    "steepness": 7.0,
     # What familiarity beyond enough still counts: near negatives are familiar too, and membership is to reject them.
     "leak": 0.03,
     # How much slower *known* falls below a half: otherwise too many odd photos of the classes would share 0 with
@@ -151,10 +154,12 @@ def fit_feature_space(
     damped = _fit_damping(blanks, features) if blanks is not None else _undamped
     vectors = damped(_unit_parts(rows, features)) * weights
     vectors /= (length := np.median(np.linalg.norm(vectors[::views], axis=1)))
-    dimensions = int(np.clip(len(labels) // _PHOTOS_PER_DIMENSION, 2, _MAX_DIMENSIONS))
+    classes = len(np.unique(labels))
+    most = max(_MAX_DIMENSIONS, min(classes, _MAX_DIMENSIONS_OF_CLASSES))
+    dimensions = int(np.clip(len(labels) // _PHOTOS_PER_DIMENSION, 2, most))
     basis = _principal_directions(vectors[::views], dimensions)
     inside = vectors @ basis.T
-    chosen = _draw_evenly(labels, max(_MAX_PROTOTYPES, len(np.unique(labels))), np.random.default_rng(seed))
+    chosen = _draw_evenly(labels, max(_MAX_PROTOTYPES, classes), np.random.default_rng(seed))
     prototypes = _unit(inside[::views][chosen])
     votes = _fit_votes(_kernel(inside @ prototypes.T), np.repeat(labels, views))
     # Damping is symmetric, so that of the basis is that of the pictures.
