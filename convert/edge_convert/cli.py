@@ -230,7 +230,7 @@ def _report(conversion: Conversion, output: Path) -> int:
     report = f" (see {conversion.report})" if conversion.report else ""
     print(f"wrote {output}{report}")
     for choice in conversion.choices:
-        print(f"for a {' or '.join(choice.boards)} take {choice.reason}")
+        print(f"for {', '.join(choice.boards)} take {choice.reason}")
     # The last one is for the newest board.
     model = conversion.choices[-1].candidate.path if conversion.choices else conversion.files[-1]
     print(f"next, here or on the device: edge-classify --model {model}")

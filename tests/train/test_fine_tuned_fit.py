@@ -27,7 +27,8 @@ def test_the_share_whose_probabilities_are_best_is_taken() -> None:
 
 def test_confidence_alone_is_no_gain() -> None:
     frozen = make_logits(2.0, wrong=30)
-    assert choose_share(frozen, {0.5: 3 * frozen, 1.0: 9 * frozen}, LABELS) == 0
+    assert choose_share(frozen, {0.25: 0.3 * frozen, 0.5: 1.5 * frozen, 1.0: 9 * frozen}, LABELS) == 0
+    assert choose_share(0.3 * frozen, {1.0: frozen}, LABELS) == 0
 
 
 def test_a_gain_that_chance_explains_leaves_the_network_frozen() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from conftest import TRAINING, write_photos
 from edge_classify.errors import DataError
+from edge_classify.images.crop import Crop
 from edge_classify.learn.head import HeadSettings
 from edge_train.backbone import Backbone
 from edge_train.folder_lock import hold_folder
@@ -69,11 +70,18 @@ def other_photos(run: TrainingRun) -> TrainingRun:
     return replace(run, photos=replace(run.photos, photos=more))
 
 
+def other_part(run: TrainingRun) -> TrainingRun:
+    crop = Crop(0.25, 0, 0.5, 1)
+    photos = tuple(replace(photo, crop=crop) for photo in run.photos.photos)
+    return replace(run, photos=replace(run.photos, photos=photos), settings=replace(run.settings, crop=crop))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda run: replace(run, photos=replace(run.photos, labels=("key", "cup"))), "other classes (cup, key; these"),
         (other_photos, "other photos (2; there are 3 in this folder)"),
+        (other_part, "another part of the photos (--crop 0,0,1,1; now 0.25,0,0.5,1)"),
         (lambda run: replace(run, settings=Settings(seed=1)), "other settings (--seed)"),
         (
             lambda run: replace(

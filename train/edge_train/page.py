@@ -16,7 +16,7 @@ from edge_classify.images.crop import Crop, cut
 from edge_classify.images.preprocessing import Image
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1d2733; max-width: 66rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.2rem; margin-top: 2.2rem }
 h1, pre, td:first-child, figcaption { overflow-wrap: anywhere }
 h3 { font-size: 1rem; margin: 1.4rem 0 .3rem } p.note { color: #5b6875; max-width: 46rem }

@@ -78,7 +78,7 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
         row = {
             "cell": f"{entry['alpha']} @ {entry['resolution']}",
             "correct": f"{evaluation['accuracy_with_unknown']:.1%}",
-            "95% interval": f"{low:.1%} – {high:.1%}",
+            "95% interval": f"{100 * low:.1f}–{high:.1%}",
             "among classes": f"{evaluation['accuracy']:.1%}",
             "in validation": f"{validation(entry).accuracy:.1%}",
         }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from edge_classify.errors import DataError
+from edge_classify.images.crop import WHOLE
 from edge_classify.system.atomic_write import write_atomic
 
 from .photos import PhotoSet, fingerprint
@@ -84,6 +85,10 @@ def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         return f"the run here is of another version of edge-train, or does not say what it is of ({STARTED})"
     if then["labels"] != now["labels"]:
         return f"the run here has other classes ({_name(then['labels'])}; these photos: {_name(now['labels'])})"
+    # The photos' fingerprint depends on it, too.
+    parts = [",".join(f"{side:g}" for side in told["settings"].get("crop") or WHOLE) for told in (then, now)]
+    if parts[0] != parts[1]:
+        return f"the run here uses another part of the photos (--crop {parts[0]}; now {parts[1]})"
     if then["photos"] != now["photos"]:
         return f"the run here is of other photos ({then['count']}; there are {now['count']} in this folder)"
     before, after = dict(_flatten(then["settings"])), dict(_flatten(now["settings"]))

@@ -118,7 +118,8 @@ def check(root: Path, folder: Path, grid: Grid, settings: Settings, report: Call
             found = check_photos(database, run, near_duplicates, min(resolution for _, resolution in grid))
         found = replace(found, why_no_suspects=why_none)
         if is_of_other_photos(folder, photos):
-            return f"{found.summary()}\nnot written: {folder} is a run of other photos: give another folder with -o"
+            whose = f"{folder} is a run of other photos, or of another part of them"
+            return f"{found.summary()}\nnot written: {whose}: give another folder with -o"
         write_check(run, found)
     return f"{found.summary()}\nwrote {folder / 'photo_check.json'}"
 

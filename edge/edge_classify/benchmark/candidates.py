@@ -12,6 +12,7 @@ from ..errors import EdgeClassifyError, ModelFileError
 from ..model.answers import Answers, decode
 from ..model.manifest import MANIFEST, ManifestEntry, read_manifest, unlisted_models
 from ..model.model_file import read_model_file
+from ..recognize import recognize, why_no_model_file
 from ..system.checksum import file_sha256
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,8 @@ def _models_in(folder: Path) -> dict[Path, ManifestEntry | None]:
     """The model files in a folder, without those that are not listed in its manifest, if it has one."""
     files = sorted(folder.glob("*.tflite"))
     if not files:
+        if recognize(folder) in ("run folder", "photos"):
+            raise ModelFileError(why_no_model_file(folder))
         raise ModelFileError(f"{folder}: no .tflite file in this folder")
     if not (folder / MANIFEST).exists():
         return dict.fromkeys(files)

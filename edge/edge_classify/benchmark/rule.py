@@ -132,10 +132,10 @@ def explain(chosen: Candidate, best: Candidate, rivals: int, within: str, cost: 
     words = f"{chosen.name}, {describe_figure(chosen)}: "
     if rivals == 1:
         return words + f"no other file{within} is as accurate ({cost})"
-    words += f"the fastest, or smallest of equally fast ones, of {rivals} files{within} "
+    words += f"the fastest of {rivals} equally accurate files{within} ("
     if figure(best) > figure(chosen):
-        return words + f"not measurably less accurate than {best.name}, {100 * figure(best):.1f} % ({cost})"
-    return words + f"of which none is measurably more accurate ({cost})"
+        words += f"{best.name} has {100 * figure(best):.1f} %, no measurable difference; "
+    return words + f"{cost})"
 
 
 def _without_losses(candidates: list[Candidate]) -> list[Candidate]:

@@ -43,7 +43,7 @@ _TYPICAL_KNOWN = 0.98
 # of the share to keep.
 _FAMILIAR_ENOUGH_SPREADS = 0.8
 # The same where all photos show one scene: they are so familiar that a drift of light is many of their spreads.
-_FAMILIAR_ENOUGH_SPREADS_OF_A_SCENE = 2.4
+_FAMILIAR_ENOUGH_SPREADS_OF_A_SCENE = 1.6
 # There, the share to keep is to be kept of blocks of time to come: its edge is lowered by so many standard deviations
 # of the edges of a class's blocks that were seen.
 _DRIFT_DEVIATIONS = 1.5
