@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import mediapipe
 import numpy as np
-from common import CELLS, FLOWERS, PHOTOS, WORK, command, machine, train_arguments
+from common import CELLS, FLOWERS, PHOTOS, command, machine, run_folder, train_arguments
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
@@ -29,15 +29,16 @@ def main() -> None:
     print(machine())
     for alpha, resolution in CELLS:
         arguments = train_arguments(alpha, resolution)
-        shutil.rmtree(str(arguments[2]), ignore_errors=True)
+        models = run_folder(alpha, resolution) / "models"
+        shutil.rmtree(models.parent, ignore_errors=True)
         with tempfile.TemporaryDirectory() as cache:
             os.environ["XDG_CACHE_HOME"] = cache
             first = command("edge-train", *arguments)
             again = command("edge-train", *arguments)
-        converted = command("edge-convert", arguments[2], "-o", WORK / "models", "--precision", "float32", "int8")
+        converted = command("edge-convert", arguments[2], "-o", models, "--precision", "float32", "int8")
         print(f"{alpha}@{resolution}: photos to both files {first + converted:.0f} s; training again {again:.1f} s")
         for precision in ("float32", "int8"):
-            measure(WORK / "models" / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite")
+            measure(models / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite")
 
 
 def measure(path: Path) -> None:

@@ -37,16 +37,20 @@ def command(name: str, *arguments: object, env: dict[str, str] | None = None) ->
     return time.perf_counter() - began
 
 
+def run_folder(alpha: float, resolution: int) -> Path:
+    """Each cell has its own, since training is timed; its model files are in `models` there."""
+    return WORK / "runs" / f"{alpha}_{resolution}"
+
+
 def train_arguments(alpha: float, resolution: int) -> list[object]:
     """edge-train's arguments for one cell of Alien vs Predator; its run goes below the benchmarks' folder."""
-    weights = DATA / "weights"
-    run = WORK / "runs" / f"{alpha}_{resolution}"
-    return [PHOTOS, "-o", run, "--weights", weights, "--alpha", alpha, "--resolution", resolution]
+    cell = ("--alpha", alpha, "--resolution", resolution)
+    return [PHOTOS, "-o", run_folder(alpha, resolution), "--weights", DATA / "weights", *cell]
 
 
 def model_file(alpha: float, resolution: int, precision: str = "int8") -> Path:
     """A model file of Alien vs Predator, made when first asked for."""
-    path = WORK / "models" / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite"
+    path = run_folder(alpha, resolution) / "models" / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite"
     if not path.exists():
         arguments = train_arguments(alpha, resolution)
         command("edge-train", *arguments)
