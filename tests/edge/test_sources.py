@@ -276,12 +276,11 @@ except CameraError as error:
 def test_a_slow_consumer_gets_new_frames_not_old_ones() -> None:
     with open_source("demo") as source:
         frames = iter(source)
-        first = next(frames)
+        next(frames)
         while source.dropped < 10:
             time.sleep(0.02)
         dropped = source.dropped
         later = next(frames)
-    assert first.number == 0
     # Newer than all that were dropped.
     assert later.number > dropped
 
