@@ -205,7 +205,7 @@ def test_two_runs_at_once_share_a_cache(photos: Path, run_folder: Path, tmp_path
         for run in runs
     ]
     for process in both:
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     # Random weights are made anew for a new cache; the same seed gives the same.
     assert cell_bytes(runs[0]) == cell_bytes(runs[1]) == cell_bytes(run_folder)
