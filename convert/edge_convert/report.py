@@ -122,6 +122,8 @@ def _precisions(entries: Sequence[_Entry]) -> list[str]:
             size = 70 if precision == "float32" else 25
             axes.scatter(value, row, size, _COLORS[precision], zorder=2, label=precision if row == 0 else None)
     axes.set_ylim(-0.6, len(pairs) - 0.4)
+    # Room for the dot at 100 %; nothing lies beyond.
+    axes.set_xlim(max(0.0, min(axes.get_xlim()[0], 98.0)), min(axes.get_xlim()[1], 100.4))
     axes.set_yticks(range(len(pairs)), [f"{alpha} @ {resolution}" for alpha, resolution in pairs])
     style_axes(axes, "held-out photos correct (%)", "")
     axes.legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))

@@ -459,7 +459,7 @@ def test_edge_classify_chooses_once_for_these_files(
     def classify(folder: Path, *arguments: object) -> tuple[str, bool]:
         """The model that was used, which is said with the reason, and whether it was chosen anew."""
         options = ("--camera", "demo", "--count", 1, "--json", "--models", folder, "--budget-ms", 60_000)
-        done = command("edge-classify", *options, *arguments)
+        done = command("edge-classify", *options, "--num-threads", 1, *arguments)
         assert done.returncode == 0, done.stderr
         model = json.loads(done.stdout.splitlines()[0])["model"]
         assert re.search(f"tak(e|ing) {model}, ", done.stderr)
