@@ -93,7 +93,7 @@ def _parser() -> Parser:
         type=number(minimum=0, maximum=100),
         default=_DEFAULTS.max_accepted,
         metavar="PERCENT",
-        help="maximum share of the negatives made to try `unknown` that may get a class's label (default: %(default)g)",
+        help="maximum share of the negatives drawn to try `unknown` that get a class's label (default: %(default)g)",
     )
     parser.add_argument(
         "--export",

@@ -15,6 +15,7 @@ from edge_train.made_negatives import (
     kind_of,
     make_senseless,
 )
+from edge_train.measuring import measure_made
 
 
 def test_drawings_are_the_same_each_time_and_none_is_both_fitted_and_tried_on() -> None:
@@ -46,3 +47,11 @@ def test_photos_to_try_are_spread_over_all() -> None:
     chosen = choose_tried(1000)
     assert len(set(chosen)) == 50
     assert (chosen[0], chosen[-1]) == (0, 999)
+
+
+def test_photos_made_senseless_are_told_but_do_not_count() -> None:
+    """Sound cells accept many of them where colours and textures tell the classes, as with flowers."""
+    known, unknown = np.array([[0.9, 0.0, 0.1]]), np.array([[0.1, 0.0, 0.9]])
+    figures = measure_made(np.repeat(known, 5, 0), np.repeat(unknown, len(TRIAL), 0), dict.fromkeys(PHOTO_KINDS, known))
+    assert (figures["accepted"], figures["auroc"], figures["pictures"]) == (0, 1, len(TRIAL))
+    assert figures["kinds"] == {**dict.fromkeys(DRAWN_KINDS, 0), **dict.fromkeys(PHOTO_KINDS, 1)}

@@ -1,6 +1,6 @@
 """Negatives that the program makes itself, to try every cell's `unknown` on: drawn ones, and own photos made senseless.
 
-Half of them depend on the photos: a patchwork, or the spectrum of a photo without its phases, keeps its colours and
+Senseless photos depend on the photos: a patchwork, or the spectrum of a photo without its phases, keeps its colours and
 textures, which no drawing has. What is tried is never fitted on: `BLANKS`, which show a backbone's answer to nothing,
 are other pictures. Equal names give equal pictures.
 """

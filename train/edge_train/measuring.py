@@ -136,15 +136,17 @@ def _measure_made(
 
 
 def measure_made(own: np.ndarray, drawn: np.ndarray, senseless: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The figures of made negatives: as of other negatives, and the share accepted of each kind.
+    """The figures of made negatives: of drawn ones the same as of other negatives, and the share accepted of each kind.
 
     own, drawn, senseless: probabilities (n, K + 1) of held-out photos, of `TRIAL`, and, by kind, of senseless photos.
+
+    Senseless photos count by kind only. Where colours and textures are what tells the classes, as with flowers, sound
+    cells accept half of them; where `unknown` collapses, drawn ones are accepted as well.
     """
     kinds = np.array([kind_of(picture) for picture in TRIAL])
     by_kind = {kind: drawn[kinds == kind] for kind in dict.fromkeys(kinds.tolist())} | dict(senseless)
-    everything = np.concatenate(list(by_kind.values()))
     return {
-        **_measure_negatives(own, everything),
+        **_measure_negatives(own, drawn),
         "kinds": {kind: _share_accepted(outputs) for kind, outputs in by_kind.items()},
     }
 

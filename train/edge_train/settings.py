@@ -81,7 +81,7 @@ LEARNING_RATE_STILL_CAMERA = 1e-3
 KEEP = 0.95
 KEEP_STILL_CAMERA = 0.99
 
-# The share of the negatives made to try it that a cell's `unknown` may accept; above it the cell is not to be trusted.
+# The share of the negatives drawn to try it that a cell's `unknown` may accept; above it the cell is not to be trusted.
 MAX_MADE_ACCEPTED = 0.3
 
 # Measuring

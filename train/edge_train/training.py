@@ -363,7 +363,7 @@ def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     tried = [scores["pictures"] for _, scores in made if scores]
     if not tried:
         return []
-    lines = [f"`accepted`: of {tried[0]} negatives that were made to try `unknown`, how many get a class's label"]
+    lines = [f"`accepted`: of {tried[0]} negatives that were drawn to try `unknown`, how many get a class's label"]
     doubtful = [
         f"{entry['alpha']} @ {entry['resolution']} ({scores['accepted']:.0%})"
         for entry, scores in made
