@@ -1,5 +1,5 @@
 # make demo     see a simulated camera classified, with its latency (installs the device side only)
-# make check    linters, types, and the tests that need no TensorFlow: a minute (installs the device side and dev tools)
+# make check    linters, types, and the tests that need no TensorFlow: two minutes (installs the device side and dev tools)
 # make test     make check, then all other tests (installs everything)
 # make test-packages    as root: install the Debian packages without which some tests are skipped
 # make docs     write docs/commands.md from the commands' parsers

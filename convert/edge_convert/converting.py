@@ -108,9 +108,7 @@ def _make_missing(
     if jobs and heading(run):
         print(heading(run))
     with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:
-        done = in_processes(
-            make_cell_files, jobs, prepare_process, TENSORFLOW_MEMORY_BYTES, lambda job: f"cell {job.title}"
-        )
+        done = in_processes(make_cell_files, jobs, prepare_process, TENSORFLOW_MEMORY_BYTES, _describe)
         try:
             for job, files in zip(jobs, done, strict=True):
                 for line in files.lines:
