@@ -51,11 +51,12 @@ def make_parser() -> Parser:
             ("edge-classify --camera demo --json | jq .state", "results of a simulated camera for another program"),
         ],
         errors=[CameraError, ModelFileError, SelfTestError, DataError, BudgetError],
+        details=True,
     )
     _add_camera_options(parser.add_argument_group("camera"))
     _add_model_options(parser.add_argument_group("model"))
     _add_decision_options(parser.add_argument_group("decision"))
-    _add_output_options(parser.add_argument_group("output"))
+    _add_output_options(parser)
     parser.add_common_options()
     return parser
 
@@ -162,10 +163,15 @@ def _add_decision_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_output_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--top-k", type=integer(1), default=1, metavar="N", help="number of categories to show")
+def _add_output_options(parser: Parser) -> None:
+    groups = {"output": parser.add_argument_group("output")}
+    groups["output"].add_argument(
+        "--top-k", type=integer(1), default=1, metavar="N", help="number of categories to show"
+    )
     for module in registry.modules():
-        module.add_options(group)
+        if module.TABLE not in groups:
+            groups[module.TABLE] = parser.add_argument_group(module.TABLE)
+        module.add_options(groups[module.TABLE])
 
 
 def _only_source(parser: Parser, options: argparse.Namespace) -> str:

@@ -26,6 +26,7 @@ _WIDTH = 76
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, as all of ours are.
 
+    details: whether some options are only in --help-all (see `only_in_help_all`), which is then an option too.
     examples: command lines with what they do, shown at the end of --help.
     errors: the kinds of error that this command can end with; --help lists their exit codes.
     usage: the first line of --help, if the generated one would be long.
@@ -39,6 +40,7 @@ class Parser(argparse.ArgumentParser):
         examples: Sequence[tuple[str, str]] = (),
         errors: Sequence[type[EdgeClassifyError]] = (),
         usage: str | None = None,
+        details: bool = False,
     ) -> None:
         super().__init__(
             prog=prog,
@@ -48,6 +50,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             add_help=False,
         )
+        self._details = details
         self._examples = examples
         self._errors = errors
 
@@ -71,8 +74,25 @@ class Parser(argparse.ArgumentParser):
             "--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit"
         )
         group.add_argument("-h", "--help", action="help", help="print this and exit")
+        if self._details:
+            group.add_argument(
+                "--help-all", action=_HelpAll, nargs=0, default=argparse.SUPPRESS, help="print all options and exit"
+            )
 
     def format_help(self) -> str:
+        """The text of --help."""
+        details = [action for action in self._actions if getattr(action, "only_in_help_all", False)]
+        texts = [action.help for action in details]
+        try:
+            for action in details:
+                action.help = argparse.SUPPRESS
+            return self.format_all()
+        finally:
+            for action, text in zip(details, texts, strict=True):
+                action.help = text
+
+    def format_all(self) -> str:
+        """The text of --help-all."""
         lines = ["", "examples:"] if self._examples else []
         for command, what in self._examples:
             lines += [f"  {command}", f"      {what}"]
@@ -88,6 +108,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(UsageError.exit_code, f"error: {message.removeprefix('argument ')} (see {self.prog} --help)\n")
+
+
+class _HelpAll(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        assert isinstance(parser, Parser)
+        parser._print_message(parser.format_all(), sys.stdout)
+        parser.exit()
+
+
+def only_in_help_all(option: argparse.Action) -> None:
+    """Leave an option out of --help, which shows what most people need: `only_in_help_all(group.add_argument(...))`."""
+    option.only_in_help_all = True  # type: ignore[attr-defined]
 
 
 class _Formatter(argparse.HelpFormatter):

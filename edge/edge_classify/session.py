@@ -23,8 +23,9 @@ from .model.naming import NamedFile, name_models
 from .model.threads import AUTO
 from .outputs import registry
 from .outputs.destinations import Destinations
+from .outputs.output import Output
 from .outputs.queue import BoundedQueue
-from .outputs.registry import Output
+from .outputs.run import Run
 from .pipeline.cores import Cores, share_cores
 from .pipeline.decision import Decision
 from .pipeline.loop import LeftOut, Model, Result, classify_by_each
@@ -90,7 +91,9 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
             open_source(options.source, transform=_transform(options), **_source_settings(options))
         )
         _check_with_source(options, stream=source.stream)  # a picture may have any name
-        destinations = Destinations(stack, live=source.live, stream=source.stream)
+        if not source.stream:
+            models = [model._replace(decision=None) for model in models]
+        destinations = Destinations(stack, Run(source, models))
         if source.live:
             stack.enter_context(_warnings_to(destinations.standard_error))
         outputs = registry.open_outputs(options, destinations)
@@ -98,8 +101,6 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
             destinations.standard_error.put(_introduce(model, options, cores, stream=source.stream) + "\n")
         if source.description:
             destinations.standard_error.put(f"{source.description}\n")
-        if not source.stream:
-            models = [model._replace(decision=None) for model in models]
         classify = partial(_classify, options, source, models, cores.interpreters)
         yield Session(source, [model.name for model in models], classify, outputs, destinations)
 

@@ -256,6 +256,8 @@ from pathlib import Path
 
 from ..errors import UsageError
 
+TABLE = "postcards"
+
 
 class Postcards(nullcontext):
     """Sends each new state to a file, as slowly as a network may."""
@@ -312,7 +314,7 @@ def test_adding_an_output_takes_one_file_and_one_line(with_another_output: Path,
         environment = {**os.environ, "PYTHONPATH": str(with_another_output)}
         return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
-    assert "--postcards FILE" in run("--help").stdout
+    assert "postcards:\n  --postcards FILE" in run("--help").stdout
     refused = run("picture.jpg", "--postcards", "cards", "--model", "gone")
     assert refused.returncode == 6  # no such picture
     (tmp_path / "picture.jpg").touch()

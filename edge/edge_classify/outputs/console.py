@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..pipeline.loop import Result
     from .destinations import Destinations
 
+TABLE = "output"
+
 _TERMINAL_LINES_PER_S = 10
 _FILE_LINES_PER_S = 1
 # Frames that the displayed rate is averaged over.

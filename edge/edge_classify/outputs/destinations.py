@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .queue import BoundedQueue, Item
 from .writer import open_text, standard_error, standard_output
+
+if TYPE_CHECKING:
+    from .run import Run
 
 # All live queues together have so long to write what is left when the program ends; then the summary has.
 _DRAIN_TIMEOUT_S = 0.25
@@ -17,21 +20,22 @@ _DRAIN_TIMEOUT_S = 0.25
 class Destinations:
     """The queues of one run, closed with `stack`.
 
-    live: whether frames arrive unasked, so that no queue may wait (see `BoundedQueue`).
-    stream: whether frames follow one another (a camera, a video), unlike separate pictures.
+    run: the run. Its source says whether frames arrive unasked (`live`), so that no queue may wait (see
+        `BoundedQueue`), and whether they follow one another (`stream`), unlike separate pictures.
 
     standard_output: for people, unless an output has claimed it for a program to read.
     standard_error: for warnings.
     """
 
-    def __init__(self, stack: ExitStack, *, live: bool, stream: bool) -> None:
-        self.live = live
-        self.stream = stream
+    def __init__(self, stack: ExitStack, run: Run) -> None:
+        self.run = run
+        self.live = run.source.live
+        self.stream = run.source.stream
         self.claimed = False
         self._stack = stack
         self._queues: list[BoundedQueue[Any]] = []
         self.standard_error = stack.enter_context(standard_error())
-        self.standard_output = self._add(standard_output(live=live))
+        self.standard_output = self._add(standard_output(live=self.live))
 
     def claim_standard_output(self) -> BoundedQueue[str]:
         """Standard output for one output alone: the console and the summary stay away from it."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..pipeline.loop import Result
     from .destinations import Destinations
 
+TABLE = "output"
+
 
 class Events(LineOutput):
     """Writes a line for each result that changes the state, the first one included.
@@ -23,17 +25,9 @@ class Events(LineOutput):
     """
 
     def append(self, result: Result) -> None:
-        change = result.change
-        if change is None:
-            return
-        event = {
-            **result.origin(),
-            "state": change.state,
-            "score": round(change.score, 4),
-            "previous": change.previous,
-            "previous_seconds": None if change.lasted is None else round(change.lasted, 3),
-        }
-        self._queue.put(json.dumps(event, ensure_ascii=False) + "\n")
+        event = result.event()
+        if event is not None:
+            self._queue.put(json.dumps(event, ensure_ascii=False) + "\n")
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:

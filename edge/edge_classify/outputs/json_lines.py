@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ..pipeline.loop import Result
     from .destinations import Destinations
 
+TABLE = "output"
+
 
 class JsonLines(LineOutput):
     """Writes each result as `Result.as_dict` gives it, at once, so that a program behind a pipe sees it.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, Self, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 if TYPE_CHECKING:
     import argparse
 
-    from ..pipeline.loop import Result
     from .destinations import Destinations
+    from .output import Output
 
 MODULES = (
     "json_lines",
@@ -20,31 +19,16 @@ MODULES = (
 )
 
 
-class Output(Protocol):
-    """Takes results, one after another. A context manager, which ends what the output has begun.
+class OutputModule(Protocol):
+    """What the module of an output defines. It is imported at each start: heavy imports belong in `open_output`.
 
-    An output that can block puts what it makes of a result into a queue of `Destinations`.
+    TABLE: the heading of its options in --help. Outputs may share one.
     """
 
-    @property
-    def gone(self) -> bool:
-        """Whether nobody is left to take results. A run ends when that is so for all its outputs."""
-
-    def append(self, result: Result) -> None: ...
-
-    def counts(self) -> Mapping[str, int]:
-        """What the summary reports of it, such as {"lines not written": 3}; zeros are left out."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None: ...
-
-
-class OutputModule(Protocol):
-    """What the module of an output defines. It is imported at each start: heavy imports belong in `open_output`."""
+    TABLE: str
 
     def add_options(self, group: argparse._ArgumentGroup) -> None:
-        """Declare the output's options."""
+        """Declare the output's options, in the group named TABLE."""
 
     def check(self, options: argparse.Namespace, *, stream: bool) -> None:
         """Raise an error for options that cannot work. Nothing has been opened yet; `stream` is as in Destinations."""
@@ -58,5 +42,8 @@ def modules() -> list[OutputModule]:
 
 
 def open_outputs(options: argparse.Namespace, destinations: Destinations) -> list[Output]:
-    opened = [module.open_output(options, destinations) for module in modules()]
-    return [output for output in opened if output is not None]
+    for name, module in zip(MODULES, modules(), strict=True):
+        output = module.open_output(options, destinations)
+        if output is not None:
+            destinations.run.outputs[name] = output
+    return list(destinations.run.outputs.values())

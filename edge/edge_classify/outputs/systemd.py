@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ..pipeline.loop import Result
     from .destinations import Destinations
 
+TABLE = "output"
+
 _STATUS_INTERVAL_S = 10.0
 
 

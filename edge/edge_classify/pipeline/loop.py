@@ -86,6 +86,18 @@ class Result(NamedTuple):
             "timing_ms": {stage: round(value, 3) for stage, value in self.timing_ms._asdict().items()},
         }
 
+    def event(self) -> dict[str, Any] | None:
+        """The change of state as every output shows it, ready for JSON; None if the state has not changed."""
+        if self.change is None:
+            return None
+        return {
+            **self.origin(),
+            "state": self.change.state,
+            "score": round(self.change.score, 4),
+            "previous": self.change.previous,
+            "previous_seconds": None if self.change.lasted is None else round(self.change.lasted, 3),
+        }
+
 
 def classify_frames(
     frames: Iterable[Frame],

@@ -103,6 +103,7 @@ class LiveCamera:
     Returns once the first frame is there; raises CameraError if none comes.
     dropped: frames that were captured and replaced by a newer one before they were taken.
     undecodable: frames that were left out because they cannot be decoded, since the first good one.
+    returns: how often it was lost and came back.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class LiveCamera:
     ) -> None:
         self.dropped = 0
         self.undecodable = 0
+        self.returns = 0
         self._description = ""
         self._name = name
         self._open_device = open_device
@@ -145,6 +147,11 @@ class LiveCamera:
     def description(self) -> str:
         """What was negotiated with the camera, in one line."""
         return f"camera {self._name}: {self._description}"
+
+    @property
+    def lost_since(self) -> float | None:
+        """When its last frame came, in seconds of `time.perf_counter`, if it is lost; None while it gives frames."""
+        return None if self._lost is None else self._frame_at
 
     def frames(self) -> Iterator[Frame]:
         """The newest frame, again and again, until `close`. Raises CameraError after `give_up`."""
@@ -294,6 +301,7 @@ class LiveCamera:
             self._description = device.description
         # Not under the lock: nobody who waits for a frame waits for whoever reads the warnings.
         if lost is not None:
+            self.returns += 1
             away = time.perf_counter() - self._frame_at
             log.warning("camera %s: back after %.1f s: %s", self._name, away, device.description)
         elif previous is not None and previous != size:

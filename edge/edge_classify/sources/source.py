@@ -62,6 +62,16 @@ class Source:
         """Frames of a camera or video that were left out because they cannot be decoded."""
         return self._camera.undecodable if self._camera is not None else self._undecodable()
 
+    @property
+    def lost_since(self) -> float | None:
+        """When a lost camera gave its last frame, in seconds of `time.perf_counter`; None while it gives frames."""
+        return self._camera.lost_since if self._camera is not None else None
+
+    @property
+    def returns(self) -> int:
+        """How often a camera was lost and came back."""
+        return self._camera.returns if self._camera is not None else 0
+
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
 

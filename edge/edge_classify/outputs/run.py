@@ -1,0 +1,26 @@
+"""What an output may want to know of the run besides its results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..pipeline.loop import Model
+    from ..sources.source import Source
+    from .output import Output
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run that outputs are opened for. Nothing in it may be changed by an output, and any thread may read it.
+
+    source: what the frames come from, with what it has lost so far.
+    models: each with its name, its labels and its model file.
+    outputs: those that have been opened, by the names of their modules.
+    """
+
+    source: Source
+    models: Sequence[Model]
+    outputs: dict[str, Output] = field(default_factory=dict)
