@@ -11,12 +11,13 @@ import numpy as np
 from edge_classify.model.answers import decode, pack
 
 
-def cell(wrong: set[int], multiply_adds: int, held_out: float) -> dict[str, Any]:
+def cell(wrong: set[int], multiply_adds: int, held_out: float, accepted: float = 0.0) -> dict[str, Any]:
+    made = {"pictures": 100, "accepted": accepted}
     return {
         "multiply_adds": multiply_adds,
         "parameters": multiply_adds,
         "decision": {"validation": pack("photos", (photo not in wrong for photo in range(100))).encode()},
-        "evaluation": {"accuracy": held_out, "accuracy_with_unknown": held_out},
+        "evaluation": {"accuracy": held_out, "accuracy_with_unknown": held_out, "made_negatives": made},
     }
 
 
@@ -26,6 +27,14 @@ def test_the_cell_to_take_is_the_cheapest_of_the_best_in_validation_whatever_was
     best, as_good, worse = cell({1}, 300, 0.9), cell({2, 3}, 50, 0.8), cell(set(range(8)), 10, 0.99)
     assert best_cell([worse, as_good, best]) == 1
     assert best_cell([worse, best]) == 1
+
+
+def test_a_cell_that_will_be_refused_is_not_the_one_to_take() -> None:
+    from edge_train.choosing import best_cell
+
+    refused, sound = cell({1}, 10, 0.9, accepted=0.5), cell({2, 3, 4, 5, 6, 7, 8, 9}, 50, 0.8)
+    assert best_cell([refused, sound]) == 1
+    assert best_cell([refused]) == 0
 
 
 def test_a_run_says_which_photos_its_cell_gets_right_in_cross_validation(run_folder: Path) -> None:

@@ -89,7 +89,7 @@ def find_crop(root: Path, photos: PhotoSet, side: int, report: Callable[[str], N
         return None
     crop = _with_room(box, (width, height), width / size[0], side)
     if crop.width * crop.height > _MAX_AREA:
-        log.warning("--crop auto: the classes differ in most of the picture (%s): using all of it", crop)
+        log.warning("--crop auto: the classes differ in most of the picture: using all of it")
         return None
     report(f"--crop auto: the classes differ in the part {crop} of the picture; to use it again: --crop {crop}")
     return crop

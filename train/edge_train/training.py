@@ -22,7 +22,7 @@ from . import run_folder
 from .backbone import RESOLUTIONS, Backbone
 from .cache import open_cache
 from .cell import fit_cell
-from .choosing import best_cell, validation
+from .choosing import accepts_too_much, best_cell, validation
 from .crop_search import find_crop
 from .features import compute_features, compute_run_features
 from .folder_lock import hold_folder
@@ -365,9 +365,9 @@ def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     lines = [f"`accepted`: of {tried[0]} negatives that were drawn to try `unknown`, how many get a class's label"]
     doubtful = [
-        f"{entry['alpha']} @ {entry['resolution']} ({scores['accepted']:.0%})"
+        f"{_cell_name(entry)} ({scores['accepted']:.0%})"
         for entry, scores in made
-        if scores and scores["accepted"] > MAX_MADE_ACCEPTED
+        if scores and accepts_too_much(entry)
     ]
     if doubtful:
         lines.append(
