@@ -30,7 +30,7 @@ JOBS ?= 4
 .PHONY: demo check test fast-tests slow-tests test-packages lint types docs models builtin-model benchmarks clean
 
 demo: $(DEVICE)
-	$(BIN)/edge-classify --camera demo --count 240
+	$(BIN)/edge-classify --camera demo --count 1800 --web
 
 check: $(CHECK)
 	@$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=target lint types fast-tests
@@ -100,7 +100,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(DEVICE): $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable .
+	$(PIP) --editable '.[web]'
 	touch $@
 
 $(CHECK): $(DEVICE)

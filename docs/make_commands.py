@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
+from edge_classify.collect.command import main as collect
+
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "commands.md"
 _TITLES = {"options": "Options", "positional arguments": "Arguments"}
@@ -25,7 +27,8 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     for command, entry in sorted(scripts.items()):
         module, _, function = entry.partition(":")
         found[command] = _parser_of(getattr(import_module(module), function))
-    return found
+    found["edge-classify collect"] = _parser_of(collect)
+    return dict(sorted(found.items()))
 
 
 class _Caught(Exception):  # noqa: N818
@@ -54,7 +57,9 @@ def page() -> str:
     """The text of docs/commands.md."""
     found = parsers()
     lines = ["# Commands", "", "<!-- Written by docs/make_commands.py: change the parsers, then run it. -->", ""]
-    lines += [f"[{command}](#{command})" + (" ·" if command != max(found) else "") for command in found]
+    lines += [
+        f"[{command}](#{command.replace(' ', '-')})" + (" ·" if command != max(found) else "") for command in found
+    ]
     for command, parser in found.items():
         lines += ["", f"## {command}", "", _text(parser.description or ""), "", "```"]
         lines += [_usage(parser), "```", *_tables(parser)]

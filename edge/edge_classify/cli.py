@@ -17,15 +17,20 @@ from contextlib import suppress
 
 from .command import run
 from .errors import BudgetError, CameraError, DataError, ModelFileError, SelfTestError
-from .options import Parser, add_third_party_options, crop, integer, number, numbers, threads
+from .options import Parser, add_picture_options, add_third_party_options, crop, integer, number, threads
 from .outputs import registry
 from .system.memory import use_one_heap
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["collect"]:
+        from .collect import command  # taking photos needs no model
+
+        return command.main(words[1:])
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     options.source = _only_source(parser, options)
     code = run(lambda: _list_cameras() if options.list_cameras else _classify(options), traceback=options.traceback)
 
@@ -49,6 +54,7 @@ def make_parser() -> Parser:
         examples=[
             ("edge-classify --model mobilenet_v2_0.5_160_int8.tflite", "classify what the first camera sees"),
             ("edge-classify --camera demo --json | jq .state", "results of a simulated camera for another program"),
+            ("edge-classify collect cup", "take photos to train on; collect --help says more"),
         ],
         errors=[CameraError, ModelFileError, SelfTestError, DataError, BudgetError],
         details=True,
@@ -73,17 +79,7 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
         "rtsp:// or http:// address, video, picture, folder of pictures, or demo (default: 0)",
     )
     source.add_argument("--list-cameras", action="store_true", help="list connected cameras and exit")
-    group.add_argument("--size", type=_size, metavar="WxH", help="picture size to request (default: 640x480)")
-    group.add_argument("--fps", type=number(above=0), metavar="N", help="frames per second to request (default: 30)")
-    group.add_argument(
-        "--rotate",
-        type=int,
-        choices=(0, 90, 180, 270),
-        default=0,
-        metavar="DEGREES",
-        help="rotate clockwise by 90, 180 or 270",
-    )
-    group.add_argument("--flip", choices=("h", "v"), help="mirror left to right (h) or top to bottom (v)")
+    add_picture_options(group)
     group.add_argument(
         "--crop",
         type=crop,
@@ -205,11 +201,6 @@ def _why_not(sources: Sequence[str], options: argparse.Namespace) -> str | None:
         return None
     found = ", ".join(map(without_password, sources[:3])) + (", ..." if len(sources) > 3 else "")
     return f"expected one SOURCE, found {len(sources)} ({found}): put pictures into one folder and give that"
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, height = numbers("x", "640x480")(text)
-    return int(width), int(height)
 
 
 def _dwell(text: str) -> tuple[int, float | None]:

@@ -146,6 +146,27 @@ def exit_codes(errors: Sequence[type[EdgeClassifyError]]) -> list[tuple[int, str
     return [(0, "success"), *sorted(meanings.items()), (130, "stopped by Ctrl-C")]
 
 
+def add_picture_options(group: argparse._ActionsContainer) -> None:
+    """--size, --fps, --rotate and --flip: how a camera gives its pictures."""
+    group.add_argument("--size", type=_picture_size, metavar="WxH", help="picture size to request (default: 640x480)")
+    group.add_argument("--fps", type=number(above=0), metavar="N", help="frames per second to request (default: 30)")
+    group.add_argument(
+        "--rotate",
+        type=int,
+        choices=(0, 90, 180, 270),
+        default=0,
+        metavar="DEGREES",
+        help="rotate clockwise by 90, 180 or 270",
+    )
+    group.add_argument("--flip", choices=("h", "v"), help="mirror left to right (h) or top to bottom (v)")
+
+
+def _picture_size(text: str) -> tuple[int, int]:
+    """(width, height)."""
+    width, height = numbers("x", "640x480")(text)
+    return int(width), int(height)
+
+
 def add_third_party_options(group: argparse._ActionsContainer) -> None:
     """--labels, --input-range and --input-size: what a model file of others may not say itself."""
     group.add_argument(

@@ -14,7 +14,7 @@ import pytest
 import make_commands
 from conftest import ROOT
 
-COMMANDS = ("edge-benchmark", "edge-classify", "edge-convert", "edge-doctor", "edge-train")
+COMMANDS = ("edge-benchmark", "edge-classify", "edge-classify collect", "edge-convert", "edge-doctor", "edge-train")
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("**/*.md")])
 
 # Options of other programs that the pages name.
@@ -64,8 +64,14 @@ def command_lines(text: str) -> list[list[str]]:
         while words and (words[0] in ("$", "sudo") or "=" in words[0]):
             words = words[1:]
         if words and words[0].removeprefix(".venv/bin/") in COMMANDS:
-            found.append([words[0].removeprefix(".venv/bin/"), *words[1:]])
+            found.append(with_subcommand([words[0].removeprefix(".venv/bin/"), *words[1:]]))
     return found
+
+
+def with_subcommand(words: list[str]) -> list[str]:
+    """The words of a command line, the first two as one if they are a command together."""
+    both = " ".join(words[:2])
+    return [both, *words[2:]] if both in COMMANDS else words
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -93,7 +99,7 @@ def test_help_fits_a_terminal_and_ends_with_examples_and_exit_codes(
     examples, exit_codes = text.index("\nexamples:\n"), text.index("\nexit codes:\n")
     assert examples < exit_codes
     for line in re.findall(r"^  (edge-.*)$", text[examples:exit_codes], re.MULTILINE):
-        (command, *words) = shlex.split(line)
+        (command, *words) = with_subcommand(shlex.split(line))
         assert {word for word in words if word.startswith("-")} <= set(make_commands.options(parsers[command])), line
     meanings = " ".join(text[exit_codes:].split()).removeprefix("exit codes: ").split("; ")
     codes = [int(meaning.split()[0]) for meaning in meanings]

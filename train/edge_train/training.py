@@ -20,6 +20,7 @@ from edge_classify.system.checksum import file_sha256
 
 from . import run_folder
 from .backbone import RESOLUTIONS, Backbone
+from .bursts import join_bursts
 from .cache import open_cache
 from .cell import fit_cell
 from .choosing import accepts_too_much, best_cell, validation
@@ -188,15 +189,16 @@ def _split(database: sqlite3.Connection, root: Path, found: PhotoSet, near_dupli
     """Split by content, but photos of one scene by time."""
     still = is_still_camera(database, found.photos) or is_still_camera(database, found.photos, found.crop)
     scene = [photo for photo in found.photos if still or near_duplicates.groups[photo.sha256] in near_duplicates.scenes]
+    groups = join_bursts(root, found.photos, near_duplicates.groups)
     if not scene:
-        return split_photos(found, near_duplicates.groups)
+        return split_photos(found, groups)
     scene, clock = sort_by_time(root, scene)
     if not found.given_split:
         name = f"the last fifth of each class's photos, by {clock}"
         if not still:
             name = f"a fifth of the photos; of {len(scene)} that are alike in large groups, the last by {clock}"
         found = replace(found, held_out_name=name)
-    return replace(split_photos(found, near_duplicates.groups, scene), still_camera=still)
+    return replace(split_photos(found, groups, scene), still_camera=still)
 
 
 def _unreadable_lines(root: Path, photos: Sequence[Photo], unreadable: Mapping[str, str]) -> list[str]:

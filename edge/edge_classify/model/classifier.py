@@ -167,8 +167,8 @@ class Classifier:
         # numpy loads parts of itself when first used; not in the first frame's time.
         self._best_categories(self._finished(self._outputs()))
 
-    def _load(self, threads: int) -> Interpreter:
-        return load_interpreter(self.model_file.path, threads, self._dynamic_size)
+    def _load(self, threads: int, graph: bytes | None = None) -> Interpreter:
+        return load_interpreter(self.model_file.path, threads, self._dynamic_size, graph)
 
     def classify(self, image: Image) -> Classification:
         """What `image` shows: uint8 BGR, shape (height, width, 3), as OpenCV reads it."""
@@ -194,13 +194,15 @@ class Classifier:
         timing = Timing(inference.preprocess_ms, inference.inference_ms, (perf_counter_ns() - start) / 1e6)
         return Classification(label, best.score, categories, scores, timing)
 
-    def twin(self) -> Classifier:
+    def twin(self, graph: bytes | None = None) -> Classifier:
         """One more interpreter of the same file, for `infer` in another thread; nothing is tested again.
 
         It looks at the part that `crop` says now.
+        graph: the file's content, changed to give other outputs of the same input (see `model.features`), with which
+            `infer` is all that works. Raises ModelFileError if the interpreter cannot load it.
         """
         twin = copy.copy(self)
-        twin._interpreter = self._load(self.threads.count)
+        twin._interpreter = self._load(self.threads.count, graph)
         twin._invoke = twin._interpreter.invoke
         if twin._output_moves:
             twin._interpreter.invoke()

@@ -64,6 +64,15 @@ class Table(NamedTuple):
         start, length = self._vector(slot, 1)
         return memoryview(self.data)[start : start + length]
 
+    def integers(self, slot: int) -> list[int]:
+        """A vector of int32."""
+        start, length = self._vector(slot, 4)
+        return list(struct.unpack_from(f"<{length}i", self.data, start))
+
+    def vector_offset(self, slot: int) -> int | None:
+        """Where in the data the offset to a vector stands, or None if the field is not set."""
+        return self._field(slot)
+
     def floats(self, slot: int) -> list[float]:
         """A vector of float32."""
         start, length = self._vector(slot, 4)

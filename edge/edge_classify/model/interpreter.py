@@ -60,16 +60,20 @@ def interpreter_class() -> Any:
     raise EdgeClassifyError("no TFLite interpreter is installed: pip install ai-edge-litert")
 
 
-def load_interpreter(path: Path, num_threads: int = 1, dynamic_size: tuple[int, int] | None = None) -> Interpreter:
+def load_interpreter(
+    path: Path, num_threads: int = 1, dynamic_size: tuple[int, int] | None = None, graph: bytes | None = None
+) -> Interpreter:
     """An interpreter for the model file, its tensors allocated.
 
+    graph: the file's content, if it is to be another.
     dynamic_size: (height, width) for an input that was made for pictures of any size; other inputs stay as they are.
     Raises ModelFileError if the file is not a TFLite model, or needs what the runtime lacks.
     """
     interpreter_type = interpreter_class()
+    source = _source(path) if graph is None else {"model_content": graph}
     try:
         with _greeting_left_out():
-            interpreter: Interpreter = interpreter_type(**_source(path), num_threads=num_threads)
+            interpreter: Interpreter = interpreter_type(**source, num_threads=num_threads)
             if dynamic_size is not None and has_dynamic_size(interpreter):
                 interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [1, *dynamic_size, 3])
             interpreter.allocate_tensors()

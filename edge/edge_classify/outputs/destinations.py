@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from .queue import BoundedQueue, Item
+from .queue import MAX_WAITING, BoundedQueue, Item
 from .writer import open_text, standard_error, standard_output
 
 if TYPE_CHECKING:
@@ -47,10 +47,14 @@ class Destinations:
         return self.claim_standard_output() if path == "-" else self._add(open_text(path, live=self.live))
 
     def queue(
-        self, consume: Callable[[Item], object], name: str, close: Callable[[], object] | None = None
+        self,
+        consume: Callable[[Item], object],
+        name: str,
+        close: Callable[[], object] | None = None,
+        limit: int = MAX_WAITING,
     ) -> BoundedQueue[Item]:
-        """A queue for whatever else may block, such as a connection."""
-        return self._add(BoundedQueue(consume, name, live=self.live, close=close))
+        """A queue for whatever else may block, such as a connection. limit: items that may wait."""
+        return self._add(BoundedQueue(consume, name, live=self.live, close=close, limit=limit))
 
     def stop_waiting(self) -> None:
         """From now on wait for no reader: the user has asked the program to stop."""

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-# Items that wait in one queue.
+# Items that wait in one queue, unless it has a limit of its own.
 MAX_WAITING = 256
 _WARN_INTERVAL_S = 60.0
 # The end of a live queue, or of one after an error, waits so long for what is left in it.
@@ -39,6 +39,7 @@ class BoundedQueue(Generic[Item]):
         the program is asked to stop.
     is_ready: whether `consume` would return at once, if that can be known.
     close: called at the end, to close what `consume` writes to.
+    limit: how many items may wait.
 
     gone: whether the consumer has gone. Items are then discarded and not counted.
     dropped: how many items were lost before that.
@@ -52,6 +53,7 @@ class BoundedQueue(Generic[Item]):
         live: bool,
         is_ready: Callable[[], bool] | None = None,
         close: Callable[[], object] | None = None,
+        limit: int = MAX_WAITING,
     ) -> None:
         self.live = live
         self.gone = False
@@ -60,6 +62,7 @@ class BoundedQueue(Generic[Item]):
         self._name = name
         self._is_ready = is_ready
         self._close = close
+        self._limit = limit
         self._waiting: deque[Item] = deque()
         self._consuming = False
         self._closed = False
@@ -86,7 +89,7 @@ class BoundedQueue(Generic[Item]):
             self._raise_error()
             if self.gone or self._closed:
                 return
-            if len(self._waiting) >= MAX_WAITING:
+            if len(self._waiting) >= self._limit:
                 self._waiting.popleft()
                 self.dropped += 1
             self._waiting.append(item)
@@ -116,7 +119,7 @@ class BoundedQueue(Generic[Item]):
             self._close()
 
     def _has_room(self) -> bool:
-        return len(self._waiting) < MAX_WAITING or self.gone or self._closed or self._error is not None
+        return len(self._waiting) < self._limit or self.gone or self._closed or self._error is not None
 
     def _is_done(self) -> bool:
         return self._closed or self._error is not None or not (self._waiting or self._consuming)

@@ -1,0 +1,250 @@
+"""Keeps the photos that a model would learn from: what it does not know, is unsure of, or has just changed to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from ..collect.limits import DEFAULT_LIMITS, Limits
+from ..errors import DataError, UsageError
+from ..options import integer, number, only_in_help_all
+from ..system.checksum import file_sha256
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from ..collect.likeness import Describe, Likeness
+    from ..collect.record import Record
+    from ..collect.store import Store
+    from ..images.preprocessing import Image
+    from ..pipeline.loop import Model, Result
+    from .destinations import Destinations
+
+log = logging.getLogger(__name__)
+
+TABLE = "collect"
+
+# Pictures that wait for the disk, at most: each is a whole frame.
+_WAITING = 8
+# A model's live frames are looked at so often, at most: looking at one takes an inference.
+_INTERVAL_S = 1.0
+_SCORES = 5
+_MB = 1_000_000
+# What the system's scheduler gives to the thread: whatever frames leave.
+_NICENESS = 19
+
+
+class _Candidate(NamedTuple):
+    result: Result
+    reason: str
+
+
+class _Seen(NamedTuple):
+    """What one model's pictures look like. checksum: of its file."""
+
+    checksum: str
+    describe: Describe
+    likeness: Likeness
+
+
+class Collect:
+    """Keeps photos in a `Store`, in a thread of its own, and none that is like another.
+
+    It reports on results, and is no reason to go on making them.
+    """
+
+    gone = True
+
+    def __init__(self, store: Store, models: Mapping[str, Model], destinations: Destinations) -> None:
+        from ..collect.burst import Bursts
+        from ..collect.reasons import Reasons
+
+        self._store = store
+        self._models = models
+        self._reasons = {name: Reasons() for name in models}
+        self._interval = _INTERVAL_S if destinations.live else 0.0
+        self._looked_at = dict.fromkeys(models, float("-inf"))
+        self._seen: dict[str, _Seen] = {}
+        self._bursts = Bursts()
+        self._over_limit = 0
+        self._nice = False
+        self._queue = destinations.queue(self._consider, f"photos to {store.root}", limit=_WAITING)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """The queue is closed by whoever opened it."""
+
+    def append(self, result: Result) -> None:
+        reason = self._reasons[result.model].judge(result)
+        if reason is None or result.frame.captured_at - self._looked_at[result.model] < self._interval:
+            return
+        self._looked_at[result.model] = result.frame.captured_at
+        self._queue.put(_Candidate(result, reason))
+
+    def counts(self) -> dict[str, int]:
+        return {"photos not kept": self._queue.dropped, "photos over the day's limit": self._over_limit}
+
+    def _consider(self, candidate: _Candidate) -> None:
+        """Keep the frame, unless one like it is kept. Raises OSError if it cannot be written."""
+        self._work_behind_frames()
+        result = candidate.result
+        model = self._models[result.model]
+        seen = self._seen_by(model)
+        description = seen.describe(result.frame.image)
+        if not seen.likeness.is_new(description):
+            return
+        record = self._record(candidate, seen.checksum, description)
+        if self._store.add(_picture(result.frame.image, model), record) is None:
+            if not self._over_limit:
+                log.warning("%s: as many photos are written as may be in a day; more will be counted", self._store.root)
+            self._over_limit += 1
+            return
+        seen.likeness.remember(description)
+
+    def _work_behind_frames(self) -> None:
+        """Give this thread, which exists for this output alone, the lowest priority, where the system can."""
+        if not self._nice:
+            self._nice = True
+            if hasattr(os, "setpriority"):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            self._store.remove_old()
+
+    def _seen_by(self, model: Model) -> _Seen:
+        """What the model has seen: also before this run, if its file is the same."""
+        from ..collect.likeness import Likeness, describe_by
+        from ..collect.record import read_record
+
+        if model.name not in self._seen:
+            checksum = file_sha256(model.classifier.model_file.path)
+            records = (read_record(path) for path in self._store.unlabelled())
+            kept = [record.description() for record in records if record is not None and record.sha256 == checksum]
+            likeness = Likeness(description for description in kept if description is not None)
+            self._seen[model.name] = _Seen(checksum, describe_by(model.classifier), likeness)
+        return self._seen[model.name]
+
+    def _record(self, candidate: _Candidate, checksum: str, description: np.ndarray) -> Record:
+        from ..collect.likeness import pack
+        from ..collect.record import Record
+
+        result = candidate.result
+        scores = result.classification.scores
+        best = scores.argsort()[::-1][:_SCORES]
+        classifier = self._models[result.model].classifier
+        return Record(
+            time=result.captured_time,
+            reason=candidate.reason,
+            burst=self._bursts.at(result.captured_time),
+            state=result.state,
+            scores={classifier.labels[place]: round(float(scores[place]), 4) for place in best},
+            model=result.model,
+            sha256=checksum,
+            crop=classifier.model_file.crop,
+            features=pack(description),
+        )
+
+
+def _picture(image: Image, model: Model) -> Image:
+    """What is kept of a frame: what edge-train has to be given to make such a model again.
+
+    That is the whole picture if the model file says which part it looks at (edge-train cuts that out), otherwise the
+    part that is classified.
+    """
+    return image if model.classifier.model_file.crop is not None else model.classifier.part(image)
+
+
+def add_options(group: argparse._ArgumentGroup) -> None:
+    defaults = DEFAULT_LIMITS
+    group.add_argument(
+        "--collect",
+        type=Path,
+        metavar="DIR",
+        help="keep photos worth learning from in DIR: unknown, uncertain, and changes; none like another",
+    )
+    only_in_help_all(
+        group.add_argument(
+            "--collect-photos",
+            type=integer(1),
+            default=defaults.photos,
+            metavar="N",
+            help="unlabelled photos in DIR; of more, the oldest of the least useful are removed",
+        )
+    )
+    only_in_help_all(
+        group.add_argument(
+            "--collect-mb",
+            type=number(above=0),
+            default=defaults.total_bytes / _MB,
+            metavar="MB",
+            help="megabytes of unlabelled photos in DIR",
+        )
+    )
+    only_in_help_all(
+        group.add_argument(
+            "--collect-photos-per-day",
+            type=integer(1),
+            default=defaults.photos_per_day,
+            metavar="N",
+            help="photos written in a day",
+        )
+    )
+    only_in_help_all(
+        group.add_argument(
+            "--collect-mb-per-day",
+            type=number(above=0),
+            default=defaults.bytes_per_day / _MB,
+            metavar="MB",
+            help="megabytes written in a day: an SD card wears out",
+        )
+    )
+    only_in_help_all(
+        group.add_argument(
+            "--collect-free-mb",
+            type=number(minimum=0),
+            default=defaults.free_bytes / _MB,
+            metavar="MB",
+            help="megabytes that are left free on the disk",
+        )
+    )
+    only_in_help_all(
+        group.add_argument(
+            "--collect-days",
+            type=number(above=0),
+            metavar="N",
+            help="remove unlabelled photos after N days (default: when there is no more room)",
+        )
+    )
+
+
+def check(options: argparse.Namespace, *, stream: bool) -> None:
+    if options.collect is None:
+        return
+    if not stream:
+        raise UsageError("--collect needs a camera or a video; pictures are kept already")
+    if options.collect.exists() and not options.collect.is_dir():
+        raise DataError(f"--collect {options.collect}: expected a folder, found a file")
+
+
+def open_output(options: argparse.Namespace, destinations: Destinations) -> Collect | None:
+    if options.collect is None:
+        return None
+    from ..collect.store import Store
+
+    limits = Limits(
+        photos=options.collect_photos,
+        total_bytes=round(options.collect_mb * _MB),
+        photos_per_day=options.collect_photos_per_day,
+        bytes_per_day=round(options.collect_mb_per_day * _MB),
+        free_bytes=round(options.collect_free_mb * _MB),
+        days=options.collect_days,
+    )
+    store = Store(options.collect, limits)
+    destinations.standard_error.put(f"keeping photos of what the camera sees in {options.collect} (--collect)\n")
+    return Collect(store, {model.name: model for model in destinations.run.models}, destinations)

@@ -1,0 +1,487 @@
+"""The page on the device: what it shows, and who may see it."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import cv2
+import numpy as np
+import pytest
+
+from conftest import classify_here, needs_programs, skip_for_packages, stop
+from edge_classify import Classifier
+
+HERE = Path(__file__).parent
+STATIC = Path(sys.modules[Classifier.__module__].__file__).parent.parent / "web" / "static"
+LIMIT_S = 60.0
+BYTES_BEFORE_PICTURES = 60_000
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(done: Callable[[], object]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@dataclass
+class Page:
+    """edge-classify with its page. process: of it."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+    def ask(
+        self, path: str, method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None
+    ) -> http.client.HTTPResponse:
+        """An answer, with its body in `answer.content`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        answer.content = answer.read()  # type: ignore[attr-defined]
+        connection.close()
+        return answer
+
+    def status(self, path: str, method: str = "GET", **headers: str) -> int:
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask(path, method, names).status
+
+
+@contextmanager
+def serve(*words: object, camera: str = "demo", address: str = "127.0.0.1") -> Iterator[Page]:
+    port = free_port()
+    command = [Path(sys.executable).with_name("edge-classify"), "--camera", camera, "--web"]
+    command += ["--web-address", f"{address}:{port}", *words]
+    environment = {**os.environ, "XDG_STATE_HOME": "/nonexistent"}
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            page = Page(port, process)
+            wait_for(lambda: is_served(page))
+            yield page
+        finally:
+            process.kill()
+
+
+def is_served(page: Page) -> bool:
+    assert page.process.poll() is None, page.process.stderr.read()
+    try:
+        page.ask("/login")
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with serve() as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, str]]:
+    """A page that the whole network can reach, and its token."""
+    file = tmp_path_factory.mktemp("state") / "token"
+    with serve("--web-token-file", file, address="0.0.0.0") as served:
+        assert file.stat().st_mode & 0o777 == 0o600
+        yield served, file.read_text().strip()
+
+
+def routes() -> list[tuple[str, str]]:
+    """(method, path) of all routes that the server has."""
+    from edge_classify.web.access import Access
+    from edge_classify.web.server import Server
+
+    application = Server(None, None, Access("127.0.0.1")).application()
+    return sorted({(route.method, route.resource.canonical) for route in application.router.routes()})
+
+
+ROUTES = routes()
+LOOK_ONLY = {"GET", "HEAD"}
+
+
+def test_there_are_routes_and_all_but_the_login_only_look() -> None:
+    assert ("GET", "/stream.mjpg") in ROUTES
+    assert {path for method, path in ROUTES if method not in LOOK_ONLY} == {"/login"}
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_every_route_refuses_other_names_other_sites_and_those_without_the_token(
+    guarded: tuple[Page, str], method: str, path: str
+) -> None:
+    page, token = guarded
+    own = {"Authorization": f"Bearer {token}", "Origin": f"http://127.0.0.1:{page.port}"}
+    # A name that somebody has pointed at this device.
+    for host in ("evil.example", f"evil.example:{page.port}", "localhost.evil.example", "127.0.0.1@evil.example", ""):
+        assert page.ask(path, method, {**own, "Host": host}).status in (400, 421), host
+    for site in ("cross-site", "same-site"):
+        assert page.ask(path, method, {**own, "Sec-Fetch-Site": site}).status == 403
+    if method not in LOOK_ONLY or path == "/live":
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"} if path == "/live" else {}
+        for origin in ({}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"}):
+            headers = {"Authorization": own["Authorization"], **upgrade, **origin}
+            assert page.ask(path, method, headers).status == 403, origin
+    if path not in ("/login", "/page.css", "/login.js"):
+        assert page.status(path, method) in ((303,) if path == "/" else (401,))
+        if path == "/":
+            assert page.ask(path).getheader("Location") == "/login"
+
+
+def test_the_token_opens_the_page_in_every_way_that_clients_have(guarded: tuple[Page, str]) -> None:
+    page, token = guarded
+    import base64
+
+    assert page.status("/state.json", Authorization=f"Bearer {token}") == 200
+    assert page.status("/state.json", Authorization=f"Basic {base64.b64encode(f'x:{token}'.encode()).decode()}") == 200
+    own = {"Origin": f"http://127.0.0.1:{page.port}", "Content-Type": "application/x-www-form-urlencoded"}
+    answer = page.ask("/login", "POST", own, f"token={token}".encode())
+    assert (answer.status, answer.getheader("Location")) == (303, "/")
+    cookie = answer.getheader("Set-Cookie")
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    assert token not in cookie
+    assert page.status("/state.json", Cookie=cookie.partition(";")[0]) == 200
+    assert page.status("/state.json", Cookie="edge-classify=0") == 401
+    assert page.status(f"/state.json?token={token}") == 401
+
+
+def test_links_to_the_page_work_and_every_answer_shuts_others_out(page: Page) -> None:
+    followed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate"}
+    assert page.status("/", **followed, Sec_Fetch_Dest="document") == 200
+    assert page.status("/", **followed, Sec_Fetch_Dest="iframe") == 403
+    for path in ("/", "/state.json", "/nothing", "/snapshot.jpg"):
+        answer = page.ask(path)
+        assert "default-src 'self'" in answer.getheader("Content-Security-Policy")
+        assert "frame-ancestors 'none'" in answer.getheader("Content-Security-Policy")
+        assert answer.getheader("Access-Control-Allow-Origin") is None
+        assert answer.getheader("Cache-Control") == "no-store"
+
+
+def test_names_of_files_lead_nowhere_else(page: Page) -> None:
+    for path in ("/../../etc/passwd", "/page.js/../server.py", "/%2e%2e/server.py", "/static/page.js", "//etc/passwd"):
+        assert page.status(path) in (400, 403, 404), path
+
+
+def test_tokens_cannot_be_guessed_in_numbers(tmp_path: Path) -> None:
+    with serve("--web-token-file", tmp_path / "token", address="0.0.0.0") as page, ThreadPoolExecutor(12) as pool:
+        statuses = list(pool.map(lambda _: page.status("/state.json", Authorization="Bearer wrong"), range(40)))
+        assert set(statuses) == {401, 429}
+        assert statuses.count(401) <= 20 + 12  # those underway when the limit was met
+        # Who has the token is not shut out by whoever guesses.
+        token = (tmp_path / "token").read_text().strip()
+        assert page.status("/state.json", Authorization=f"Bearer {token}") == 200
+
+
+def test_a_request_of_a_gigabyte_and_one_that_is_no_http_are_refused(page: Page) -> None:
+    headers = {"Origin": f"http://127.0.0.1:{page.port}", "Content-Length": str(10**9)}
+    with socket.create_connection(("127.0.0.1", page.port), timeout=LIMIT_S) as raw:
+        lines = [f"{name}: {value}" for name, value in {"Host": "localhost", **headers}.items()]
+        raw.sendall("\r\n".join(["POST /login HTTP/1.1", *lines, "", "token="]).encode())
+        try:
+            for _ in range(100):
+                raw.sendall(b"x" * 10_000)
+            answer = raw.recv(100)
+        except ConnectionError:
+            answer = b""
+    assert answer == b"" or answer.startswith((b"HTTP/1.1 413", b"HTTP/1.1 403"))
+    with socket.create_connection(("127.0.0.1", page.port), timeout=LIMIT_S) as raw:
+        raw.sendall(b"\x16\x03\x01 garbage\r\n\r\n")
+        assert raw.recv(20).startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
+    assert page.status("/state.json") == 200
+
+
+async def look(port: int, pictures: int) -> list[tuple[dict, bytes]]:
+    """As the page does: asks for each picture when it has the one before."""
+    seen = []
+    async with aiohttp.ClientSession() as session:
+        headers = {"Origin": f"http://127.0.0.1:{port}"}
+        async with session.ws_connect(f"http://127.0.0.1:{port}/live", headers=headers) as live:
+            for _ in range(pictures):
+                await live.send_str("next")
+                data = await live.receive_bytes(timeout=LIMIT_S)
+                (length,) = struct.unpack(">I", data[:4])
+                seen.append((json.loads(data[4 : 4 + length]), data[4 + length :]))
+    return seen
+
+
+def test_a_picture_and_its_answer_come_together(page: Page) -> None:
+    seen = asyncio.run(look(page.port, 40))
+    numbers = [facts["frame"] for facts, _ in seen]
+    assert numbers == sorted(set(numbers))
+    classifier = Classifier()
+    same = 0
+    for facts, jpeg in seen:
+        (model,) = facts["models"]
+        image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        # The demo's frames are as wide as what is shown, so only JPEG has changed it.
+        same += classifier.classify(image).label == model["label"]
+        assert model["categories"][0]["score"] >= model["categories"][1]["score"]
+        assert facts["age_ms"] >= 0
+    assert same >= 0.9 * len(seen)
+
+
+def test_state_says_what_changed_and_facts_what_is_running(page: Page) -> None:
+    wait_for(lambda: len(json.loads(page.ask("/state.json").content)["history"]) > 1)
+    state = json.loads(page.ask("/state.json").content)
+    assert {"state", "previous", "time"} <= state["history"][-1].keys()
+    assert state["lost_seconds"] is None
+    facts = json.loads(page.ask("/facts.json").content)
+    assert "640x480" in facts["camera"]
+    assert facts["models"][0]["labels"][0] == "0"
+
+
+def test_other_programs_get_pictures(page: Page) -> None:
+    snapshot = page.ask("/snapshot.jpg")
+    assert snapshot.getheader("Content-Type") == "image/jpeg"
+    assert cv2.imdecode(np.frombuffer(snapshot.content, np.uint8), 1).shape == (480, 640, 3)
+    connection = http.client.HTTPConnection("127.0.0.1", page.port, timeout=LIMIT_S)
+    connection.request("GET", "/stream.mjpg")
+    stream = connection.getresponse()
+    boundary = re.fullmatch(r"multipart/x-mixed-replace; boundary=(\w+)", stream.getheader("Content-Type"))[1]
+    for _ in range(3):
+        assert stream.readline() == f"--{boundary}\r\n".encode()
+        assert stream.readline() == b"Content-Type: image/jpeg\r\n"
+        length = int(stream.readline().split(b":")[1])
+        assert stream.readline() == b"\r\n"
+        assert cv2.imdecode(np.frombuffer(stream.read(length), np.uint8), 1) is not None
+        assert stream.readline() == b"\r\n"
+    connection.close()
+
+
+def test_ffmpeg_reads_the_stream(page: Page) -> None:
+    needs_programs("ffmpeg")
+    words = ["ffmpeg", "-v", "error", "-f", "mpjpeg", "-i", f"http://127.0.0.1:{page.port}/stream.mjpg"]
+    done = subprocess.run([*words, "-frames:v", "10", "-f", "null", "-"], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def wakes(thread: threading.Thread) -> int:
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", status, re.MULTILINE)[1])
+
+
+def test_nobody_looking_wakes_no_thread(capfd: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    counted: list[int] = []
+
+    def watch() -> None:
+        wait_for(lambda: is_answered(port))
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "page")
+        time.sleep(0.5)  # for what it still does about the request
+        before = wakes(thread)
+        time.sleep(1.5)  # of some 45 frames
+        counted.append(wakes(thread) - before)
+        wait_for(lambda: is_answered(port))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    code, _ = classify_here(capfd, "--camera", "demo", "--web", "--web-address", f"127.0.0.1:{port}")
+    watcher.join()
+    assert code == 0
+    assert counted[0] <= 2
+
+
+def is_answered(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S) as connection:
+            connection.sendall(b"GET /login HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            return bool(connection.recv(10))
+    except OSError:
+        return False
+
+
+def test_a_viewer_that_takes_nothing_is_let_go_and_nine_are_too_many() -> None:
+    with serve() as page:
+        stalled = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(8)]
+        for one in stalled:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_for(lambda: json.loads(page.ask("/state.json").content)["viewers"] == 8)
+        answer = page.ask("/snapshot.jpg")
+        assert answer.status == 503
+        assert answer.getheader("Retry-After")
+        before = json.loads(page.ask("/state.json").content)["frame"] or 0
+        wait_for(lambda: json.loads(page.ask("/state.json").content)["viewers"] == 0)
+        assert page.status("/snapshot.jpg") == 200
+        assert json.loads(page.ask("/state.json").content)["frame"] > before
+        for one in stalled:
+            one.close()
+        stop(page.process, 2)
+
+
+def test_a_lost_camera_is_told_of_and_not_shown_as_if_it_were_there() -> None:
+    port = free_port()
+    camera = [sys.executable, str(HERE / "http_camera.py"), str(port), "stall=20"]
+    with subprocess.Popen(camera, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline()
+        with serve(camera=f"http://127.0.0.1:{port}/") as page:
+            last = b""
+
+            def lost() -> bool:
+                nonlocal last
+                last = page.ask("/snapshot.jpg").content
+                return json.loads(page.ask("/state.json").content)["lost_seconds"] is not None
+
+            wait_for(lost)
+            (facts, jpeg) = asyncio.run(look(page.port, 1))[0]
+        process.kill()
+    assert facts["lost_seconds"] > 0
+    drawn = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)
+    # Grey, with light words in it: not the camera's red and blue.
+    assert drawn.std(axis=2).max() < 40
+    assert 20 < drawn.mean() < 120
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--camera", "demo", "--web", "--web-address", "8080"), 2, "expected an IP address and a port"),
+        (("--camera", "demo", "--web", "--web-address", "example.com:80"), 2, "expected an IP address and a port"),
+        (("--camera", "demo", "--web", "--web-cert", "x"), 2, "--web-cert and --web-key belong together"),
+        (("--camera", "demo", "--web", "--web-frame", "nonsense"), 2, "expected a site such as"),
+        (("photo.jpg", "--web"), 2, "--web needs a camera or a video"),
+        (("--camera", "demo", "--web", "--web-address", "192.0.2.1:8080"), 6, "--web-address 192.0.2.1:8080: "),
+    ],
+)
+def test_what_cannot_work_is_refused_in_one_line(
+    words: tuple[str, ...],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    cv2.imwrite("photo.jpg", np.zeros((9, 9, 3), np.uint8))
+    found, error = classify_here(capfd, *words)
+    assert (found, said in error) == (code, True), error
+
+
+def test_a_port_that_is_taken_is_refused_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, error = classify_here(capfd, "--camera", "demo", "--web", "--web-address", f"127.0.0.1:{port}")
+    assert code == 6
+    assert f"--web-address 127.0.0.1:{port}: Address already in use" in error
+
+
+@pytest.mark.parametrize("content", ["", "short", "x" * 20 + "\n" + "y" * 20, "é" * 30])
+def test_a_token_that_is_none_is_refused(content: str, tmp_path: Path) -> None:
+    from edge_classify.errors import DataError
+    from edge_classify.web.token_file import read_or_make
+
+    (tmp_path / "token").write_text(content)
+    with pytest.raises(DataError, match="expected 16 letters and digits"):
+        read_or_make(tmp_path / "token")
+    token, is_new = read_or_make(tmp_path / "new" / "token")
+    assert is_new
+    assert read_or_make(tmp_path / "new" / "token") == (token, False)
+
+
+def test_the_page_is_small_and_asks_nobody_else() -> None:
+    files = sorted(STATIC.iterdir())
+    assert sum(path.stat().st_size for path in files) < BYTES_BEFORE_PICTURES
+    for path in files:
+        addresses = re.findall(r"https?://[^\s\"'`$]+", path.read_text())
+        assert [address for address in addresses if not address.startswith("http://www.w3.org/")] == [], path
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    needs_programs("chromium", "chromedriver")
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for word in (
+        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
+        *("disable-background-networking", "disable-component-update", "window-size=1200,900"),
+    ):
+        options.add_argument(f"--{word}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    try:
+        driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    except WebDriverException as error:
+        skip_for_packages(f"Chromium does not start: {error}")
+    yield driver
+    driver.quit()
+
+
+def test_a_browser_shows_the_state_of_the_picture_shown_and_changes_with_it(page: Page, browser) -> None:
+    browser.get(f"http://127.0.0.1:{page.port}/")
+    find = browser.find_element
+
+    def text(selector: str) -> str:
+        return find("css selector", selector).text
+
+    wait_for(lambda: text("#when").startswith("Frame "))
+    assert browser.execute_script("return document.getElementById('picture').naturalWidth") == 640
+    states = set()
+
+    def has_seen_two() -> bool:
+        states.add(text(".state"))
+        return len(states) >= 2
+
+    wait_for(has_seen_two)
+    wait_for(lambda: text("#history").count("%") >= 2)
+    assert browser.title.endswith(" – edge-classify")
+    assert len(browser.find_elements("css selector", ".bars li")) == 5
+    assert len(browser.find_elements("css selector", "#chart polygon")) == 4
+    assert "11 labels: 0, 1, 2" in text("#facts")
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_nothing_serious_keeps_anybody_from_using_the_page(page: Page, guarded: tuple[Page, str], browser) -> None:
+    axe = pytest.importorskip("axe_core_python.selenium").Axe()
+    for address in (f"http://127.0.0.1:{page.port}/", f"http://127.0.0.1:{guarded[0].port}/"):
+        browser.get(address)
+        wait_for(lambda: browser.find_elements("css selector", ".bars li, #token"))
+        found = axe.run(browser)["violations"]
+        serious = [
+            (each["id"], each["nodes"][0]["html"]) for each in found if each["impact"] in ("serious", "critical")
+        ]
+        assert serious == []
+
+
+def test_the_token_is_asked_for_on_a_page_of_its_own(guarded: tuple[Page, str], browser) -> None:
+    page, token = guarded
+    browser.get(f"http://127.0.0.1:{page.port}/")
+    assert browser.current_url.endswith("/login")
+    field = browser.find_element("css selector", "#token")
+    field.send_keys("wrong")
+    field.submit()
+    wait_for(lambda: "not the token" in browser.find_element("css selector", "#wrong").text)
+    field.clear()
+    field.send_keys(token)
+    field.submit()
+    wait_for(lambda: browser.find_elements("css selector", ".bars li"))

@@ -1,0 +1,32 @@
+"""Photos that a device took one right after another, as the files say themselves: never on both sides of the split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edge_classify.collect.record import read_record
+
+from .photos import Photo
+
+
+def join_bursts(root: Path, photos: Sequence[Photo], groups: Mapping[str, str]) -> dict[str, str]:
+    """The groups of near-duplicates, joined where photos of one burst are in several.
+
+    groups: for each photo its group, by sha256, named after the smallest in it; so are those returned.
+    """
+    joined = {group: group for group in groups.values()}
+
+    def find(group: str) -> str:
+        while joined[group] != group:
+            group = joined[group]
+        return group
+
+    first: dict[str, str] = {}
+    for photo in photos:
+        record = read_record(root / photo.path)
+        if record is not None and record.burst:
+            group = find(groups[photo.sha256])
+            other = find(first.setdefault(record.burst, group))
+            joined[max(group, other)] = min(group, other)
+    return {sha256: find(group) for sha256, group in groups.items()}
