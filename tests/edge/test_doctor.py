@@ -303,6 +303,20 @@ def test_a_file_of_others_is_tested_with_what_it_does_not_say_itself(tmp_path: P
     assert "latency" in found
 
 
+def test_everything_that_is_wrong_with_a_configuration_is_listed(tmp_path: Path) -> None:
+    config = tmp_path / "edge-classify.toml"
+    config.write_text('[camera]\nsize = 5\nfsp = 3\ncamera = "rtsp://me:secret@door/"\n')
+    config.chmod(0o644)
+    done = edge_doctor("--config", config, "--json")
+    assert "secret@" not in done.stdout
+    found = [finding for finding in json.loads(done.stdout)["findings"] if finding["check"] == "configuration"]
+    assert [finding["level"] for finding in found] == ["red", "red", "yellow"]
+    assert done.returncode == 2
+    config.write_text('[camera]\ncamera = "demo"\nskip-still = true\n')
+    found = json.loads(edge_doctor("--config", config, "--json").stdout)["findings"]
+    assert [finding["text"] for finding in found if finding["check"] == "configuration"] == [f"{config}: 2 options"]
+
+
 def test_the_exit_code_is_that_of_the_first_red_line(tmp_path: Path) -> None:
     gone = edge_doctor(tmp_path / "gone.tflite")
     assert gone.returncode == 4

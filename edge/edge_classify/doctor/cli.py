@@ -20,6 +20,7 @@ from ..system.machine import System
 from .finding import Finding
 from .machine_checks import check_machine, check_software
 
+SERVICE_CONFIG = Path("/etc/edge-classify.toml")
 SERVICE = Path(__file__).with_name("edge-classify.service")
 _SERVICE_PREFIX = "/opt/edge-classify"
 
@@ -61,6 +62,11 @@ def _parser() -> Parser:
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a .tflite file to inspect, test and time")
     add_third_party_options(parser)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="configuration file of edge-classify to check (default: /etc/edge-classify.toml, if it is there)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument(
         "--print-service", action="store_true", help="print a systemd unit that runs edge-classify at boot, and exit"
@@ -76,8 +82,9 @@ def diagnose(
     labels: str | None = None,
     input_range: str | None = None,
     input_size: tuple[int, int] | None = None,
+    config: str | None = None,
 ) -> Iterator[Finding]:
-    """Check the machine, and the model file if one is given; findings come as they are made.
+    """Check the machine, and the model file and the configuration if they are given; findings come as they are made.
 
     labels, input_range, input_size: of the model file, as `Classifier` takes them.
     """
@@ -92,6 +99,11 @@ def diagnose(
         from .model_checks import check_model
 
         yield from check_model(model, system, labels=labels, input_range=input_range, input_size=input_size)
+    if config is not None and not broken:
+        from ..cli import make_parser
+        from .config_checks import check_config
+
+        yield from check_config(config, make_parser())
     yield from check_machine(system)
 
 
@@ -99,7 +111,8 @@ def _diagnose(options: argparse.Namespace) -> int:
     findings = []
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     third_party = {"labels": options.labels, "input_range": options.input_range, "input_size": options.input_size}
-    for finding in diagnose(options.model, **third_party):
+    config = options.config or (str(SERVICE_CONFIG) if SERVICE_CONFIG.exists() else None)
+    for finding in diagnose(options.model, **third_party, config=config):
         findings.append(finding)
         if not options.json:
             _print_finding(finding, color)
