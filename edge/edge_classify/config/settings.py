@@ -15,8 +15,8 @@ OTHER_VARIABLES = ("EDGE_CLASSIFY_TRACEBACK", "EDGE_CLASSIFY_WORKERS", "EDGE_CLA
 
 _NO_TABLE = ("about this program", "configuration", "options", "positional arguments")
 _FILE = re.compile(r"\b(FILE|FOLDER|MODELS)\b")
-# What may stand in place of a file: an address, host:port, standard output.
-_NO_FILE = re.compile(r"-|[a-z][a-z0-9+.-]*://.*|\[?[\w.:-]*\]?:\d+", re.DOTALL)
+# What may stand in place of a file: an address, host:port, a port, standard output.
+_NO_FILE = re.compile(r"-|\d+|[a-z][a-z0-9+.-]*://.*|\[?[\w.:-]*\]?:\d+", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--labels, --input-range and --input-size are for a model file: name one with MODEL")
     if options.print_service:
         return run(lambda: _print_service(Path(sys.prefix)), traceback=options.traceback)
+    if options.print_drop_in:
+        return run(lambda: _print_drop_in(options.config or str(SERVICE_CONFIG)), traceback=options.traceback)
     return run(lambda: _diagnose(options), quiet=True, traceback=options.traceback)
 
 
@@ -70,6 +72,11 @@ def _parser() -> Parser:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument(
         "--print-service", action="store_true", help="print a systemd unit that runs edge-classify at boot, and exit"
+    )
+    parser.add_argument(
+        "--print-drop-in",
+        action="store_true",
+        help="print what the configuration file needs beyond that unit, as a systemd drop-in, and exit",
     )
     parser.add_common_options()
     return parser
@@ -152,4 +159,29 @@ def _print_service(prefix: Path) -> int:
             file=sys.stderr,
         )
     print(SERVICE.read_text("utf-8").replace(_SERVICE_PREFIX, str(prefix)), end="")
+    return 0
+
+
+def _print_drop_in(config: str) -> int:
+    """Print the drop-in on standard output, and what else has to be done on standard error."""
+    from ..cli import make_parser
+    from ..config.layers import from_environment
+    from ..config.settings import settings
+    from ..config.toml_file import read_file
+    from .drop_in import as_text, drop_in, read_variables
+
+    parser = make_parser()
+    known = settings(parser)
+    contents = read_file(config, known, parser)
+    if contents.problems:
+        raise UsageError(contents.problems[0])
+    path = Path(config).absolute()
+    secrets = path.with_suffix(".env")
+    environment = from_environment(known, read_variables(secrets), parser) if secrets.exists() else {}
+    needs = drop_in(path, known, {**contents.values, **environment}, default=SERVICE_CONFIG)
+    if secrets.exists():
+        needs.add(f"EnvironmentFile={secrets}")
+    print(as_text(needs, path), end="")
+    for note in needs.notes:
+        print(f"warning: {note}", file=sys.stderr)
     return 0
