@@ -96,8 +96,9 @@ def test_a_camera_of_this_machine_needs_no_network(installed: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("host", "addresses", "allowed"),
     [
-        ("127.0.0.1", None, "localhost"),
-        ("192.168.1.5", None, "link-local 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"),
+        ("127.0.0.1", None, "127.0.0.1"),
+        ("192.168.1.5", None, "192.168.1.5"),
+        ("hub", ["127.0.0.1"], "localhost 9.9.9.9"),
         ("198.51.100.7", None, "198.51.100.7"),
         ("[2001:db8::7]", None, "2001:db8::7"),
         ("door.lan", ["10.0.0.3"], "link-local 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7 9.9.9.9"),

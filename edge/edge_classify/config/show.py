@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..sources.network import without_password
 from .schema import SCHEMA_FILE
+from .secrets import without_secret
 from .settings import Setting, beside
 from .toml_file import Given
 
@@ -67,15 +67,7 @@ def _typed(setting: Setting, word: str) -> Any:
 def _masked(value: Any) -> Any:
     if isinstance(value, list):
         return [_masked(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    # A user's name alone, as in mqtts://user@host, is no secret.
-    user = re.match(r"([a-z]+://)[^:@/?#]+@(?!.*@)", value)
-    return (
-        without_password(value)
-        if user is None
-        else user[0] + without_password(user[1] + value[user.end() :])[len(user[1]) :]
-    )
+    return without_secret(value) if isinstance(value, str) else value
 
 
 def _toml(value: Any) -> str:

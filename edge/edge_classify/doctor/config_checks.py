@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..config.layers import from_environment
+from ..config.secrets import without_secret
 from ..config.settings import Setting, file_in, settings
 from ..config.toml_file import Given, read_file
 from ..errors import EdgeClassifyError, UsageError
@@ -53,16 +54,14 @@ def _check_together(parser: Parser, given: dict[str, Given]) -> None:
 
 
 def _check_secrets(path: str, known: list[Setting], values: dict[str, Given]) -> Iterator[Finding]:
-    from ..sources.network import without_password
-
     for setting in known:
         words = [word for words in values.get(setting.dest, Given(None, [], "")).words for word in words]
         for word in words:
-            if without_password(word) != word and _others_may_read(path):
+            if without_secret(word) != word and _others_may_read(path):
                 yield Finding(
                     "yellow",
                     _CHECK,
-                    f"{path}: everybody on this machine may read the password or user name in {setting.key}",
+                    f"{path}: everybody on this machine may read the secret in {setting.key}",
                     f"set {setting.variable} in the environment instead (docs/configuration.md)",
                 )
             secret = file_in(setting, word) if setting.option.endswith("-file") else None

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..config.secrets import without_secret
 from ..config.settings import Setting, file_in
 from ..config.toml_file import Given
-from ..sources.network import without_password
-from .network_needs import Peer, allowed_addresses, peer_in
+from .network_needs import ANYBODY_NEAR, Peer, allowed_addresses, peer_in
 
 # Folders that systemd makes for the service's own user, by what they are called in a unit.
 _OWN_FOLDERS = {
@@ -98,7 +98,7 @@ def _need_network(needs: Needs, given: Sequence[tuple[Setting, str]]) -> None:
     peers = [peer for setting, word in given if (peer := peer_in(setting, word)) is not None]
     if any(setting.is_command for setting, _ in given):
         needs.notes.append("what commands need of the network is not known: the local network is allowed")
-        peers.append(Peer("commands", "local network"))
+        peers.append(Peer("commands", ANYBODY_NEAR))
     if not peers:
         needs.add("# No network at all.")
         needs.add("IPAddressAllow=")
@@ -115,9 +115,7 @@ def _need_camera(needs: Needs, values: Mapping[str, Given]) -> None:
     source = next(_words(values.get("camera")), "0")
     if re.fullmatch(r"\d+|csi(:\d+)?|/dev/.*", source):
         return
-    needs.add(
-        f"# No camera of this machine: {without_password(source)}. The firmware tells whether the Pi is throttled."
-    )
+    needs.add(f"# No camera of this machine: {without_secret(source)}. The firmware tells whether the Pi is throttled.")
     needs.add("DeviceAllow=")
     needs.add("DeviceAllow=/dev/vcio rw")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ..config.secrets import without_secret
 from ..config.settings import Setting, file_in
-from ..sources.network import without_password
 
 # As in edge-classify.service.
 LOCAL = ("link-local", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -20,23 +20,23 @@ _LOCAL_NETWORKS = [
     for text in (*LOCAL[1:], "169.254.0.0/16", "fe80::/10")  # the last two are what systemd calls link-local
 ]
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]*):(\d+)")
-_ADDRESS_METAVAR = re.compile(r"URL|ADDRESS|HOST|BROKER")
+# In place of a host: whoever in the local network connects to a port of ours.
+ANYBODY_NEAR = "*"
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Somebody to talk to. name: for people. host: a name, an address, empty for all of this machine's addresses, or
-    "local network"."""
+    """Somebody to talk to. name: for people. host: a name, an address, or ANYBODY_NEAR."""
 
     name: str
     host: str
 
 
 def peer_in(setting: Setting, word: str) -> Peer | None:
-    """Whom a setting's value names by an address or as host:port."""
+    """Whom a setting's value means: the host of an address, or whoever connects to the host:port that it listens on."""
     if setting.is_command or setting.is_flag:
         return None
-    shown = f"{setting.key} {without_password(word)}"
+    shown = f"{setting.key} {without_secret(word)}"
     if "://" in word:
         # A password may hold an @ or a slash; the host is behind the last @.
         scheme, _, rest = word.partition("://")
@@ -44,11 +44,10 @@ def peer_in(setting: Setting, word: str) -> Peer | None:
     if file_in(setting, word) is not None or setting.names_source:
         return None
     found = _HOST_AND_PORT.fullmatch(word)
-    if found:
-        return Peer(shown, found[1].strip("[]"))
-    if _ADDRESS_METAVAR.search(str(setting.action.metavar)):
-        return Peer(shown, word.split("/")[0])
-    return None
+    if found is None:
+        return None
+    host = found[1].strip("[]").lower()
+    return Peer(shown, "localhost" if host in ("127.0.0.1", "::1", "localhost") else ANYBODY_NEAR)
 
 
 def allowed_addresses(peers: Sequence[Peer]) -> tuple[list[str], list[str]]:
@@ -66,29 +65,28 @@ def allowed_addresses(peers: Sequence[Peer]) -> tuple[list[str], list[str]]:
 
 
 def _addresses(peer: Peer) -> tuple[list[str], str]:
-    if peer.host in ("", "local network", "0.0.0.0", "::"):
+    if peer.host == ANYBODY_NEAR:
         return ["localhost", *LOCAL], ""
     try:
-        return _of_literal(ipaddress.ip_address(peer.host)), ""
+        return [str(ipaddress.ip_address(peer.host))], ""
     except ValueError:
         pass  # a name
     try:
         found = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(peer.host, None)}
     except (OSError, UnicodeError):
         return ["any"], f"{peer.name}: the name does not resolve now, so every address is allowed: run this again later"
-    servers = [address for server in _name_servers() for address in _of_literal(server)]
-    reached = [address for name in sorted(found) for address in _of_literal(ipaddress.ip_address(name))]
-    if any(address not in ("localhost", *LOCAL) for address in reached):
+    near = [_near(ipaddress.ip_address(name)) for name in sorted(found)]
+    if not all(near):
         return ["any"], f"{peer.name}: addresses of names change, so every address is allowed"
-    return [*reached, *servers], ""
+    servers = [address for server in _name_servers() for address in _near(server) or [str(server)]]
+    return [*(address for addresses in near for address in addresses), *servers], ""
 
 
-def _of_literal(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[str]:
+def _near(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[str]:
+    """What to allow for a name's address, which may be another tomorrow; empty if that may be anywhere."""
     if address.is_loopback:
         return ["localhost"]
-    if any(address in network for network in _LOCAL_NETWORKS):
-        return list(LOCAL)
-    return [str(address)]
+    return list(LOCAL) if any(address in network for network in _LOCAL_NETWORKS) else []
 
 
 def _name_servers() -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
