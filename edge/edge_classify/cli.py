@@ -17,10 +17,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .command import run
-from .config.layers import layer, with_origins
-from .config.settings import settings
 from .errors import BudgetError, CameraError, DataError, EdgeClassifyError, ModelFileError, SelfTestError
 from .options import (
+    VARIABLES,
     Parser,
     add_third_party_options,
     as_json,
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(parser: Parser, options: argparse.Namespace) -> int:
-    given = layer(parser, options, os.environ, instead={"sources": "camera", "list_cameras": "camera"})
+    given = _layer(parser, options)
     options.source = _only_source(parser, options)
     if options.list_cameras:
         return _list_cameras()
@@ -73,8 +72,22 @@ def _run(parser: Parser, options: argparse.Namespace) -> int:
     try:
         return _check_config(options) if options.check_config else _classify(options)
     except EdgeClassifyError as error:
-        error.args = (with_origins(str(error), given, settings(parser)),)
+        if given:
+            from .config.layers import with_origins
+            from .config.settings import settings
+
+            error.args = (with_origins(str(error), given, settings(parser)),)
         raise
+
+
+def _layer(parser: Parser, options: argparse.Namespace) -> dict[str, Given]:
+    """Fill in what the environment and a file say; returns where each option's value comes from, if that is needed."""
+    asked = options.config is not None or options.show_config or options.check_config
+    if not asked and not any(name.startswith(VARIABLES) for name in os.environ):
+        return {}
+    from .config.layers import layer  # which costs 10 ms of a start
+
+    return layer(parser, options, os.environ, instead={"sources": "camera", "list_cameras": "camera"})
 
 
 def make_parser() -> Parser:
@@ -277,6 +290,7 @@ def _dwell(text: str) -> tuple[int, float | None]:
 
 
 def _show_config(parser: Parser, given: Mapping[str, Given]) -> int:
+    from .config.settings import settings
     from .config.show import as_toml
 
     text, masked = as_toml(settings(parser), given)

@@ -20,6 +20,9 @@ from .system.standard_streams import drop_output, prepare
 Number = TypeVar("Number", int, float)
 _Parse = TypeVar("_Parse", bound=Callable[[str], Any])
 
+# How variables that set options begin.
+VARIABLES = "EDGE_CLASSIFY_"
+
 # Columns of the text after the options.
 _WIDTH = 76
 

@@ -354,7 +354,7 @@ def test_a_picture_is_classified_without_importing_what_only_others_need() -> No
         f"main([{PICTURE!r}])\n"
         "own = {name.removeprefix('edge_classify.') for name in sys.modules}\n"
         "print(own & {'socket', 'subprocess', 'numpy.ma', 'importlib.metadata', 'sources.demo', 'sources.cameras',\n"
-        "             'system.machine', 'model.sandbox', 'benchmark', 'api'})"
+        "             'system.machine', 'model.sandbox', 'benchmark', 'api', 'config'})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

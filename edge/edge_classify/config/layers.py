@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ..errors import UsageError
-from ..options import Parser
-from .settings import OTHER_VARIABLES, VARIABLES, Setting, convert, settings
+from ..options import VARIABLES, Parser
+from .settings import OTHER_VARIABLES, Setting, convert, settings
 from .toml_file import Given, nearest, read_file
 
 log = logging.getLogger(__name__)

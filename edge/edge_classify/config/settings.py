@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-VARIABLES = "EDGE_CLASSIFY_"
+from ..options import VARIABLES
+
 # Of no option: what errors print, and what edge-train and the tests read.
 OTHER_VARIABLES = ("EDGE_CLASSIFY_TRACEBACK", "EDGE_CLASSIFY_WORKERS", "EDGE_CLASSIFY_DATA")
 
