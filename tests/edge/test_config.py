@@ -119,6 +119,10 @@ def test_what_is_shown_can_be_saved_and_hides_secrets(command: Command, tmp_path
         ("fps = 3", "fps stands in no table: put [camera] on a line above it, and fps = below"),
         ('model = "x"', "model: expected a table: put [model] on a line above it"),
         ("[camera\n", "not TOML: Expected ']' at the end of a table declaration (at line 1, column 8)"),
+        ('[camera]\n"a\\nb" = 1', "[camera] has no key a\\nb"),
+        ('[model]\nmodel = "\\u0000"', "[model] model: no value can have a null character"),
+        (f"a = {'[' * 9999}", "nested too deeply"),
+        (f"[camera]\nfps = {'1' * 9999}", "not TOML: Exceeds the limit"),
         ("[camera]\nfps = 0\nsize = 5", "(and 1 more: edge-doctor --config "),
         ('[output]\njson = true\nevents = "-"', "--events - and --json both need standard output"),
         ('[model]\nmodels = "x"\nmodel = "y"', "without --model (--model: "),
@@ -138,7 +142,12 @@ def test_a_mistake_in_the_file_is_one_line(
 
 def test_a_file_that_cannot_be_read_is_one_line(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes('[camera]\nname = "\xe9"'.encode("latin-1"))
-    for name, message in (("", "a folder"), ("gone.toml", "no such configuration file"), ("latin.toml", "not UTF-8")):
+    for name, message in (
+        ("", "a folder"),
+        ("gone.toml", "no such configuration file"),
+        ("/dev/zero", "larger"),
+        ("latin.toml", "not UTF-8"),
+    ):
         code, said = classify_here(capfd, "--config", tmp_path / name)
         assert code == 2
         (line,) = said.splitlines()

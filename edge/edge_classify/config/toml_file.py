@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from .settings import Setting, beside, convert
 
+# More than any configuration; /dev/zero has no end.
+_MAX_BYTES = 2**20
+_MAX_SHOWN = 60
 _WORDS = {
     "string": "a string",
     "integer": "a whole number",
@@ -56,7 +59,8 @@ def read_file(path: str, known: Sequence[Setting], parser: argparse.ArgumentPars
     """Read a configuration file. Raises UsageError if it cannot be read or is not TOML."""
     contents = Contents()
     tables = list(dict.fromkeys(setting.table for setting in known))
-    for name, table in _parse(path).items():
+    for key, table in _parse(path).items():
+        name = _printable(key)
         if name not in tables:
             contents.problems.append(f"{path}: {_unknown_at_top(name, table, tables, known)}")
         elif not isinstance(table, dict):
@@ -70,7 +74,9 @@ def _parse(path: str) -> dict[str, Any]:
     import tomllib  # 5 ms that a start without a file does not need
 
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise UsageError(
             f"{path}: no such configuration file: edge-classify --show-config prints one to start from"
@@ -85,10 +91,14 @@ def _parse(path: str) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    if len(data) > _MAX_BYTES:
+        raise UsageError(f"{path}: larger than any configuration: name a TOML file")
     try:
-        return tomllib.loads(text.replace("\r\n", "\n"))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not TOML: {error}") from None
+        return tomllib.loads(text)
+    except RecursionError:
+        raise UsageError(f"{path}: arrays or tables are nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, and a number of thousands of digits
+        raise UsageError(f"{path}: not TOML: {first_line(error)}") from None
 
 
 def _read_table(
@@ -100,7 +110,8 @@ def _read_table(
     contents: Contents,
 ) -> None:
     keys = {setting.key: setting for setting in known if setting.table == name}
-    for key, value in table.items():
+    for raw, value in table.items():
+        key = _printable(raw)
         where = f"{path}: [{name}] {key}"
         if key not in keys:
             contents.problems.append(f"{path}: [{name}] has no key {key}{_nearest_key(key, name, known)}")
@@ -132,6 +143,8 @@ def _word(setting: Setting, value: Any) -> str:
     allowed = _types(schema)
     if kind not in allowed and not (kind == "integer" and "number" in allowed):
         raise _wrong_type(setting, value)
+    if "\0" in str(value):
+        raise TypeError("no value can have a null character")
     return str(value)
 
 
@@ -148,12 +161,18 @@ def _wrong_type(setting: Setting, value: Any) -> TypeError:
     if setting.repeatable:
         expected += ", or an array of them"
     if isinstance(value, str):
-        shown = f'"{value}"'
+        shown = f'"{_printable(value)}"'
     elif isinstance(value, bool):
         shown = str(value).lower()
     else:
-        shown = str(value) if isinstance(value, int | float) else f"{_article(_kind(value))} {_kind(value)}"
+        shown = _printable(str(value)) if isinstance(value, int | float) else f"{_article(_kind(value))} {_kind(value)}"
     return TypeError(f"expected {expected}, found {shown}")
+
+
+def _printable(text: str) -> str:
+    """A word of the file in a message of one line."""
+    shown = text if text.isprintable() else repr(text)[1:-1]
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[:_MAX_SHOWN]}..."
 
 
 def _article(word: str) -> str:
