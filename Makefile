@@ -2,7 +2,7 @@
 # make check    linters, types, and the tests that need no TensorFlow: two minutes (installs the device side and dev tools)
 # make test     make check, then all other tests (installs everything)
 # make test-packages    as root: install the Debian packages without which some tests are skipped
-# make docs     write docs/commands.md from the commands' parsers
+# make docs     write docs/commands.md and the schema of configuration files from the commands' parsers
 # make models   the whole grid of model files, as CI builds it: of drawn digits, or of PHOTOS=folder;
 #               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" RUN=runs/grid MODELS=models/grid]
 # make builtin-model [MNIST=mnist.npz]    train the digit reader that ships in the package

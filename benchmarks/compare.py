@@ -21,9 +21,9 @@ import numpy as np
 from edge_classify.benchmark.metric import Metric, metric
 from edge_classify.benchmark.result import FORMAT
 from edge_classify.benchmark.tables import as_text
-from edge_classify.command import run
 from edge_classify.errors import DataError, EdgeClassifyError
 from edge_classify.options import Parser
+from edge_classify.system.command import run
 
 MIN_ROUNDS = 3
 BOOTSTRAP_DRAWS = 10_000

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 
 from edge_classify.benchmark.statistics import latency_front
 from edge_classify.benchmark.tables import machine
-from edge_classify.command import run
 from edge_classify.errors import DataError
 from edge_classify.options import Parser, output_file
+from edge_classify.system.command import run
 
 # Line style and marker of each precision; widths are told apart by colour.
 STYLES = {"int8": ("-", "o"), "float32": ("--", "s"), "float16": ("-.", "D"), "dynamic": (":", "^")}

@@ -1,11 +1,13 @@
-"""Writes docs/commands.md, the reference of all commands, from their parsers: python docs/make_commands.py
+"""Writes docs/commands.md, the reference of all commands, from their parsers, and the schema of configuration files:
+python docs/make_commands.py
 
-A test says if the page is out of date. It is the same whatever the version of Python, whose --help differs.
+A test says if one is out of date. It is the same whatever the version of Python, whose --help differs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tomllib
 from collections.abc import Callable
 from importlib import import_module
@@ -13,7 +15,9 @@ from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
+from edge_classify.cli import make_parser
 from edge_classify.collect.command import main as collect
+from edge_classify.config.schema import SCHEMA_FILE, json_schema
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "commands.md"
@@ -67,6 +71,11 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def schema() -> str:
+    """The text of the package's JSON Schema."""
+    return json.dumps(json_schema(make_parser()), indent=1, ensure_ascii=False) + "\n"
+
+
 def _usage(parser: argparse.ArgumentParser) -> str:
     formatter = parser._get_formatter()
     words = [parser.prog]
@@ -107,3 +116,4 @@ def _text(words: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page())
+    SCHEMA_FILE.write_text(schema())

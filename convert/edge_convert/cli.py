@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_classify.command import run
 from edge_classify.errors import DataError, ModelFileError
 from edge_classify.options import Parser, integer, number
+from edge_classify.system.command import run
 from edge_train.backbone import ALPHAS, RESOLUTIONS
 from edge_train.workers import add_workers_option, limit_workers
 

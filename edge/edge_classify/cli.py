@@ -12,14 +12,38 @@ import gc
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from .command import run
-from .errors import BudgetError, CameraError, DataError, ModelFileError, SelfTestError
-from .options import Parser, add_picture_options, add_third_party_options, crop, integer, number, threads
+from .errors import BudgetError, CameraError, DataError, EdgeClassifyError, ModelFileError, SelfTestError
+from .options import (
+    VARIABLES,
+    Parser,
+    add_picture_options,
+    add_third_party_options,
+    as_json,
+    crop,
+    integer,
+    number,
+    only_on_command_line,
+    threads,
+)
 from .outputs import registry
+from .system.command import run
 from .system.memory import use_one_heap
+
+if TYPE_CHECKING:
+    from .config.toml_file import Given
+
+# What --help leaves to --help-all, besides what the outputs leave to it.
+_DETAILS = (
+    *("--fps", "--flip", "--give-up", "--fast", "--max-fps", "--skip-still", "--count"),
+    *("--models", "--budget-ms", "--metric", "--input-range", "--input-size", "--num-threads"),
+    *("--threshold-high", "--threshold-low", "--top-k"),
+    *("--check-config", "--show-config", "--traceback", "--version"),
+    "SOURCE",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,8 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command.main(words[1:])
     parser = make_parser()
     options = parser.parse_args(words)
-    options.source = _only_source(parser, options)
-    code = run(lambda: _list_cameras() if options.list_cameras else _classify(options), traceback=options.traceback)
+    code = run(lambda: _run(parser, options), traceback=options.traceback)
 
     from .sources.live import stuck_readers
 
@@ -44,12 +67,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _run(parser: Parser, options: argparse.Namespace) -> int:
+    given = _layer(parser, options)
+    options.source = _only_source(parser, options)
+    if options.list_cameras:
+        return _list_cameras()
+    if options.show_config:
+        return _show_config(parser, given)
+    try:
+        return _check_config(options) if options.check_config else _classify(options)
+    except EdgeClassifyError as error:
+        if given:
+            from .config.layers import with_origins
+            from .config.settings import settings
+
+            error.args = (with_origins(str(error), given, settings(parser)),)
+        raise
+
+
+def _layer(parser: Parser, options: argparse.Namespace) -> dict[str, Given]:
+    """Fill in what the environment and a file say; returns where each option's value comes from, if that is needed."""
+    asked = options.config is not None or options.show_config or options.check_config
+    if not asked and not any(name.startswith(VARIABLES) for name in os.environ):
+        return {}
+    from .config.layers import layer  # which costs 10 ms of a start
+
+    return layer(parser, options, os.environ, instead={"sources": "camera", "list_cameras": "camera"})
+
+
 def make_parser() -> Parser:
     parser = Parser(
         "edge-classify",
         "Classify what a camera sees, live, or pictures and videos, and report latency. Ctrl-C stops it. "
-        "Without --model it reads handwritten digits. "
-        "docs/cameras.md, docs/decisions.md and docs/benchmarking.md explain the options.",
+        "Without --model it reads handwritten digits.",
         usage="edge-classify [SOURCE] [options]",
         examples=[
             ("edge-classify --model mobilenet_v2_0.5_160_int8.tflite", "classify what the first camera sees"),
@@ -57,12 +107,13 @@ def make_parser() -> Parser:
             ("edge-classify collect cup", "take photos to train on; collect --help says more"),
         ],
         errors=[CameraError, ModelFileError, SelfTestError, DataError, BudgetError],
-        details=True,
+        details=_DETAILS,
     )
     _add_camera_options(parser.add_argument_group("camera"))
     _add_model_options(parser.add_argument_group("model"))
     _add_decision_options(parser.add_argument_group("decision"))
     _add_output_options(parser)
+    _add_configuration_options(parser.add_argument_group("configuration"))
     parser.add_common_options()
     return parser
 
@@ -75,17 +126,18 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
         "--camera",
         action="append",
         metavar="SOURCE",
-        help="camera index (0 also finds a Pi camera module), /dev/videoN, csi or csi:N (Pi camera modules), "
+        help="camera index (0 also finds a Pi camera module), /dev/videoN, csi:N (Pi camera modules), "
         "rtsp:// or http:// address, video, picture, folder of pictures, or demo (default: 0)",
     )
-    source.add_argument("--list-cameras", action="store_true", help="list connected cameras and exit")
+    only_on_command_line(
+        source.add_argument("--list-cameras", action="store_true", help="list connected cameras and exit")
+    )
     add_picture_options(group)
     group.add_argument(
         "--crop",
         type=crop,
         metavar="X,Y,W,H",
-        help="classify only this part, in fractions (the middle half: 0.25,0,0.5,1); after --rotate and --flip "
-        "(default: the part that the model was trained on)",
+        help="classify only this part, in fractions; 0.25,0,0.5,1 is the middle half (default: the model's own)",
     )
     group.add_argument(
         "--give-up",
@@ -170,6 +222,22 @@ def _add_output_options(parser: Parser) -> None:
         module.add_options(groups[module.TABLE])
 
 
+def _add_configuration_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        help="read options from a TOML file (docs/configuration.md)",
+    )
+    group.add_argument(
+        "--check-config", action="store_true", help="check the options, from wherever they come, and exit"
+    )
+    group.add_argument(
+        "--show-config",
+        action="store_true",
+        help="print each option's value, where it comes from, and exit; > FILE makes a file for --config of it",
+    )
+
+
 def _only_source(parser: Parser, options: argparse.Namespace) -> str:
     """The source, from SOURCE or --camera; several are refused with what was probably meant."""
     sources: list[str] = options.sources
@@ -203,12 +271,36 @@ def _why_not(sources: Sequence[str], options: argparse.Namespace) -> str | None:
     return f"expected one SOURCE, found {len(sources)} ({found}): put pictures into one folder and give that"
 
 
+@as_json("integer", "string")
 def _dwell(text: str) -> tuple[int, float | None]:
     """(frames, None), or (0, seconds)."""
     seconds = re.fullmatch(r"(\d+(?:\.\d+)?)s", text)
     if seconds is None and not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a number of frames (5) or a time in seconds (1.5s), found {text!r}")
     return (0, float(seconds[1])) if seconds else (int(text), None)
+
+
+def _show_config(parser: Parser, given: Mapping[str, Given]) -> int:
+    from .config.settings import settings
+    from .config.show import as_toml
+
+    text, masked = as_toml(settings(parser), given)
+    print(text, end="")
+    for option in masked:
+        print(f"warning: the secret in {option} is masked: write it into the file yourself", file=sys.stderr)
+    return 0
+
+
+def _check_config(options: argparse.Namespace) -> int:
+    from .model.model_file import read_model_file
+    from .model.naming import name_models
+    from .session import check
+
+    check(options)
+    for model in name_models(options.model or ()):
+        read_model_file(model.path)
+    print(f"{options.config or 'options'}: no errors found")
+    return 0
 
 
 def _list_cameras() -> int:

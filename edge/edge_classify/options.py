@@ -18,6 +18,10 @@ from .images.crop import Crop, make_crop
 from .system.standard_streams import drop_output, prepare
 
 Number = TypeVar("Number", int, float)
+_Parse = TypeVar("_Parse", bound=Callable[[str], Any])
+
+# How variables that set options begin.
+VARIABLES = "EDGE_CLASSIFY_"
 
 # Columns of the text after the options.
 _WIDTH = 76
@@ -26,11 +30,15 @@ _WIDTH = 76
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, as all of ours are.
 
-    details: whether some options are only in --help-all (see `only_in_help_all`), which is then an option too.
+    details: options that are only in --help-all (see also `only_in_help_all`), which is then an option too.
     examples: command lines with what they do, shown at the end of --help.
     errors: the kinds of error that this command can end with; --help lists their exit codes.
     usage: the first line of --help, if the generated one would be long.
+
+    given: the words behind each option of the last command line, by its `dest`; one list each time it was given.
     """
+
+    given: dict[str, list[list[str]]]
 
     def __init__(
         self,
@@ -40,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         examples: Sequence[tuple[str, str]] = (),
         errors: Sequence[type[EdgeClassifyError]] = (),
         usage: str | None = None,
-        details: bool = False,
+        details: Sequence[str] = (),
     ) -> None:
         super().__init__(
             prog=prog,
@@ -50,6 +58,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             add_help=False,
         )
+        self.given = {}
         self._details = details
         self._examples = examples
         self._errors = errors
@@ -81,7 +90,12 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """The text of --help."""
-        details = [action for action in self._actions if getattr(action, "only_in_help_all", False)]
+        details = [
+            action
+            for action in self._actions
+            if getattr(action, "only_in_help_all", False)
+            or set(self._details) & {*action.option_strings, action.metavar}
+        ]
         texts = [action.help for action in details]
         try:
             for action in details:
@@ -103,8 +117,15 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse's, which takes the value -1..1 for an option; behind a space it does not."""
         prepare()  # before the first word is printed, by --help or about a wrong option
+        self.given = {}
         words = sys.argv[1:] if args is None else args
         return super().parse_known_args([re.sub(r"^-(?=\d+\.\.)", " -", word) for word in words], namespace)
+
+    def _get_values(self, action, arg_strings):  # type: ignore[no-untyped-def]
+        """As argparse's, which forgets which options were given, and how."""
+        value = super()._get_values(action, arg_strings)
+        self.given.setdefault(action.dest, []).append([word.strip() for word in arg_strings])
+        return value
 
     def error(self, message: str) -> NoReturn:
         self.exit(UsageError.exit_code, f"error: {message.removeprefix('argument ')} (see {self.prog} --help)\n")
@@ -120,6 +141,29 @@ class _HelpAll(argparse.Action):
 def only_in_help_all(option: argparse.Action) -> None:
     """Leave an option out of --help, which shows what most people need: `only_in_help_all(group.add_argument(...))`."""
     option.only_in_help_all = True  # type: ignore[attr-defined]
+
+
+def only_on_command_line(option: argparse.Action) -> None:
+    """Keep an option that does something else and exits out of configuration files and the environment."""
+    option.only_on_command_line = True  # type: ignore[attr-defined]
+
+
+def writes_file(option: argparse.Action) -> None:
+    """Say that the file an option names is written, so that the service must be allowed to."""
+    option.writes_file = True  # type: ignore[attr-defined]
+
+
+def as_json(*types: str, **bounds: Any) -> Callable[[_Parse], _Parse]:
+    """Say which JSON types a configuration file may give to what is parsed by this function; else it is a string.
+
+    bounds: further keywords of JSON Schema, such as minimum.
+    """
+
+    def mark(parse: _Parse) -> _Parse:
+        parse.json_schema = {"type": types[0] if len(types) == 1 else list(types), **bounds}  # type: ignore[attr-defined]
+        return parse
+
+    return mark
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -202,9 +246,16 @@ def _input_range(text: str) -> str:
 
 def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:
     """For `type=`: a whole number in this range."""
-    return lambda text: _number(text, int, "a whole number", _range(minimum=minimum, maximum=maximum))
+    bounds = {"minimum": minimum} if maximum is None else {"minimum": minimum, "maximum": maximum}
+
+    @as_json("integer", **bounds)
+    def parse(text: str) -> int:
+        return _number(text, int, "a whole number", _range(minimum=minimum, maximum=maximum))
+
+    return parse
 
 
+@as_json("integer", "string")
 def threads(text: str) -> int | Literal["auto"]:
     """For `type=`: a number of threads, or auto."""
     if text == "auto":
@@ -223,9 +274,13 @@ def number(
     below: float | None = None,
 ) -> Callable[[str], float]:
     """For `type=`: a number in this range."""
-    return lambda text: _number(
-        text, float, "a number", _range(minimum=minimum, maximum=maximum, above=above, below=below)
-    )
+    bounds = {"minimum": minimum, "maximum": maximum, "exclusiveMinimum": above, "exclusiveMaximum": below}
+
+    @as_json("number", **{name: bound for name, bound in bounds.items() if bound is not None})
+    def parse(text: str) -> float:
+        return _number(text, float, "a number", _range(minimum=minimum, maximum=maximum, above=above, below=below))
+
+    return parse
 
 
 def duration(text: str) -> float:

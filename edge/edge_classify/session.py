@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from .command import native_output_dropped
 from .errors import EdgeClassifyError, UsageError
 from .images.crop import WHOLE, Crop
 from .model.classifier import Classifier
@@ -36,6 +35,7 @@ from .recognize import recognize
 from .sources.frame import Transform
 from .sources.opening import check_source, is_stream, open_source
 from .sources.source import Source
+from .system.command import native_output_dropped
 
 log = logging.getLogger(__name__)
 

@@ -39,8 +39,9 @@ def test_every_command_is_here(parsers: dict[str, argparse.ArgumentParser]) -> N
     assert set(parsers) == set(COMMANDS)
 
 
-def test_the_reference_of_commands_is_up_to_date() -> None:
+def test_the_reference_of_commands_and_the_schema_are_up_to_date() -> None:
     assert make_commands.PAGE.read_text() == make_commands.page(), "run: python docs/make_commands.py"
+    assert make_commands.SCHEMA_FILE.read_text() == make_commands.schema(), "run: python docs/make_commands.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, needs_programs
+from conftest import ROOT
 from edge_classify.doctor import cli as doctor
 from edge_classify.doctor import model_checks
 from edge_classify.doctor.finding import Finding
@@ -303,6 +303,20 @@ def test_a_file_of_others_is_tested_with_what_it_does_not_say_itself(tmp_path: P
     assert "latency" in found
 
 
+def test_everything_that_is_wrong_with_a_configuration_is_listed(tmp_path: Path) -> None:
+    config = tmp_path / "edge-classify.toml"
+    config.write_text('[camera]\nsize = 5\nfsp = 3\ncamera = "rtsp://me:secret@door/"\n')
+    config.chmod(0o644)
+    done = edge_doctor("--config", config, "--json")
+    assert "secret@" not in done.stdout
+    found = [finding for finding in json.loads(done.stdout)["findings"] if finding["check"] == "configuration"]
+    assert [finding["level"] for finding in found] == ["red", "red", "yellow"]
+    assert done.returncode == 2
+    config.write_text('[camera]\ncamera = "demo"\nskip-still = true\n')
+    found = json.loads(edge_doctor("--config", config, "--json").stdout)["findings"]
+    assert [finding["text"] for finding in found if finding["check"] == "configuration"] == [f"{config}: 2 options"]
+
+
 def test_the_exit_code_is_that_of_the_first_red_line(tmp_path: Path) -> None:
     gone = edge_doctor(tmp_path / "gone.tflite")
     assert gone.returncode == 4
@@ -332,44 +346,3 @@ def test_colour_is_for_terminals_and_no_color_is_respected(no_color: str) -> Non
     assert (b"\x1b[32mgreen" in shown) is not bool(no_color)
     if no_color:
         assert b"\x1b" not in shown
-
-
-def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
-    """The unit that edge-doctor prints for an installation in `tmp_path`."""
-    (tmp_path / "bin").mkdir()
-    shutil.copy("/bin/true", tmp_path / "bin" / "edge-classify")
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    assert doctor.main(["--print-service"]) == 0
-    unit = tmp_path / "edge-classify.service"
-    unit.write_text(capsys.readouterr().out)
-    return unit
-
-
-def test_systemd_accepts_the_unit_and_finds_it_little_exposed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    needs_programs("systemd-analyze")
-    unit = service(tmp_path, monkeypatch, capsys)
-    verified = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
-    assert verified.returncode == 0, verified.stderr
-    # Newer than Bookworm's systemd, and ignored by it.
-    known = ("RestartSteps", "RestartMaxDelaySec")
-    complaints = [line for line in verified.stderr.splitlines() if unit.name in line]
-    assert not [line for line in complaints if not any(key in line for key in known)]
-    words = ["systemd-analyze", "security", "--offline=yes", "--no-pager", unit]
-    looked = subprocess.run(words, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
-    score = re.search(r"Overall exposure level for \S+: (\d+\.\d)", looked.stdout)
-    assert score, looked.stdout + looked.stderr
-    assert float(score[1]) <= 1.5
-
-
-def test_a_service_is_not_made_for_programs_in_a_home_folder(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "prefix", "/home/pi/edge-classify/.venv")
-    assert doctor.main(["--print-service"]) == 2
-    assert "docs/service.md" in capsys.readouterr().err
-    # PrivateTmp gives the service another /tmp.
-    monkeypatch.setattr(sys, "prefix", "/tmp/venv")
-    assert doctor.main(["--print-service"]) == 0
-    assert "cannot start from /tmp/venv" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,6 +142,7 @@ def run_python(code: str, *arguments: object) -> None:
 def test_importing_the_public_package_loads_no_library() -> None:
     run_python("""
 import sys
+import tomllib
 before = set(sys.modules)
 import edge_classify
 paths = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items() if name not in before}
@@ -162,9 +164,17 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 def test_model_files_are_verified_where_only_the_device_side_is_installed(models: Path) -> None:
     code = """
 import sys
+import tomllib
 for name in ("tensorflow", "keras", "tqdm", "matplotlib", "flatbuffers", "ai_edge_quantizer", "tensorflow_hub"):
     sys.modules[name] = None
 from edge_convert.cli import main
 sys.exit(main(["--verify", sys.argv[1]]))
 """
     run_python(code, models)
+
+
+def test_the_extra_all_has_every_extra_for_a_device() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (everything,) = extras["all"]
+    wanted = set(extras) - {"all", "train", "dev", "tflite-runtime"}
+    assert everything == f"edge-classify[{','.join(sorted(wanted))}]"

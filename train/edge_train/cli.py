@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from edge_classify.command import run
 from edge_classify.errors import DataError, UsageError
 from edge_classify.images.crop import WHOLE, Crop
 from edge_classify.learn.head import HeadSettings
 from edge_classify.options import Parser, crop, integer, number
+from edge_classify.system.command import run
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
 from .photos import check_folders

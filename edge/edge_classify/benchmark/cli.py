@@ -17,11 +17,11 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
-from ..command import run
 from ..errors import BudgetError, DataError, EdgeClassifyError, ModelFileError, SelfTestError
 from ..model.threads import AUTO, in_words, thread_counts
 from ..options import Parser, add_third_party_options, duration, integer, number, output_file
 from ..system.atomic_write import write_atomic
+from ..system.command import run
 from ..system.cores import usable_cores
 from .metric import Metric, metric
 

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..command import native_output_dropped, run
 from ..errors import CameraError, DataError, ModelFileError, SelfTestError, UsageError
 from ..options import Parser, add_picture_options, crop, integer
 from ..system.checksum import file_sha256
+from ..system.command import native_output_dropped, run
 from .keyboard import Keyboard
 
 if TYPE_CHECKING:

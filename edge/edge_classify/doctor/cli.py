@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..command import run
 from ..errors import CameraError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
 from ..options import Parser, add_third_party_options
+from ..system.command import run
 from ..system.machine import System
 from .finding import Finding
 from .machine_checks import check_machine, check_software
 
+SERVICE_CONFIG = Path("/etc/edge-classify.toml")
 SERVICE = Path(__file__).with_name("edge-classify.service")
 _SERVICE_PREFIX = "/opt/edge-classify"
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--labels, --input-range and --input-size are for a model file: name one with MODEL")
     if options.print_service:
         return run(lambda: _print_service(Path(sys.prefix)), traceback=options.traceback)
+    if options.print_drop_in:
+        return run(lambda: _print_drop_in(options.config or str(SERVICE_CONFIG)), traceback=options.traceback)
     return run(lambda: _diagnose(options), quiet=True, traceback=options.traceback)
 
 
@@ -61,9 +64,19 @@ def _parser() -> Parser:
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a .tflite file to inspect, test and time")
     add_third_party_options(parser)
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="configuration file of edge-classify to check (default: /etc/edge-classify.toml, if it is there)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument(
         "--print-service", action="store_true", help="print a systemd unit that runs edge-classify at boot, and exit"
+    )
+    parser.add_argument(
+        "--print-drop-in",
+        action="store_true",
+        help="print what the configuration file needs beyond that unit, as a systemd drop-in, and exit",
     )
     parser.add_common_options()
     return parser
@@ -76,8 +89,9 @@ def diagnose(
     labels: str | None = None,
     input_range: str | None = None,
     input_size: tuple[int, int] | None = None,
+    config: str | None = None,
 ) -> Iterator[Finding]:
-    """Check the machine, and the model file if one is given; findings come as they are made.
+    """Check the machine, and the model file and the configuration if they are given; findings come as they are made.
 
     labels, input_range, input_size: of the model file, as `Classifier` takes them.
     """
@@ -92,6 +106,11 @@ def diagnose(
         from .model_checks import check_model
 
         yield from check_model(model, system, labels=labels, input_range=input_range, input_size=input_size)
+    if config is not None and not broken:
+        from ..cli import make_parser
+        from .config_checks import check_config
+
+        yield from check_config(config, make_parser())
     yield from check_machine(system)
 
 
@@ -99,7 +118,8 @@ def _diagnose(options: argparse.Namespace) -> int:
     findings = []
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     third_party = {"labels": options.labels, "input_range": options.input_range, "input_size": options.input_size}
-    for finding in diagnose(options.model, **third_party):
+    config = options.config or (str(SERVICE_CONFIG) if SERVICE_CONFIG.exists() else None)
+    for finding in diagnose(options.model, **third_party, config=config):
         findings.append(finding)
         if not options.json:
             _print_finding(finding, color)
@@ -139,4 +159,29 @@ def _print_service(prefix: Path) -> int:
             file=sys.stderr,
         )
     print(SERVICE.read_text("utf-8").replace(_SERVICE_PREFIX, str(prefix)), end="")
+    return 0
+
+
+def _print_drop_in(config: str) -> int:
+    """Print the drop-in on standard output, and what else has to be done on standard error."""
+    from ..cli import make_parser
+    from ..config.layers import from_environment
+    from ..config.settings import settings
+    from ..config.toml_file import read_file
+    from .drop_in import as_text, drop_in, read_variables
+
+    parser = make_parser()
+    known = settings(parser)
+    contents = read_file(config, known, parser)
+    if contents.problems:
+        raise UsageError(contents.problems[0])
+    path = Path(config).absolute()
+    secrets = path.with_suffix(".env")
+    environment = from_environment(known, read_variables(secrets), parser) if secrets.exists() else {}
+    needs = drop_in(path, known, {**contents.values, **environment}, default=SERVICE_CONFIG)
+    if secrets.exists():
+        needs.add(f"EnvironmentFile={secrets}")
+    print(as_text(needs, path), end="")
+    for note in needs.notes:
+        print(f"warning: {note}", file=sys.stderr)
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, UsageError
+from ..options import writes_file
 from .lines import LineOutput
 
 if TYPE_CHECKING:
@@ -31,10 +32,12 @@ class Events(LineOutput):
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--events",
-        metavar="FILE",
-        help="append each change of state to FILE as one JSON object per line; - prints these instead of results",
+    writes_file(
+        group.add_argument(
+            "--events",
+            metavar="FILE",
+            help="append each change of state to FILE as one JSON object per line; - prints these instead of results",
+        )
     )
 
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import ipaddress
-import logging
 import re
-import socket
 import threading
 from collections import deque
 from pathlib import Path
@@ -17,15 +13,16 @@ from ..errors import DataError, UsageError
 from ..options import only_in_help_all
 
 if TYPE_CHECKING:
+    import socket
+
     from ..pipeline.loop import Result
     from ..web.server import Server
     from ..web.view import View
     from .destinations import Destinations
 
-log = logging.getLogger(__name__)
-
 TABLE = "web"
 
+_DEFAULT_ADDRESS = "127.0.0.1:8080"
 _HISTORY = 50
 _JOIN_TIMEOUT_S = 1.0
 _MISSING = "--web needs aiohttp: pip install aiohttp"
@@ -39,6 +36,8 @@ class Address(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
+        import ipaddress  # only a page needs it
+
         return ipaddress.ip_address(self.host).is_loopback
 
     def url(self, scheme: str) -> str:
@@ -115,7 +114,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--web-address",
             type=_address,
-            default="127.0.0.1:8080",
+            default=_DEFAULT_ADDRESS,
             metavar="IP:PORT",
             help="where the page is; for other machines 0.0.0.0:8080, with a token",
         )
@@ -156,6 +155,10 @@ def add_options(group: argparse._ArgumentGroup) -> None:
 
 def _address(text: str) -> Address:
     """IP:PORT, with brackets around an IPv6 address."""
+    if text == _DEFAULT_ADDRESS:
+        return Address("127.0.0.1", 8080)
+    import ipaddress
+
     found = re.fullmatch(r"(?:\[(?P<six>[0-9a-fA-F:]+)\]|(?P<four>[^:\[\]]+)):(?P<port>\d{1,5})", text)
     try:
         if found is None or not 0 < int(found["port"]) < 65536:
@@ -180,6 +183,8 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
         return
     if not stream:
         raise UsageError("--web needs a camera or a video; pictures can be looked at as they are")
+    import importlib.util
+
     if importlib.util.find_spec("aiohttp") is None:
         raise UsageError(_MISSING)
     if (options.web_cert is None) != (options.web_key is None):
@@ -192,6 +197,8 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
 def open_output(options: argparse.Namespace, destinations: Destinations) -> Web | None:
     if not options.web:
         return None
+    import socket
+
     address: Address = options.web_address
     listening = _listen(address)
     token = None
@@ -218,6 +225,8 @@ def _token(options: argparse.Namespace, said: str) -> tuple[str, str]:
 
 def _listen(address: Address) -> socket.socket:
     """Raises DataError if the port is taken, or the address is not this machine's."""
+    import socket
+
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from .errors import DataError, EdgeClassifyError, explain_os_error
-from .system.standard_streams import drop_output
+from ..errors import DataError, EdgeClassifyError, explain_os_error
+from .standard_streams import drop_output
 
 
 def run(command: Callable[[], int], *, quiet: bool = False, traceback: bool = False) -> int:
