@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     options.source = _only_source(parser, options)
-    code = run(lambda: _list_cameras() if options.list_cameras else _classify(options), traceback=options.traceback)
+    command = _list_cameras if options.list_cameras else _forget if options.mqtt_forget else _classify
+    code = run(lambda: command(options), traceback=options.traceback)
 
     from .sources.live import stuck_readers
 
@@ -220,7 +221,7 @@ def _dwell(text: str) -> tuple[int, float | None]:
     return (0, float(seconds[1])) if seconds else (int(text), None)
 
 
-def _list_cameras() -> int:
+def _list_cameras(_options: argparse.Namespace) -> int:
     from .sources.discovery import list_cameras
 
     cameras = list_cameras()
@@ -228,6 +229,17 @@ def _list_cameras() -> int:
         print(f"--camera {address:<14} {name}")
     if not cameras:
         print("no camera found", file=sys.stderr)
+    return 0
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from .outputs.mqtt import check, forget
+
+    check(options, stream=True)
+    topics = forget(options)
+    for topic in topics:
+        print(topic)
+    print(f"{len(topics)} topics removed from {options.mqtt}", file=sys.stderr)
     return 0
 
 
