@@ -87,7 +87,7 @@ class Reporter:
         if not self._silent:
             self._told[text] = now
             log.warning(
-                "MQTT broker %s %s; trying again, with the last %d changes kept", self._broker, text, MAX_EVENTS
+                "MQTT broker %s %s (trying again, with the last %d changes kept)", self._broker, text, MAX_EVENTS
             )
 
     def connected(self) -> None:

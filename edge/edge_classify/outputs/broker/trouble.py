@@ -71,7 +71,9 @@ def closed_early(broker: Address) -> Trouble:
     """For a broker that has closed the connection instead of a CONNACK."""
     if broker.tls:
         return Trouble("closes the connection at once: does it want a client certificate (--mqtt-cert, --mqtt-key)?")
-    return Trouble(f"closes the connection at once: does its port want TLS (mqtts://, usually port {TLS_PORT})?")
+    return Trouble(
+        f"closes the connection at once: is it an MQTT broker, and does it want TLS (mqtts://, port {TLS_PORT})?"
+    )
 
 
 def _certificate(error: ssl.SSLCertVerificationError, broker: Address) -> str:
