@@ -93,7 +93,7 @@ def test_the_command_tells_what_its_events_say_and_says_goodbye(broker: Broker, 
     events = tmp_path / "events.jsonl"
     with Listener(broker.port) as listener:
         done = command(
-            *("edge-classify", "--camera", "demo", "--count", 150, "--events", events),
+            *("edge-classify", "--camera", "demo", "--count", 90, "--events", events),
             *("--mqtt", f"mqtt://127.0.0.1:{broker.port}", "--mqtt-device", "Front door"),
         )
         assert done.returncode == 0, done.stderr
@@ -429,6 +429,7 @@ def test_the_same_trouble_is_told_once_in_ten_minutes(caplog) -> None:
     assert len(caplog.records) <= 2 * (1 + 3000 // 600) + 2
 
 
+@pytest.mark.slow
 def test_a_name_that_two_devices_have_is_suspected(broker: Broker, connect, caplog) -> None:
     with connect(broker.port) as first, connect(broker.port) as second:
         first.see("1")
