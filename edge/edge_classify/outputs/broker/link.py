@@ -72,17 +72,15 @@ class Reporter:
 
     def lost(self, trouble: Trouble, began: float) -> None:
         """An attempt that began then has failed, or its connection has ended."""
-        now = self._clock()
+        now, text = self._clock(), str(trouble)
         if self._lost_at is None:
             self._lost_at = now
             short = now - began < _STEADY_S
             self._short = self._short + 1 if short else 0
             self._attempts = self._attempts if short else 0
-        text = str(trouble)
-        if self._short >= _SUSPICIOUS:
-            text += (
-                f", again and again: does another edge-classify call itself {self._device}? Name each by --mqtt-device"
-            )
+            if self._short >= _SUSPICIOUS:
+                text += f", again and again: does another edge-classify call itself {self._device}? "
+                text += "Name each by --mqtt-device"
         self._silent = now - self._told.get(text, float("-inf")) < _TELL_INTERVAL_S
         if not self._silent:
             self._told[text] = now

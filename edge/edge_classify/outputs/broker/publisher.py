@@ -22,7 +22,7 @@ ONLINE, OFFLINE = "online", "offline"
 # Home Assistant's databases grow with each.
 _ATTRIBUTES_INTERVAL_S = 30.0
 _MIN_ATTRIBUTES_INTERVAL_S = 10.0
-# Many devices hear of a start of Home Assistant at the same time. What comes right behind the discovery may be lost.
+# Many devices hear of a start of Home Assistant at the same time. It misses what comes right behind the discovery.
 _BIRTH_DELAY_S = 3.0
 _AGAIN_DELAY_S = 5.0
 # The state follows the changes that led to it; but not if those are many, and the broker is slow.
@@ -66,6 +66,8 @@ class Publisher:
         topics = [self._topics.availability, self._topics.classification("+")]
         if self._message is not None:
             topics += [self._birth_topic, self._discovery_topic]
+            # To Home Assistant the device may be new; it then hears nothing until it has made all entities.
+            self._due.append((self._began_at + _AGAIN_DELAY_S, self._tell_all_again))
         connection.subscribe(topics)
         self._announce(connection)
 

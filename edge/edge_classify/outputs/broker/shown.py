@@ -8,12 +8,12 @@ from ...model.labels import UNKNOWN
 
 # Words of its own, in the letters' case that it compares them by, and more for people's sake.
 _RESERVED = {"", "unknown", "unavailable", "none"}
-# The longest state that it takes.
-_MAX_STATE = 255
+# It takes 255 characters, and nobody reads them.
+_MAX_STATE = 100
 
 
 def shown_labels(labels: Sequence[str]) -> dict[str, str]:
-    """What each label, and `unknown`, is shown as: at most 255 printable characters, different from all others."""
+    """What each label, and `unknown`, is shown as: at most 100 printable characters, different from all others."""
     labels = list(dict.fromkeys((*labels, UNKNOWN)))
     shown = {UNKNOWN: _unlike("not_recognised", {*labels}) if "none" in labels else "none"}
     taken = {*shown.values(), *(label for label in labels if _is_plain(label))}

@@ -68,12 +68,13 @@ def wrong_protocol() -> Trouble:
 
 
 def closed_early(broker: Address) -> Trouble:
-    """For a broker that has closed the connection instead of a CONNACK."""
+    """For a broker that has closed the connection instead of a CONNACK. One that is just starting or ending does so."""
     if broker.tls:
-        return Trouble("closes the connection at once: does it want a client certificate (--mqtt-cert, --mqtt-key)?")
-    return Trouble(
-        f"closes the connection at once: is it an MQTT broker, and does it want TLS (mqtts://, port {TLS_PORT})?"
-    )
+        return Trouble(
+            "closes the connection at once: does it want a client certificate (--mqtt-cert, --mqtt-key)?", passing=True
+        )
+    hint = f"is it an MQTT broker, and does it want TLS (mqtts://, port {TLS_PORT})?"
+    return Trouble(f"closes the connection at once: {hint}", passing=True)
 
 
 def _certificate(error: ssl.SSLCertVerificationError, broker: Address) -> str:
