@@ -437,6 +437,31 @@ def test_a_name_that_two_devices_have_is_suspected(broker: Broker, connect, capl
         wait_for(lambda: any("another edge-classify call itself hall" in text for text in caplog.messages))
 
 
+def test_the_doctor_says_what_is_wrong_with_a_broker(tmp_path: Path, command) -> None:
+    needs_programs("mosquitto_passwd")
+    for name in ("passwords", "access", "password"):
+        (tmp_path / name).touch()
+    subprocess.run(["mosquitto_passwd", "-b", tmp_path / "passwords", "pi", "s3cret"], check=True)
+    (tmp_path / "password").write_text("s3cret\n")
+    (tmp_path / "access").write_text("user pi\ntopic readwrite mine/#\ntopic read theirs/#\n")
+    settings = ["allow_anonymous false", f"password_file {tmp_path / 'passwords'}", f"acl_file {tmp_path / 'access'}"]
+
+    def doctor(*words: object) -> list[dict[str, str]]:
+        done = command("edge-doctor", "--json", "--mqtt-device", "hall", "--mqtt", *words)
+        return [entry for entry in json.loads(done.stdout)["findings"] if entry["check"] == "mqtt"]
+
+    with Broker(tmp_path, settings) as broker:
+        where = f"mqtt://pi@127.0.0.1:{broker.port}"
+        good = doctor(f"{where}/mine", "--mqtt-password-file", tmp_path / "password")
+        assert [entry["level"] for entry in good] == ["green"] * 3
+        assert good[-1]["text"] == "a message sent to mine/hall/doctor arrived"
+        silent = doctor(f"{where}/theirs", "--mqtt-password-file", tmp_path / "password")
+        assert silent[-1]["level"] == "red"
+        assert "allow this user to write to theirs/#" in silent[-1]["remedy"]
+        assert "refuses the user pi" in doctor(f"{where}/mine")[-1]["text"]
+    assert "is not found" in doctor("mqtt://no-such-host.invalid")[0]["text"]
+
+
 # --- options ---------------------------------------------------------------------------------------------------------
 
 

@@ -59,7 +59,10 @@ class HomeAssistant:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends as a crash does: the next start has only what is stored."""
+        self.crash()
+
+    def crash(self) -> None:
+        """The next start has only what is stored."""
         self._process.kill()
         self._process.wait()
 
@@ -119,30 +122,30 @@ def edge_classify(broker: Broker, *more: str) -> Iterator[subprocess.Popen[str]]
 
 
 def test_one_option_makes_a_device_that_outlives_every_restart(broker: Broker, home: Path, command) -> None:
-    with HomeAssistant(home, broker.port) as assistant:
-        with edge_classify(broker, "--mqtt-image"):
-            wait_for(lambda: assistant.state("image.front_door_last_change") not in (None, "unknown", "unavailable"))
-            wait_for(lambda: assistant.state("event.front_door_change") not in (None, "unknown", "unavailable"))
-            assistant.wait_for("binary_sensor.front_door_camera", "off")
-            found = assistant.ask()
-            assert [(device["name"], device["maker"]) for device in found["devices"]] == [
-                ("Front door", "edge-classify")
-            ]
-            digits = [str(number) for number in range(10)]
-            state, attributes = found["states"]["sensor.front_door_state"]
-            assert state in (*digits, "none")
-            assert attributes["options"] == [*digits, "none"]
-            assert found["states"]["event.front_door_change"][1]["event_type"] in (*digits, "none")
-            for sensor in ("share_of_unknown", "latency", "frame_rate"):
-                wait_for(partial(assistant.is_number, f"sensor.front_door_{sensor}"))
-            # The broker restarts and has forgotten all that it kept.
-            broker.kill()
-            wait_for(lambda: assistant.state("sensor.front_door_state") == "unavailable")
-            broker.start()
-            wait_for(lambda: assistant.state("sensor.front_door_state") in (*digits, "none"))
-        assistant.wait_for("sensor.front_door_state", "unavailable")
+    with HomeAssistant(home, broker.port) as assistant, edge_classify(broker, "--mqtt-image"):
+        wait_for(lambda: assistant.state("image.front_door_last_change") not in (None, "unknown", "unavailable"))
+        wait_for(lambda: assistant.state("event.front_door_change") not in (None, "unknown", "unavailable"))
+        assistant.wait_for("binary_sensor.front_door_camera", "off")
+        found = assistant.ask()
+        assert [(device["name"], device["maker"]) for device in found["devices"]] == [("Front door", "edge-classify")]
+        digits = [str(number) for number in range(10)]
+        state, attributes = found["states"]["sensor.front_door_state"]
+        assert state in (*digits, "none")
+        assert attributes["options"] == [*digits, "none"]
+        assert found["states"]["event.front_door_change"][1]["event_type"] in (*digits, "none")
+        for sensor in ("share_of_unknown", "latency", "frame_rate"):
+            wait_for(partial(assistant.is_number, f"sensor.front_door_{sensor}"))
+        # The broker restarts and has forgotten all that it kept.
+        broker.kill()
+        wait_for(lambda: assistant.state("sensor.front_door_state") == "unavailable")
+        broker.start()
+        wait_for(lambda: assistant.state("sensor.front_door_state") in (*digits, "none"))
         assert assistant.warnings == []
-    with edge_classify(broker), HomeAssistant(home, broker.port) as assistant:
+        assistant.crash()
+        with HomeAssistant(home, broker.port) as started_anew:
+            wait_for(lambda: started_anew.state("sensor.front_door_state") in (*digits, "none"))
+            wait_for(partial(started_anew.is_number, "sensor.front_door_frame_rate"))
+    with HomeAssistant(home, broker.port) as assistant, edge_classify(broker):
         wait_for(lambda: assistant.state("sensor.front_door_state") in (*digits, "none"))
         # The image was asked for by the first run only.
         wait_for(lambda: "image.front_door_last_change" not in assistant.ask()["unique_ids"])

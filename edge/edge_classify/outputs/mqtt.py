@@ -32,13 +32,13 @@ _CREDENTIAL = "mqtt-password"
 _MIN_QUIET_S, _QUIET_FRAMES = 30.0, 3.0
 
 
-def add_broker_options(group: argparse._ArgumentGroup) -> None:
+def add_broker_options(group: argparse._ArgumentGroup, purpose: str) -> None:
     """Those that say where the broker is, and how to log in."""
     group.add_argument(
         "--mqtt",
         type=address,
         metavar="ADDRESS",
-        help="tell an MQTT broker and Home Assistant: mqtt://host or mqtts://user@host:8883/prefix",
+        help=f"{purpose}: mqtt://host or mqtts://user@host:8883/prefix",
     )
     only_in_help_all(
         group.add_argument(
@@ -66,7 +66,7 @@ def add_broker_options(group: argparse._ArgumentGroup) -> None:
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
-    add_broker_options(group)
+    add_broker_options(group, "tell an MQTT broker and Home Assistant")
     for action in (
         group.add_argument("--mqtt-image", action="store_true", help="also send the picture of each change of state"),
         group.add_argument(

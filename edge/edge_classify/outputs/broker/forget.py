@@ -33,9 +33,10 @@ def forget_device(broker: Broker, name: str, discovery: str | None) -> list[str]
         # The broker sends what it has kept before what comes later.
         _wait_for_echo(connection, messages, f"{root}/forget")
         found = sorted({message.topic for message in messages if message.retained and message.payload})
-        for topic in found:
+        # Home Assistant first: it should not hear of states that are empty.
+        for topic in sorted(found, key=lambda topic: topic.startswith(f"{root}/")):
             connection.publish(topic, b"", retain=True)
-        connection.wait_until_confirmed()
+            connection.wait_until_confirmed()
     except Trouble as error:
         raise EdgeClassifyError(f"MQTT broker {address} {error}") from error
     finally:
