@@ -72,6 +72,8 @@ def _run(parser: Parser, options: argparse.Namespace) -> int:
     options.source = _only_source(parser, options)
     if options.list_cameras:
         return _list_cameras()
+    if options.mqtt_forget:
+        return _forget(options)
     if options.show_config:
         return _show_config(parser, given)
     try:
@@ -311,6 +313,17 @@ def _list_cameras() -> int:
         print(f"--camera {address:<14} {name}")
     if not cameras:
         print("no camera found", file=sys.stderr)
+    return 0
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from .outputs.mqtt import check, forget
+
+    check(options, stream=True)
+    topics = forget(options)
+    for topic in topics:
+        print(topic)
+    print(f"{len(topics)} topics removed from {options.mqtt}", file=sys.stderr)
     return 0
 
 

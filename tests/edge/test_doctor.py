@@ -240,7 +240,7 @@ def test_whether_xnnpack_is_in_use_is_detected() -> None:
     assert convolutions_in_xnnpack(without_xnnpack(BUILTIN_MODEL)) == (0, convolutions)
 
 
-def without_xnnpack(path: Path, num_threads: int = 1, _: object = None) -> Any:
+def without_xnnpack(path: Path, num_threads: int = 1, *_: object) -> Any:
     """The file's interpreter in a runtime that has no XNNPACK."""
     without = sys.modules[interpreter_class().__module__].OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     plain = interpreter_class()(model_path=str(path), num_threads=num_threads, experimental_op_resolver_type=without)

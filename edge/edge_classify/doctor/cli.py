@@ -11,10 +11,12 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from ..errors import CameraError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
 from ..options import Parser, add_third_party_options
+from ..outputs import mqtt
 from ..system.command import run
 from ..system.machine import System
 from .finding import Finding
@@ -64,6 +66,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a .tflite file to inspect, test and time")
     add_third_party_options(parser)
+    mqtt.add_broker_options(parser.add_argument_group("mqtt"), "also test this MQTT broker")
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -115,11 +118,12 @@ def diagnose(
 
 
 def _diagnose(options: argparse.Namespace) -> int:
+    mqtt.check_broker_options(options)
     findings = []
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     third_party = {"labels": options.labels, "input_range": options.input_range, "input_size": options.input_size}
     config = options.config or (str(SERVICE_CONFIG) if SERVICE_CONFIG.exists() else None)
-    for finding in diagnose(options.model, **third_party, config=config):
+    for finding in chain(diagnose(options.model, **third_party, config=config), _check_network(options)):
         findings.append(finding)
         if not options.json:
             _print_finding(finding, color)
@@ -134,6 +138,13 @@ def _diagnose(options: argparse.Namespace) -> int:
     else:
         print(", ".join(f"{count} {level}" for level, count in counts.items()))
     return exit_code
+
+
+def _check_network(options: argparse.Namespace) -> Iterator[Finding]:
+    if options.mqtt is not None:
+        from .mqtt_checks import check_mqtt
+
+        yield from check_mqtt(options)
 
 
 def _print_finding(finding: Finding, color: bool) -> None:

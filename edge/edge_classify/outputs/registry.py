@@ -15,6 +15,7 @@ MODULES = (
     "json_lines",
     "events",
     "systemd",
+    "mqtt",
     "collect",
     "web",
     "console",  # last: it takes standard output unless another output has

@@ -1,0 +1,1 @@
+"""What MQTT needs: `output` → `link` → `publisher` → `connection` → the broker."""

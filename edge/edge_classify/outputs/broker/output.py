@@ -1,0 +1,113 @@
+"""Tells a broker what the camera sees, and Home Assistant that there is such a device."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from ...system.machine import System
+from .discovery import Device, described, discovery
+from .present import Present
+from .shown import shown_labels
+from .signals import Signals
+from .topics import Topics, levels, slug
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ...pipeline.loop import Result
+    from ..run import Run
+    from .address import Address
+
+# Until the first result has been shown; what is imported then costs a Pi half a second.
+_START_PAUSE_S = 0.1
+# For the last messages, at the end.
+_END_TIMEOUT_S, _END_TIMEOUT_LIVE_S = 5.0, 1.0
+_JOIN_TIMEOUT_S = 0.1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the options say.
+
+    device: its name, for people. discovery: the prefix of Home Assistant's
+    topics; None: say nothing there. quiet_s: seconds without a result after which the device is unavailable.
+    """
+
+    address: Address
+    device: str
+    password: str | None = field(default=None, repr=False)
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    image: bool = False
+    discovery: str | None = "homeassistant"
+    quiet_s: float = 30.0
+
+
+class Mqtt:
+    """Sends each change of state, and keeps the present state and availability on the broker.
+
+    Nothing is sent in the thread of the frames. While the broker cannot be reached, the last 1,000 changes wait.
+    """
+
+    gone = False
+
+    def __init__(self, settings: Settings, run: Run) -> None:
+        self._settings = settings
+        self._live = run.source.live
+        labels = {model.name: model.classifier.labels for model in run.models}
+        contracts = [model.classifier.model_file.contract for model in run.models]
+        name = slug(settings.device)
+        self._device = Device(
+            settings.device,
+            name,
+            Topics(f"{settings.address.prefix}/{name}"),
+            levels(labels),
+            {model: shown_labels(found) for model, found in labels.items()},
+            described(contracts, list(labels)),
+            camera=run.source.live,
+            image=settings.image,
+            temperature=System().temperature() is not None,
+        )
+        message, with_labels = discovery(self._device)
+        self._message = message if settings.discovery is not None else None
+        shown = self._device.shown if with_labels else {model: {} for model in labels}
+        self._present = Present(shown, run.source, settings.quiet_s, keep_picture=settings.image)
+        self._signals = Signals()
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        signals, thread = self._signals, self._thread
+        signals.stop.set()
+        if thread.ident is not None:
+            signals.wake()
+            signals.settled.wait(_END_TIMEOUT_LIVE_S if self._live else _END_TIMEOUT_S)
+            # One that waits for a broker's answer is left behind; the broker then says that we are gone.
+            thread.join(_JOIN_TIMEOUT_S)
+        if not thread.is_alive():
+            signals.close()
+
+    def append(self, result: Result) -> None:
+        if self._present.take(result):
+            self._signals.wake()
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def counts(self) -> dict[str, int]:
+        present = self._present
+        return {"MQTT events lost": present.dropped, "MQTT events not sent": len(present.events) + present.sending}
+
+    def _run(self) -> None:
+        self._signals.stop.wait(_START_PAUSE_S)
+        from .connection import Broker
+        from .link import keep_connected
+
+        settings = self._settings
+        broker = Broker(settings.address, settings.password, settings.ca, settings.cert, settings.key)
+        discovery = self._message, settings.discovery or ""
+        keep_connected(broker, self._device, discovery, self._present, self._signals)
