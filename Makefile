@@ -1,6 +1,7 @@
 # make demo     see a simulated camera classified, with its latency (installs the device side only)
 # make check    linters, types, and the tests that need no TensorFlow: two minutes (installs the device side and dev tools)
 # make test     make check, then all other tests (installs everything)
+# make test-home-assistant    what a real Home Assistant makes of our MQTT (0.6 GB, with Python 3.13)
 # make test-packages    as root: install the Debian packages without which some tests are skipped
 # make docs     write docs/commands.md and the schema of configuration files from the commands' parsers
 # make models   the whole grid of model files, as CI builds it: of drawn digits, or of PHOTOS=folder;
@@ -27,7 +28,11 @@ unexport PYTHONDONTWRITEBYTECODE
 # Tests at once; more than there are cores, for most wait for a camera or another process.
 JOBS ?= 4
 
-.PHONY: demo check test fast-tests slow-tests test-packages lint types docs models builtin-model benchmarks clean
+# The newest that Python 3.13 takes.
+HOME_ASSISTANT = build/home-assistant
+PYTHON313 ?= python3.13
+
+.PHONY: demo check test test-home-assistant fast-tests slow-tests test-packages lint types docs models builtin-model benchmarks clean
 
 demo: $(DEVICE)
 	$(BIN)/edge-classify --camera demo --count 1800 --web
@@ -43,6 +48,11 @@ fast-tests: $(CHECK)
 # One at a time: TensorFlow and emulated processors use all cores by themselves.
 slow-tests: $(DESKTOP)
 	$(BIN)/python -m pytest -m slow
+
+test-home-assistant: $(CHECK)
+	$(PYTHON313) -m venv $(HOME_ASSISTANT)
+	$(HOME_ASSISTANT)/bin/python -m pip install --quiet --disable-pip-version-check homeassistant==2025.4.4 'paho-mqtt>=2.1,<3'
+	$(BIN)/python -m pytest tests/system/test_home_assistant.py
 
 test-packages:
 	apt-get update --quiet

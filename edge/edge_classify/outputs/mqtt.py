@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,7 +108,7 @@ def check_broker_options(options: argparse.Namespace) -> None:
             raise UsageError(f"{given[0]} needs a broker: --mqtt ADDRESS")
         return
     if find_spec("paho") is None:
-        raise UsageError("--mqtt needs the package paho-mqtt: pip install 'paho-mqtt>=2.1,<3'")
+        raise UsageError(f"--mqtt needs the package paho-mqtt: {sys.executable} -m pip install 'paho-mqtt>=2.1,<3'")
     for option in ("ca", "cert", "key"):
         path = getattr(options, f"mqtt_{option}")
         if path is None:

@@ -13,6 +13,7 @@ from ...system.machine import System
 from .connection import MAX_UNCONFIRMED, Connection, Message
 from .discovery import HEARTBEAT_S, Device, encode, without
 from .topics import birth_topic, discovery_topic
+from .trouble import Trouble
 
 if TYPE_CHECKING:
     from .present import Present
@@ -162,7 +163,11 @@ class Publisher:
             event = self._present.next_event()
             if event is None:
                 break
-            connection.publish(self._topics.event, event, note=event)
+            try:
+                connection.publish(self._topics.event, event, note=event)
+            except Trouble:
+                self._present.put_back([event])
+                raise
         self._present.sending = sum(note is not None for note in connection.unconfirmed.values())
 
     def _tell_attributes(self, connection: Connection, now: float) -> None:
