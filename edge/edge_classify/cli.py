@@ -42,7 +42,7 @@ _DETAILS = (
     *("--models", "--budget-ms", "--metric", "--input-range", "--input-size", "--num-threads"),
     *("--threshold-high", "--threshold-low", "--top-k"),
     *("--check-config", "--show-config", "--traceback", "--version"),
-    "SOURCE",
+    *("sources", "--labels"),
 )
 
 
@@ -105,7 +105,6 @@ def make_parser() -> Parser:
         usage="edge-classify [SOURCE] [options]",
         examples=[
             ("edge-classify --model mobilenet_v2_0.5_160_int8.tflite", "classify what the first camera sees"),
-            ("edge-classify --camera demo --json | jq .state", "results of a simulated camera for another program"),
             ("edge-classify collect cup", "take photos to train on; collect --help says more"),
         ],
         errors=[CameraError, ModelFileError, SelfTestError, DataError, BudgetError],
@@ -115,8 +114,9 @@ def make_parser() -> Parser:
     _add_model_options(parser.add_argument_group("model"))
     _add_decision_options(parser.add_argument_group("decision"))
     _add_output_options(parser)
-    _add_configuration_options(parser.add_argument_group("configuration"))
-    parser.add_common_options()
+    about = parser.add_argument_group("about this program")
+    _add_configuration_options(about)
+    parser.add_common_options(about)
     return parser
 
 
@@ -158,8 +158,7 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         "--model",
         action="append",
         metavar="FILE",
-        help="a .tflite classifier, or NAME=FILE; repeat it to classify each frame by several "
-        "(default: built-in digit reader)",
+        help="a .tflite classifier, or NAME=FILE; repeat it for several (default: built-in digit reader)",
     )
     group.add_argument(
         "--models",

@@ -30,7 +30,8 @@ _WIDTH = 76
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, as all of ours are.
 
-    details: options that are only in --help-all (see also `only_in_help_all`), which is then an option too.
+    details: options, and arguments by their `dest`, that are only in --help-all, which is then an option too (see also
+        `only_in_help_all`).
     examples: command lines with what they do, shown at the end of --help.
     errors: the kinds of error that this command can end with; --help lists their exit codes.
     usage: the first line of --help, if the generated one would be long.
@@ -73,9 +74,9 @@ class Parser(argparse.ArgumentParser):
             error.filename = "standard output"
             self.exit(DataError.exit_code, f"error: {explain_os_error(error)}\n")
 
-    def add_common_options(self) -> None:
-        """--traceback, --version and --help, last in --help."""
-        group = self.add_argument_group("about this program")
+    def add_common_options(self, group: argparse._ArgumentGroup | None = None) -> None:
+        """--traceback, --version and --help, last in --help; in this group, or one of their own."""
+        group = group or self.add_argument_group("about this program")
         group.add_argument(
             "--traceback", action="store_true", help="print a Python traceback on errors, to report a bug"
         )
@@ -93,8 +94,7 @@ class Parser(argparse.ArgumentParser):
         details = [
             action
             for action in self._actions
-            if getattr(action, "only_in_help_all", False)
-            or set(self._details) & {*action.option_strings, action.metavar}
+            if getattr(action, "only_in_help_all", False) or set(self._details) & {*action.option_strings, action.dest}
         ]
         texts = [action.help for action in details]
         try:

@@ -315,6 +315,8 @@ def test_help_is_short_and_says_defaults_and_exit_codes(command) -> None:
         "3 camera error",
         "examples: edge-classify",
         "model: --model",
+        "camera: --camera SOURCE",
+        "--config FILE",
     ):
         assert expected in text
 

@@ -14,7 +14,7 @@ from ..options import VARIABLES
 # Of no option: what errors print, and what edge-train and the tests read.
 OTHER_VARIABLES = ("EDGE_CLASSIFY_TRACEBACK", "EDGE_CLASSIFY_WORKERS", "EDGE_CLASSIFY_DATA")
 
-_NO_TABLE = ("about this program", "configuration", "options", "positional arguments")
+_NO_TABLE = ("about this program", "options", "positional arguments")
 _FILE = re.compile(r"\b(FILE|FOLDER|MODELS)\b")
 # What may stand in place of a file: an address, host:port, a port, standard output.
 _NO_FILE = re.compile(r"-|\d+|[a-z][a-z0-9+.-]*://.*|\[?[\w.:-]*\]?:\d+", re.DOTALL)

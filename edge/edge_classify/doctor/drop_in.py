@@ -52,7 +52,7 @@ def drop_in(config: Path, known: Sequence[Setting], values: Mapping[str, Given],
     if config != default:
         needs.add("ExecStart=")
         needs.add(f"ExecStart={_quoted(f'{sys.prefix}/bin/edge-classify')} --config {_quoted(str(config))}")
-    _need_to_read(needs, str(config), None)
+    _need_to_read(needs, str(config), "configuration")
     given = [(setting, word) for setting in known for word in _words(values.get(setting.dest))]
     _need_network(needs, given)
     _need_camera(needs, values)
@@ -65,7 +65,7 @@ def drop_in(config: Path, known: Sequence[Setting], values: Mapping[str, Given],
         elif setting.writes_file:
             _need_to_write(needs, setting, Path(path))
         else:
-            _need_to_read(needs, path, setting)
+            _need_to_read(needs, path, setting.key, setting)
     return needs
 
 
@@ -120,11 +120,9 @@ def _need_camera(needs: Needs, values: Mapping[str, Given]) -> None:
     needs.add("DeviceAllow=/dev/vcio rw")
 
 
-def _need_to_read(needs: Needs, name: str, setting: Setting | None) -> None:
-    path = Path(name)
-    key = setting.key if setting else "the configuration"
-    if not path.is_absolute():
-        path = path.absolute()
+def _need_to_read(needs: Needs, name: str, key: str, setting: Setting | None = None) -> None:
+    """key: what names the file, for notes. setting: whose value the file is, if another may take its place."""
+    path = Path(name).absolute()
     try:
         status = path.stat()
     except OSError as error:
@@ -197,7 +195,7 @@ def _need_command(needs: Needs, setting: Setting, command: str) -> None:
         return
     files = [program, *(word for word in words[1:] if word.startswith("/") and Path(word).is_file())]
     for name in files:
-        _need_to_read(needs, name, None)
+        _need_to_read(needs, name, setting.key)
     texts = [command, *(_text(name) for name in files)]
     for device in sorted({name for text in texts for name in re.findall(r"/dev/[\w/-]+", text)}):
         if not _SHARED_DEVICES.fullmatch(device):
