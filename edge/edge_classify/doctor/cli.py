@@ -11,14 +11,17 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 
 from ..command import run
 from ..errors import CameraError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
 from ..options import Parser, add_third_party_options
+from ..outputs.metrics import destination
 from ..system.machine import System
 from .finding import Finding
 from .machine_checks import check_machine, check_software
+from .metrics_checks import check_metrics
 
 SERVICE = Path(__file__).with_name("edge-classify.service")
 _SERVICE_PREFIX = "/opt/edge-classify"
@@ -61,6 +64,12 @@ def _parser() -> Parser:
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a .tflite file to inspect, test and time")
     add_third_party_options(parser)
+    parser.add_argument(
+        "--metrics",
+        type=destination,
+        metavar="ADDRESS|FILE",
+        help="also check where edge-classify --metrics serves or writes",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument(
         "--print-service", action="store_true", help="print a systemd unit that runs edge-classify at boot, and exit"
@@ -99,7 +108,8 @@ def _diagnose(options: argparse.Namespace) -> int:
     findings = []
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     third_party = {"labels": options.labels, "input_range": options.input_range, "input_size": options.input_size}
-    for finding in diagnose(options.model, **third_party):
+    metrics = [] if options.metrics is None else [options.metrics]
+    for finding in chain(diagnose(options.model, **third_party), map(check_metrics, metrics)):
         findings.append(finding)
         if not options.json:
             _print_finding(finding, color)

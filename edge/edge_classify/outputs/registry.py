@@ -15,6 +15,7 @@ MODULES = (
     "json_lines",
     "events",
     "systemd",
+    "metrics",
     "console",  # last: it takes standard output unless another output has
 )
 
