@@ -467,6 +467,10 @@ def test_a_restart_takes_the_port_at_once() -> None:
     for _ in range(2):
         with running(*words) as process:
             until(lambda: scrape(port), "metrics")
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                while client.recv(65536):  # until the server closes: its end of the connection stays for a minute
+                    pass
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
             assert not [line for line in process.lines if "warning" in line]  # type: ignore[attr-defined]
