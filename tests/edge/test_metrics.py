@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import resource
 import signal
@@ -30,8 +31,8 @@ from edge_classify import Category, Classification, Frame, Result
 from edge_classify.cli import make_parser
 from edge_classify.doctor.metrics_checks import check_metrics
 from edge_classify.model.classifier import Classifier, Timing
-from edge_classify.outputs import metrics
-from edge_classify.outputs.address import Address
+from edge_classify.outputs import http_server, metrics
+from edge_classify.outputs.address import Address, listen
 from edge_classify.outputs.metric_counts import BOUNDS_MS, MAX_STATES, ModelCounts
 from edge_classify.outputs.metric_families import Families
 from edge_classify.outputs.run import Run
@@ -400,6 +401,39 @@ def test_garbage_a_client_that_leaves_and_one_that_never_reads_hold_up_nobody(po
         client.close()
 
 
+def ask_if_free(port: int) -> tuple[HTTPResponse, bytes] | None:
+    try:
+        return ask(port, "/broken")
+    except OSError:
+        return None
+
+
+def test_a_ninth_client_is_sent_away_and_a_bug_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(*_: object) -> list[bytes]:
+        raise KeyError("a bug")
+
+    address = Address("127.0.0.1", free_port())
+    server = http_server.HttpServer(listen(address), {"/broken": broken})
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    idle = [socket.create_connection(address) for _ in range(8)]
+    with socket.create_connection(address) as ninth:  # the server takes them in the order of their arrival
+        assert ninth.recv(1) == b""
+    for client in idle:
+        client.close()
+    for _ in range(2):
+        answer, body = until(lambda: ask_if_free(address.port), "an answer")
+        assert (answer.status, body) == (500, b"see the log of edge-classify\n")
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+    server.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+
+
 # Where they go.
 
 
@@ -442,6 +476,17 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(
         2,
         ["error: --metrics needs a package that is not installed: pip install prometheus-client"],
     )
+
+
+def test_a_port_that_only_root_may_have_is_refused() -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 1023:
+        pytest.skip("every user may have any port here")
+    words = [EDGE_CLASSIFY, "demo", "--count", "1", "--metrics", "127.0.0.1:1023"]
+    if os.geteuid() == 0:
+        words = ["setpriv", "--bounding-set=-net_bind_service", *words]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    why = "this user may not serve at port 1023: choose one of 1024 or more"
+    assert (done.returncode, done.stderr) == (2, f"error: --metrics 127.0.0.1:1023: {why}\n")
 
 
 def test_a_port_in_use_is_told_once_and_taken_when_it_is_free() -> None:
