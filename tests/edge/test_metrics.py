@@ -434,6 +434,16 @@ def test_a_ninth_client_is_sent_away_and_a_bug_is_told_once(
         socket.create_connection(address)
 
 
+def test_a_run_that_ends_before_metrics_are_served_ends_quietly(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    address = Address("127.0.0.1", free_port())
+    with metrics.Metrics(run, metrics.MetricsServer(address, lambda _: None)) as output:
+        output.append(result("3")._replace(model="builtin"))
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "metrics"] or [threading.Thread()]
+    until(lambda: not thread.is_alive(), "the thread")
+    assert caplog.records == []
+    listen(address).close()
+
+
 # Where they go.
 
 

@@ -115,6 +115,8 @@ class MetricsServer:
         self._say = say
         self._ended = threading.Event()
         self._warned = False
+        # Whether `run` or `stop` comes first.
+        self._handover = threading.Lock()
         self._server: HttpServer | None = None
         # Whoever asks before the first result waits for it.
         self._listener = self._listen()
@@ -126,17 +128,19 @@ class MetricsServer:
             if self._ended.wait(_LISTEN_INTERVAL_S):
                 return
             self._listener = self._listen()
-        self._server = HttpServer(self._listener, {PATH: _application(families)})
-        if self._ended.is_set():
-            self._server.stop()
+        with self._handover:
+            if self._ended.is_set():  # the listener is closed
+                return
+            self._server = HttpServer(self._listener, {PATH: _application(families)})
         self._server.run()
 
     def stop(self) -> None:
-        self._ended.set()
-        if self._server is not None:
-            self._server.stop()
-        elif self._listener is not None:
-            self._listener.close()
+        with self._handover:
+            self._ended.set()
+            if self._server is not None:
+                self._server.stop()
+            elif self._listener is not None:
+                self._listener.close()
 
     def _listen(self) -> socket.socket | None:
         try:
