@@ -94,6 +94,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/instructions.py
 	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/multipliers.py
 	$(BIN)/python benchmarks/open_set.py
 	$(BIN)/python benchmarks/parallel.py

@@ -22,6 +22,7 @@ FOREIGN = {
     "apt-get": {"--no-install-recommends"},
     "exiftool": {"--author"},
     "pip": {"--constraint", "--no-deps"},
+    "prometheus-node-exporter": {"--collector"},  # .textfile.directory
     "pytest": {"--hypothesis-profile", "--timeout"},
     "python -m venv": {"--system-site-packages"},
     "rpicam-vid": {"--lores-height", "--lores-width", "--post-process-file"},

@@ -17,10 +17,12 @@ from pathlib import Path
 from ..errors import CameraError, EdgeClassifyError, ModelFileError, SelfTestError, UsageError
 from ..options import Parser, add_third_party_options
 from ..outputs import mqtt
+from ..outputs.metrics import destination
 from ..system.command import run
 from ..system.machine import System
 from .finding import Finding
 from .machine_checks import check_machine, check_software
+from .network_checks import check_network
 
 SERVICE_CONFIG = Path("/etc/edge-classify.toml")
 SERVICE = Path(__file__).with_name("edge-classify.service")
@@ -67,6 +69,12 @@ def _parser() -> Parser:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a .tflite file to inspect, test and time")
     add_third_party_options(parser)
     mqtt.add_broker_options(parser.add_argument_group("mqtt"), "also test this MQTT broker")
+    parser.add_argument(
+        "--metrics",
+        type=destination,
+        metavar="ADDRESS|FILE",
+        help="also check where edge-classify --metrics serves or writes",
+    )
     parser.add_argument(
         "--config",
         metavar="FILE",
@@ -123,7 +131,7 @@ def _diagnose(options: argparse.Namespace) -> int:
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     third_party = {"labels": options.labels, "input_range": options.input_range, "input_size": options.input_size}
     config = options.config or (str(SERVICE_CONFIG) if SERVICE_CONFIG.exists() else None)
-    for finding in chain(diagnose(options.model, **third_party, config=config), _check_network(options)):
+    for finding in chain(diagnose(options.model, **third_party, config=config), check_network(options)):
         findings.append(finding)
         if not options.json:
             _print_finding(finding, color)
@@ -138,13 +146,6 @@ def _diagnose(options: argparse.Namespace) -> int:
     else:
         print(", ".join(f"{count} {level}" for level, count in counts.items()))
     return exit_code
-
-
-def _check_network(options: argparse.Namespace) -> Iterator[Finding]:
-    if options.mqtt is not None:
-        from .mqtt_checks import check_mqtt
-
-        yield from check_mqtt(options)
 
 
 def _print_finding(finding: Finding, color: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from ..config.toml_file import Given, read_file
 from ..errors import EdgeClassifyError, UsageError
 from ..options import Parser
 from .finding import Finding
+from .network_checks import check_network
 
 _CHECK = "configuration"
 
@@ -34,16 +36,17 @@ def check_config(path: str, parser: Parser) -> Iterator[Finding]:
     if contents.problems:
         return
     try:
-        _check_together(parser, given)
+        options = _check_together(parser, given)
     except EdgeClassifyError as error:
         yield Finding("red", _CHECK, f"{path}: {error}", exit_code=error.exit_code)
         return
     count = len(contents.values)
     yield Finding("green", _CHECK, f"{path}: {count} {'option' if count == 1 else 'options'}")
+    yield from check_network(options)
 
 
-def _check_together(parser: Parser, given: dict[str, Given]) -> None:
-    """What edge-classify refuses before it opens anything."""
+def _check_together(parser: Parser, given: dict[str, Given]) -> argparse.Namespace:
+    """Check what edge-classify refuses before it opens anything; returns its options."""
     from ..session import check
 
     options = parser.parse_args([])
@@ -51,6 +54,7 @@ def _check_together(parser: Parser, given: dict[str, Given]) -> None:
         setattr(options, dest, value.value)
     options.source = (options.camera or ["0"])[0]
     check(options)
+    return options
 
 
 def _check_secrets(path: str, known: list[Setting], values: dict[str, Given]) -> Iterator[Finding]:

@@ -151,7 +151,7 @@ def _need_to_read(needs: Needs, name: str, key: str, setting: Setting | None = N
 
 
 def _need_to_write(needs: Needs, setting: Setting, path: Path) -> None:
-    folder = path.absolute().parent
+    folder = path.absolute() if path.is_dir() else path.absolute().parent
     if _SHARED_DEVICES.fullmatch(str(path)):
         return
     for own, directive in _OWN_FOLDERS.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ..collect.limits import DEFAULT_LIMITS, Limits
 from ..errors import DataError, UsageError
-from ..options import integer, number, only_in_help_all
+from ..options import integer, number, only_in_help_all, writes_file
 from ..system.checksum import file_sha256
 
 if TYPE_CHECKING:
@@ -162,11 +162,13 @@ def _picture(image: Image, model: Model) -> Image:
 
 def add_options(group: argparse._ArgumentGroup) -> None:
     defaults = DEFAULT_LIMITS
-    group.add_argument(
-        "--collect",
-        type=Path,
-        metavar="DIR",
-        help="keep photos worth learning from in DIR: unknown, uncertain, and changes; none like another",
+    writes_file(
+        group.add_argument(
+            "--collect",
+            type=Path,
+            metavar="FOLDER",
+            help="keep photos worth learning from: unknown, unsure, changes",
+        )
     )
     only_in_help_all(
         group.add_argument(
@@ -174,7 +176,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
             type=integer(1),
             default=defaults.photos,
             metavar="N",
-            help="unlabelled photos in DIR; of more, the oldest of the least useful are removed",
+            help="unlabelled photos in FOLDER; of more, the oldest of the least useful are removed",
         )
     )
     only_in_help_all(
@@ -183,7 +185,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
             type=number(above=0),
             default=defaults.total_bytes / _MB,
             metavar="MB",
-            help="megabytes of unlabelled photos in DIR",
+            help="megabytes of unlabelled photos in FOLDER",
         )
     )
     only_in_help_all(

@@ -16,6 +16,7 @@ MODULES = (
     "events",
     "systemd",
     "mqtt",
+    "metrics",
     "collect",
     "web",
     "console",  # last: it takes standard output unless another output has
