@@ -15,6 +15,8 @@ MODULES = (
     "json_lines",
     "events",
     "systemd",
+    "on_change",
+    "webhook",
     "console",  # last: it takes standard output unless another output has
 )
 
