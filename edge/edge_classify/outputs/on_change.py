@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 TABLE = "hooks"
 
+# Between two commands, so that states that flicker do not keep a small processor busy with starting them.
+_REST_S = 0.1
 # When the program ends, what runs and waits has so long; then it is ended.
 _MOMENT_S = 0.4
 _ENDING_S = 0.5
@@ -89,6 +92,7 @@ class CommandHook:
         self._lock = threading.Lock()
         self._waiting: dict[str, _Waiting] = {}
         self._stop = threading.Event()
+        self._rested_at = 0.0
         self._counts = {"changes skipped while the hook ran": 0, "hooks failed": 0, "changes not given to the hook": 0}
         self._queue: BoundedQueue[_Waiting]
         if destinations is None:
@@ -129,6 +133,8 @@ class CommandHook:
         return counts
 
     def _take(self, waiting: _Waiting) -> None:
+        if self._queue.live:
+            self._stop.wait(self._rested_at - time.monotonic())
         with self._lock:
             event, skipped = waiting.event, waiting.skipped
             if self._waiting.get(event["model"]) is waiting:
@@ -136,6 +142,10 @@ class CommandHook:
         if self._stop.is_set():
             self._counts["changes not given to the hook"] += 1
             return
+        self._run(event, skipped)
+        self._rested_at = time.monotonic() + _REST_S
+
+    def _run(self, event: Mapping[str, Any], skipped: int) -> None:
         from ..system.child_process import run_child  # here, in the queue's own thread: subprocess takes 10 ms
 
         environment: dict[str, str | bytes] = {**self._environment, **_describe(event, skipped)}

@@ -25,6 +25,8 @@ _GRACE_AT_END_S = 0.2
 # How soon a request to stop is noticed, and that the child's own children have ended.
 _TICK_S = 0.1
 _KEPT_BYTES = 4096
+# One that writes errors without end is read no faster than 32 MB a second: the processor is for the frames.
+_READ_INTERVAL_S = 0.002
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,10 @@ class _Watch:
         ready = dict(self._poll.poll(seconds * 1e3))
         if self._process in ready:
             self._poll.unregister(self._process)
-        if self._errors in ready and not self._read():
-            self._poll.unregister(self._errors)
+        if self._errors in ready:
+            if not self._read():
+                self._poll.unregister(self._errors)
+            time.sleep(_READ_INTERVAL_S)
 
     def last_line(self) -> str:
         # What was written just before the end; one that has left the group may go on writing for ever.
