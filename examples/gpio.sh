@@ -3,13 +3,12 @@
 #
 # edge-classify --on-change 'examples/gpio.sh STATE PIN'
 #
-# pinctrl comes with Raspberry Pi OS; elsewhere: sudo apt install gpiod.
+# Needs gpioset: sudo apt install gpiod. A Raspberry Pi keeps the pin's level when gpioset has ended, unless config.txt
+# says dtparam=strict_gpiod; other boards may not.
 set -eu
 [ "$EVENT_STATE" = "$1" ] && level=1 || level=0
-if command -v pinctrl > /dev/null; then
-  pinctrl set "$2" op "$([ $level = 1 ] && echo dh || echo dl)"
-elif gpioset --version | grep -q 'v1\.'; then
-  gpioset "${GPIO_CHIP:-gpiochip0}" "$2=$level"
-else
-  gpioset --chip "${GPIO_CHIP:-gpiochip0}" --toggle 0 "$2=$level" # set it, and exit
-fi
+chip=${GPIO_CHIP:-gpiochip0} # gpiochip4 on a Pi 5 whose kernel is older than 6.6.45
+case $(gpioset --version) in
+  *v1.*) gpioset "$chip" "$2=$level" ;;
+  *) gpioset --chip "$chip" --toggle 0 "$2=$level" ;; # 0: set it and exit
+esac

@@ -123,3 +123,20 @@ def test_send_message() -> None:
     assert re.fullmatch(r"builtin: (\d|unknown) \(after \d+ s of (\d|unknown)\)", received[1])
     errors = hook(command, MESSAGE_URL=f"http://localhost:{port}/door")
     assert re.search(r"warning: hook .*: exit code 1: the message was not sent: .*Connection refused", errors)
+
+
+@pytest.mark.parametrize(
+    ("version", "on", "off"),
+    [
+        ("gpioset (libgpiod) v1.6.3", "gpiochip0 17=1", "gpiochip0 17=0"),
+        ("gpioset (libgpiod) v2.2.1", "--chip gpiochip0 --toggle 0 17=1", "--chip gpiochip0 --toggle 0 17=0"),
+    ],
+)
+def test_gpio(version: str, on: str, off: str, tmp_path: Path) -> None:
+    """With a stand-in for gpioset, which takes other arguments in its second version: no pins here."""
+    program = tmp_path / "gpioset"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "{version}" || echo "$@" >> "{tmp_path}/calls"\n')
+    program.chmod(0o755)
+    errors = hook(f"{ROOT / 'examples' / 'gpio.sh'} 8 17", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert "warning: hook" not in errors
+    assert (tmp_path / "calls").read_text().splitlines()[:2] == [off, on]  # unknown, then 8
