@@ -249,6 +249,8 @@ def test_the_same_failure_is_told_once_a_minute(caplog: pytest.LogCaptureFixture
         (["--on-change", "{tmp}"], 6, ": this is a folder: give the path of a program"),
         (["--on-change", "{tmp}/plain"], 6, "/plain: it may not be executed: chmod +x "),
         (["--on-change", ""], 2, "--on-change: expected a command, found nothing"),
+        (["--on-change", " ", "--on-change-shell"], 2, "--on-change: expected a command, found nothing"),
+        (["--on-change", "a\0b"], 2, "--on-change: a command holds no NUL"),
         (["--on-change", "echo 'x"], 2, "--on-change echo 'x: No closing quotation"),
         (["--on-change", "echo x | cat"], 2, "--on-change: '|' needs a shell: add --on-change-shell"),
         (["--on-change", "echo $EVENT_STATE"], 2, "--on-change: '$EVENT_STATE' needs a shell: add --on-change-shell"),

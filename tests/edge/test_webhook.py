@@ -371,8 +371,16 @@ def test_a_damaged_file_of_certificates_is_told(tmp_path: Path, caplog: pytest.L
         (["--webhook-ca", "{tmp}/plain"], 2, "--webhook-ca is for --webhook URL: give that too"),
         (["--webhook-token-file", "{tmp}/plain"], 2, "--webhook-token-file is for --webhook URL: give that too"),
         (["--webhook", "https://host/", "--webhook-token-file", "{tmp}/gone"], 6, "/gone: No such file or directory"),
-        (["--webhook", "https://host/", "--webhook-token-file", "{tmp}/empty"], 6, "/empty: the file is empty"),
-        (["--webhook", "https://host/", "--webhook-token-file", "{tmp}/lines"], 6, "/lines: expected one line of text"),
+        (
+            ["--webhook", "https://host/", "--webhook-token-file", "{tmp}/empty"],
+            6,
+            "/empty: expected one line, the secret alone",
+        ),
+        (
+            ["--webhook", "https://host/", "--webhook-token-file", "{tmp}/lines"],
+            6,
+            "/lines: expected one line, the secret alone",
+        ),
         (["--webhook", "https://host/", "--webhook-token-file", "{tmp}"], 6, ": Is a directory"),
         (["--webhook", "https://host/", "--camera", "{tmp}/photo.jpg"], 2, "--webhook needs a camera or a video"),
     ],
@@ -397,7 +405,5 @@ def test_a_token_that_others_can_read_is_warned_of(command, server: Server, tmp_
     path.chmod(0o644)
     words = ("--webhook", server.url, "--webhook-token-file", path)
     done = command("edge-classify", "--camera", "demo", "--count", 2, *words)
-    assert (
-        f"warning: --webhook-token-file {path}: other users of this machine can read it: chmod 600 {path}"
-        in done.stderr
-    )
+    warning = f"--webhook-token-file {path}: every user of this machine can read it: chmod 600 {path}"
+    assert f"warning: {warning}" in done.stderr

@@ -182,14 +182,16 @@ class CommandHook:
 
 def find_command(command: str | Sequence[str], *, shell: bool) -> list[str]:
     """The words to start, the first of them the path of a program. Raises UsageError or DataError, in one line."""
+    if not command or (isinstance(command, str) and not command.strip()):
+        raise UsageError("--on-change: expected a command, found nothing")
+    if any("\0" in word for word in command):
+        raise UsageError("--on-change: a command holds no NUL")
     if shell:
         return ["/bin/sh", "-c", command if isinstance(command, str) else shlex.join(command)]
     try:
         words = shlex.split(command) if isinstance(command, str) else list(command)
     except ValueError as error:
         raise UsageError(f"--on-change {command}: {error}") from None
-    if not words:
-        raise UsageError("--on-change: expected a command, found nothing")
     shown = _shown(words[0])
     # `sh -c` has a shell of its own.
     wanted = [word for word in words if word in _FOR_A_SHELL or ("$EVENT_" in word and "-c" not in words)]

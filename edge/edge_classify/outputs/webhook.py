@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 from .. import __version__
 from ..errors import DataError, UsageError, first_line
 from ..options import only_in_help_all
-from ..system.secret_file import read_secret, warn_if_others_can_read
+from ..system.secret_file import read_secret, why_not_secret
 from .queue import BoundedQueue
 from .rare_warnings import RareWarnings
 
@@ -103,6 +102,7 @@ class Webhook:
             self._lost += 1
             return
         # Here, in the queue's own thread: they take 40 ms.
+        import random
         from uuid import uuid4
 
         from .http_post import post
@@ -206,7 +206,7 @@ def _check_certificates(path: str) -> None:
 
 
 def _read_token(path: str) -> str:
-    token = read_secret(path, "--webhook-token-file")
+    token = read_secret(Path(path), "--webhook-token-file")
     if not token.isascii() or " " in token:
         raise DataError(f"--webhook-token-file {path}: a token is one word of ASCII letters, without Bearer before it")
     return token
@@ -218,7 +218,8 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Webh
     token = None
     if options.webhook_token_file is not None:
         token = _read_token(options.webhook_token_file)
-        warn_if_others_can_read(options.webhook_token_file, "--webhook-token-file")
+        if why := why_not_secret(Path(options.webhook_token_file)):
+            log.warning("--webhook-token-file %s", why)
         if options.webhook[:5].lower() == "http:":
             log.warning("--webhook-token-file: over http:// everybody on the way can read the token: use https://")
     return Webhook(options.webhook, authority=options.webhook_ca, token=token, destinations=destinations)
