@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 TABLE = "hooks"
 
 # Between two commands, so that states that flicker do not keep a small processor busy with starting them.
-_REST_S = 0.1
+_REST_S = 0.25
 # When the program ends, what runs and waits has so long; then it is ended.
 _MOMENT_S = 0.4
 _ENDING_S = 0.5

@@ -30,6 +30,8 @@ _TIME_LIMIT_S = 10.0
 # Between the tries for one event, each half to one and a half times as long; a server may ask for more.
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 _MAX_PAUSE_S = 300.0
+# Between two events of a camera: states that flicker at each frame still get through, and take little time from frames.
+_REST_S = 0.02
 # When the program ends, what waits has so long.
 _MOMENT_S = 0.25
 
@@ -117,6 +119,8 @@ class Webhook:
         for pause in (*_PAUSES_S, None):
             failure = post(self._url, body, headers, context, _TIME_LIMIT_S)
             if failure is None:
+                if self._queue.live:
+                    self._stop.wait(_REST_S)
                 return
             given_up = pause is None or not failure.again
             what = "this change is lost" if given_up else "trying again"
