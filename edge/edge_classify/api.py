@@ -13,6 +13,8 @@ from .model.classifier import Classification as Classification
 from .model.classifier import Classifier as Classifier
 from .outputs.events import Events as Events
 from .outputs.json_lines import JsonLines as JsonLines
+from .outputs.on_change import CommandHook as CommandHook
+from .outputs.webhook import Webhook as Webhook
 from .pipeline.decision import Change as Change
 from .pipeline.decision import Decision as Decision
 from .pipeline.loop import Result as Result

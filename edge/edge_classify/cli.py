@@ -128,8 +128,8 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
         "--camera",
         action="append",
         metavar="SOURCE",
-        help="camera index (0 also finds a Pi camera module), /dev/videoN, csi:N (Pi camera modules), "
-        "rtsp:// or http:// address, video, picture, folder of pictures, or demo (default: 0)",
+        help="number, /dev/videoN, csi:N (Pi camera modules), rtsp:// or http:// address, file, folder, or demo "
+        "(default: 0, also a Pi camera module)",
     )
     only_on_command_line(
         source.add_argument("--list-cameras", action="store_true", help="list connected cameras and exit")
@@ -139,7 +139,7 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
         "--crop",
         type=crop,
         metavar="X,Y,W,H",
-        help="classify only this part, in fractions; 0.25,0,0.5,1 is the middle half (default: the model's own)",
+        help="classify only this part; the middle half: 0.25,0,0.5,1",
     )
     group.add_argument(
         "--give-up",

@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -83,3 +85,58 @@ def test_folder_to_csv(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "0.png", "1.png"]
     assert all(row["label"] and 0 <= float(row["score"]) <= 1 for row in rows)
+
+
+def hook(command: str, **environment: str) -> str:
+    """Run edge-classify on the demo with this command as its hook; returns what it writes to standard error."""
+    words = [str(Path(sys.executable).with_name("edge-classify")), "--camera", "demo", "--count", "60"]
+    done = subprocess.run(
+        [*words, "--on-change", command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stderr
+
+
+def test_send_message() -> None:
+    received: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("localhost", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = f"{sys.executable} {ROOT / 'examples' / 'send_message.py'}"
+        hook(command, MESSAGE_URL=f"http://localhost:{server.server_port}/door")
+        server.shutdown()
+        port = server.server_port
+    assert re.fullmatch(r"builtin: (\d|unknown)", received[0])
+    assert re.fullmatch(r"builtin: (\d|unknown) \(after \d+ s of (\d|unknown)\)", received[1])
+    errors = hook(command, MESSAGE_URL=f"http://localhost:{port}/door")
+    assert re.search(r"warning: hook .*: exit code 1: the message was not sent: .*Connection refused", errors)
+
+
+@pytest.mark.parametrize(
+    ("version", "on", "off"),
+    [
+        ("gpioset (libgpiod) v1.6.3", "gpiochip0 17=1", "gpiochip0 17=0"),
+        ("gpioset (libgpiod) v2.2.1", "--chip gpiochip0 --toggle 0 17=1", "--chip gpiochip0 --toggle 0 17=0"),
+    ],
+)
+def test_gpio(version: str, on: str, off: str, tmp_path: Path) -> None:
+    """With a stand-in for gpioset, which takes other arguments in its second version: no pins here."""
+    program = tmp_path / "gpioset"
+    program.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "{version}" || echo "$@" >> "{tmp_path}/calls"\n')
+    program.chmod(0o755)
+    errors = hook(f"{ROOT / 'examples' / 'gpio.sh'} 8 17", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert "warning: hook" not in errors
+    assert (tmp_path / "calls").read_text().splitlines()[:2] == [off, on]  # unknown, then 8

@@ -68,7 +68,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a .tflite file to inspect, test and time")
     add_third_party_options(parser)
-    mqtt.add_broker_options(parser.add_argument_group("mqtt"), "also test this MQTT broker")
+    mqtt.add_broker_options(parser.add_argument_group("mqtt"), "also test whether we can tell Home Assistant")
     parser.add_argument(
         "--metrics",
         type=destination,

@@ -59,7 +59,8 @@ def drop_in(config: Path, known: Sequence[Setting], values: Mapping[str, Given],
     for setting, word in given:
         path = file_in(setting, word)
         if setting.is_command:
-            _need_command(needs, setting, word)
+            asked = values.get(f"{setting.dest}_shell")
+            _need_command(needs, setting, word, shell=asked is not None and bool(asked.value))
         elif path is None:
             continue
         elif setting.writes_file:
@@ -182,14 +183,14 @@ def _need_to_write(needs: Needs, setting: Setting, path: Path) -> None:
     )
 
 
-def _need_command(needs: Needs, setting: Setting, command: str) -> None:
-    """What a command's words say that it needs; the devices also from the text of a script."""
+def _need_command(needs: Needs, setting: Setting, command: str, *, shell: bool) -> None:
+    """What a command's words say that it needs; the devices also from the text of a script. shell: a shell runs it."""
     try:
         words = shlex.split(command)
     except ValueError as error:
         needs.notes.append(f"{setting.key}: {command}: {error}")
         return
-    program = shutil.which(words[0]) if words else None
+    program = "/bin/sh" if shell else shutil.which(words[0]) if words else None
     if program is None:
         needs.notes.append(f"{setting.key}: {command}: there is no such program")
         return

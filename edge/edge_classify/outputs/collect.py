@@ -167,7 +167,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
             "--collect",
             type=Path,
             metavar="FOLDER",
-            help="keep photos worth learning from: unknown, unsure, changes",
+            help="keep photos that a model would learn from",
         )
     )
     only_in_help_all(

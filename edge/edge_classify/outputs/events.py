@@ -36,7 +36,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--events",
             metavar="FILE",
-            help="append each change of state to FILE as one JSON object per line; - prints these instead of results",
+            help="append each change of state to FILE; - prints them",
         )
     )
 

@@ -234,8 +234,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--metrics",
             type=destination,
-            metavar="ADDRESS|FILE",
-            help="for Prometheus: serve at ADDRESS (127.0.0.1:9464), or write to FILE.prom",
+            metavar="PLACE",
+            help="for Prometheus, at 127.0.0.1:9464 or into a FILE.prom",
         )
     )
 

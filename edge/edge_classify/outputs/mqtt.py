@@ -39,7 +39,7 @@ def add_broker_options(group: argparse._ArgumentGroup, purpose: str) -> None:
         "--mqtt",
         type=address,
         metavar="ADDRESS",
-        help=f"{purpose}: mqtt://host or mqtts://user@host:8883/prefix",
+        help=f"{purpose}, by mqtt://user@host/prefix",
     )
     only_in_help_all(
         group.add_argument(
@@ -67,7 +67,7 @@ def add_broker_options(group: argparse._ArgumentGroup, purpose: str) -> None:
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
-    add_broker_options(group, "tell an MQTT broker and Home Assistant")
+    add_broker_options(group, "tell Home Assistant")
     forget_option = group.add_argument(
         "--mqtt-forget", action="store_true", help="remove this device from the broker and Home Assistant, and exit"
     )

@@ -17,6 +17,8 @@ MODULES = (
     "systemd",
     "mqtt",
     "metrics",
+    "on_change",
+    "webhook",
     "collect",
     "web",
     "console",  # last: it takes standard output unless another output has
