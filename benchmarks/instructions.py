@@ -57,8 +57,8 @@ the entry `reduced_precision_support` with `fp16accfp16`; on processors without 
 Counted on 2026-11-26 with the entry added to float32 files: 3.30 million instructions at 0.35@96 (without 5.85, int8
 3.35) and 63.6 at 1.0@224 (without 120.4, int8 49.4). edge-convert does not write it: int8 files take about as many or
 fewer, and a file is measured where it is made, in float32, while a Pi 5 would answer otherwise. In float16 files it
-moved the answers to photos by up to 0.08, and those of the self-test by 0.02 to 0.12 (0.01 is allowed); no label
-changed (76 pictures with one file, 20 with each of four).
+moved the answers to photos by up to 0.08, and those of the self-test by 0.02 to 0.12 (0.01 is allowed). Of 25 photos
+of Alien vs Predator at 0.35@96 one got another label; with five other files none did, of 20 to 76 pictures each.
 """
 
 
