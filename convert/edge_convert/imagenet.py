@@ -24,6 +24,7 @@ from edge_train.backbone import (
     freeze,
     load_backbone,
     on_pixels,
+    save_weights,
 )
 from edge_train.run_folder import (
     CALIBRATION,
@@ -198,8 +199,7 @@ def _make_cell(
     """The cell of a network and its top, run on the held-out photos; its weights are written into `folder`."""
     resolution = network.input_shape[1]
     path = folder / "weights" / f"{alpha}_{resolution}.weights.h5"
-    path.parent.mkdir(exist_ok=True)
-    network.save_weights(path)
+    save_weights(network, path)
     digest = hashlib.sha256(b"".join(array.tobytes() for array in network.get_weights()))
     backbone = Backbone(MOBILENET, alpha, resolution, path, digest.hexdigest(), resolution, Path(weights).name)
     cost = count_cost(freeze(on_pixels(network), resolution))

@@ -25,6 +25,9 @@ from edge_train.training import sort_photos
 
 # Of pictures of 320×240: where the thing may be.
 _REACH = (48, 120, 112, 200)
+_BLOCKS = np.random.default_rng(7).integers(30, 220, (12, 16, 3), dtype=np.uint8)
+_SCENE = cv2.resize(_BLOCKS, (320, 240), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+_NOISE = np.random.default_rng(8).normal(0, 4, (480, 640, 3)).astype(np.float32)
 
 
 def take_photo(rng: np.random.Generator, time: float, *, thing: bool) -> np.ndarray:
@@ -32,10 +35,10 @@ def take_photo(rng: np.random.Generator, time: float, *, thing: bool) -> np.ndar
 
     Now and then somebody walks through the upper part of it. The thing is 16 pixels wide, a twentieth of the picture.
     """
-    blocks = np.random.default_rng(7).integers(30, 220, (12, 16, 3), dtype=np.uint8)
-    scene = cv2.resize(blocks, (320, 240), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    shadow = 1 - 0.25 / (1 + np.exp(-(np.arange(320)[None, :, None] / 320 - time) * 10))
-    image = np.clip(scene * rng.uniform(0.9, 1.1) * shadow + rng.normal(0, 4, scene.shape), 0, 255).astype(np.uint8)
+    light = rng.uniform(0.9, 1.1) * (1 - 0.25 / (1 + np.exp(-(np.arange(320)[None, :, None] / 320 - time) * 10)))
+    y, x = rng.integers(0, (240, 320))
+    noise = _NOISE[y : y + 240, x : x + 320]
+    image = np.clip(_SCENE * light.astype(np.float32) + noise, 0, 255).astype(np.uint8)
     if rng.random() < 0.3:
         x = int(rng.integers(0, 290))
         cv2.rectangle(image, (x, 5), (x + 25, 55), tuple(int(value) for value in rng.integers(0, 255, 3)), -1)
@@ -55,7 +58,7 @@ def write_still_photos(root: Path, each: int, *, thing: bool = True) -> Path:
             image = take_photo(rng, number / each, thing=thing and label == "thing")
             if label == "thing" and number in (each // 3, each // 2):
                 cv2.rectangle(image, (230, 150), (320, 240), (120, 140, 190), -1)
-            assert cv2.imwrite(str(root / label / f"{number}.png"), image)
+            assert cv2.imwrite(str(root / label / f"{number}.bmp"), image)
     return root
 
 

@@ -19,10 +19,12 @@ from edge_train.measuring import measure_made
 
 
 def test_drawings_are_the_same_each_time_and_none_is_both_fitted_and_tried_on() -> None:
-    pictures = [draw(picture.sha256) for picture in (*BLANKS, *TRIAL)]
+    names = [picture.sha256 for picture in (*BLANKS, *TRIAL)]
+    assert len(set(names)) == len(names)
+    pictures = [draw(name) for name in names[::4]]
     assert all(picture.shape == (240, 240, 3) and picture.dtype == np.uint8 for picture in pictures)
     assert len({picture.tobytes() for picture in pictures}) == len(pictures)
-    assert all((draw(picture.sha256) == drawn).all() for picture, drawn in zip(BLANKS[:3], pictures, strict=False))
+    assert all((draw(name) == drawn).all() for name, drawn in zip(names[::4][:3], pictures, strict=False))
     assert {kind_of(picture) for picture in TRIAL} == set(DRAWN_KINDS)
     assert all(is_drawn(picture.sha256) for picture in (*BLANKS, *TRIAL))
     assert not is_drawn("9f86d081")

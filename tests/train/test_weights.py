@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +63,23 @@ def test_each_format_gives_the_same_weights_also_in_a_run_and_under_another_name
         for place in (copy, misnamed):
             for found, array in zip(load_backbone(place, 0.35).get_weights(), expected, strict=True):
                 np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_no_crash_of_hdf5(photos: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o size=1m tmpfs {disk} && exec "$@"', "sh"]
+    if subprocess.run([*mount, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(disk)}
+    edge_train = Path(sys.executable).with_name("edge-train")
+    words = [*mount, edge_train, photos, "-o", tmp_path / "run", *TRAINING]
+    done = subprocess.run(
+        list(map(str, words)), capture_output=True, text=True, timeout=600, check=False, env=environment
+    )
+    assert done.returncode == 6, done.stderr
+    assert re.fullmatch(r"error: .*none_0.35_seed0.weights.h5: the disk is full.*", done.stderr.splitlines()[-1])
 
 
 @pytest.mark.slow

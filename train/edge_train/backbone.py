@@ -28,6 +28,8 @@ RESOLUTIONS = (96, 128, 160, 192, 224)
 ONLY_AT_224 = (1.3, 1.4)
 # Of the files that Keras saves weights in.
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
+# What an array takes in such a file beyond its own bytes, at most.
+_HDF5_BYTES = 4096
 # Where the middle's features are taken: MobileNetV2's first narrow layer at a thirty-second of the picture's size. At
 # small resolutions padding outweighs the picture in the layers after it.
 MIDDLE = "block_13_project_BN"
@@ -123,6 +125,27 @@ def load_backbone(weights: Path | None, alpha: float, resolution: int | None = N
         except (ValueError, OSError, KeyError) as error:
             raise DataError(f"{weights}: not the weights of a MobileNetV2 of alpha {alpha} without its top") from error
     return model
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write a network's weights as Keras does, `.weights.h5`, whole or not at all; folders are made.
+
+    Raises OSError, with `path` as its file name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.partial.weights.h5")
+    arrays = model.get_weights()
+    try:
+        # No room must show before HDF5 writes: if that fails, it crashes when the program ends.
+        with partial.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, sum(array.nbytes + _HDF5_BYTES for array in arrays))
+        model.save_weights(partial)
+        partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def find_weights_suffix(path: Path) -> str:

@@ -20,7 +20,7 @@ from edge_classify.images.preprocessing import Image
 from edge_classify.learn.head import Curves, Examples, Head, accuracy, calibrated_loss, softmax, split_batches
 from edge_classify.learn.rows import Rows
 
-from .backbone import Backbone, load_backbone
+from .backbone import Backbone, load_backbone, save_weights
 from .cache import cache_folder
 from .feature_model import open_feature_model, split_for_fine_tuning
 from .photos import TRAINING, VALIDATION
@@ -123,13 +123,7 @@ class FineTuner:
         for array in self._model.get_weights():
             content.update(array.tobytes())
         path = folder / f"{content.hexdigest()[:16]}.weights.h5"
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{os.getpid()}.partial.weights.h5"
-        try:
-            self._model.save_weights(partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        save_weights(self._model, path)
         return replace(self._job.backbone, weights=path, sha256=content.hexdigest())
 
     def _compute_maps(self, lower: Callable[[Image], np.ndarray]) -> tuple[Rows, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import numpy as np
 from edge_classify.errors import DataError, UsageError
 from edge_classify.system.checksum import file_sha256
 
-from .backbone import ALPHAS, HUB, MOBILENET, ONLY_AT_224, WEIGHTS_SUFFIXES, Backbone, load_backbone
+from .backbone import ALPHAS, HUB, MOBILENET, ONLY_AT_224, WEIGHTS_SUFFIXES, Backbone, load_backbone, save_weights
 from .cache import cache_folder
 
 if TYPE_CHECKING:
@@ -96,11 +95,7 @@ def _save_weights(choice: str, alpha: float, resolution: int, seed: int, path: P
         _settle_batch_norm(model, seed)
     else:
         model = _download(alpha, resolution)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        whole = Path(folder) / path.name
-        model.save_weights(whole)
-        whole.replace(path)
+    save_weights(model, path)
 
 
 def _download(alpha: float, resolution: int) -> keras.Model:

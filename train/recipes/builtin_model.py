@@ -31,7 +31,7 @@ from edge_classify.learn.metrics import evaluate
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.sources.demo import load_digits
 from edge_train import run_folder
-from edge_train.backbone import MOBILENET, SCALINGS, Backbone, load_backbone
+from edge_train.backbone import MOBILENET, SCALINGS, Backbone, load_backbone, save_weights
 from edge_train.feature_model import make_feature_model, open_feature_model
 
 if TYPE_CHECKING:
@@ -203,8 +203,7 @@ def train_network(
         metrics=["accuracy"],
     )
     network.fit(batches, epochs=passes, shuffle=False)
-    weights.parent.mkdir(parents=True, exist_ok=True)
-    backbone.save_weights(weights)
+    save_weights(backbone, weights)
     kernel, bias = logits.get_weights()
     run_folder.write_arrays(head, {"kernel": kernel, "bias": bias})
 

@@ -197,7 +197,11 @@ def fit_direction(space: FeatureSpace, rows: np.ndarray, negatives: np.ndarray) 
         target = products @ dual + weights * (known - probabilities) / curvature
         step = np.linalg.solve(products + np.diag(1 / curvature), target) - dual
         lengths = 0.5 ** np.arange(_MAX_HALVINGS)
-        dual = next((shorter for length in lengths if loss(shorter := dual + length * step) < loss(dual)), dual)
+        before = loss(dual)
+        better = next((shorter for length in lengths if loss(shorter := dual + length * step) < before), None)
+        if better is None:  # at the minimum, as far as numbers tell it: the next step would be the same
+            break
+        dual = better
     direction = (_PRIOR_VARIANCE * (vectors.T @ dual) / scale).astype(np.float32)
     return replace(space, direction=direction)
 

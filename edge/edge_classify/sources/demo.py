@@ -35,6 +35,8 @@ _VISIT = _ENTER + _STAY + _LEAVE + _EMPTY
 # After so many visits the scene repeats.
 _VISITS = 600
 
+_WEIGHTS = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
+
 
 @dataclass(frozen=True)
 class DemoFrame:
@@ -103,7 +105,9 @@ def blend(image: Image, mask: Image, matrix: np.ndarray, color: tuple[float, flo
     alpha = cv2.warpPerspective(mask, shift @ matrix, size, flags=cv2.INTER_LINEAR)
     region = image[top:bottom, left:right]
     weight = cv2.cvtColor(alpha, cv2.COLOR_GRAY2BGR)
-    paint = cv2.multiply(np.full_like(region, color), weight, scale=1 / 255)
+    # What the colour becomes by each weight is looked up: a picture full of it would take longer to make.
+    shades = cv2.multiply(np.full((1, 256, 3), color, np.uint8), _WEIGHTS, scale=1 / 255)
+    paint = cv2.LUT(weight, shades)
     cv2.add(cv2.multiply(region, cv2.bitwise_not(weight), scale=1 / 255), paint, dst=region)
 
 
