@@ -3,6 +3,7 @@
     python benchmarks/still_camera.py                          # everything
     python benchmarks/still_camera.py drawn --cells 0.35@96    # the three drawn scenes, with one cell
     python benchmarks/still_camera.py drawn --crop auto        # the same, trained on the part that edge-train finds
+    python benchmarks/still_camera.py drawn --seeds 0 1 2      # other clutter, places of things and light too
     python benchmarks/still_camera.py real                     # the shared photos of a real camera
 
 Photos of a day's earlier hours are trained on, with the defaults; those of its later hours are measured on, by the
@@ -19,6 +20,7 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -59,9 +61,10 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", type=_cell, default=CELLS, metavar="CELL", help="such as 0.35@96")
     parser.add_argument("--precision", nargs="+", default=PRECISIONS, metavar="P")
     parser.add_argument("--sizes", nargs="+", type=float, default=SIZES, metavar="S", help="shares of the width")
+    parser.add_argument("--seeds", nargs="+", type=int, default=(0,), metavar="N", help="of what is drawn")
     parser.add_argument("--crop", help="handed to edge-train")
     options = parser.parse_args()
-    parts = {"drawn": lambda: drawn_tasks(options.sizes), "real": real_tasks}
+    parts = {"drawn": lambda: drawn_tasks(options.sizes, options.seeds), "real": real_tasks}
     if unknown := set(options.parts) - set(parts):
         parser.error(f"no part {', '.join(sorted(unknown))}")
     print(machine())
@@ -78,32 +81,31 @@ def _cell(text: str) -> tuple[float, int]:
     return float(alpha), int(resolution)
 
 
-def drawn_tasks(sizes: Sequence[float]) -> Iterable[Task]:
-    for size in sizes:
-        for scene in SCENES:
-            root = FOLDER / "photos" / f"{scene.name}_{100 * size:.0f}"
-            if not (root / "complete").exists():
-                shutil.rmtree(root, ignore_errors=True)
-                things: dict[str, Draw | None] = {"empty": None, **scene.things}
-                write_photos(root / "early", scene, things, size, EARLY_HOURS, PHOTOS)
-                write_photos(root / "later", scene, things, size, LATER_HOURS, LATER_PHOTOS)
-                write_photos(root / "others", scene, dict(OTHER_THINGS), size, LATER_HOURS, OTHERS)
-                (root / "complete").touch()
-        for scene in SCENES:
-            yield drawn_task(scene, size)
+def drawn_tasks(sizes: Sequence[float], seeds: Sequence[int]) -> Iterable[Task]:
+    for seed, size in product(seeds, sizes):
+        roots = [draw_scene(scene, size, seed) for scene in SCENES]
+        for scene, root in zip(SCENES, roots, strict=True):
+            places = [other for other in roots if other != root]
+            yield Task(
+                f"{scene.name}, {size:.0%}" + (f", seed {seed}" if seed else ""),
+                root / "early",
+                {label: list_pictures(root / "later" / label) for label in scene.classes},
+                list_pictures(root / "others"),
+                [path for place in places for path in list_pictures(place / "later")[::6]],
+            )
 
 
-def drawn_task(scene: Scene, size: float) -> Task:
-    folder = FOLDER / "photos"
-    root = folder / f"{scene.name}_{100 * size:.0f}"
-    places = [folder / f"{other.name}_{100 * size:.0f}" for other in SCENES if other != scene]
-    return Task(
-        f"{scene.name}, {size:.0%}",
-        root / "early",
-        {label: list_pictures(root / "later" / label) for label in scene.classes},
-        list_pictures(root / "others"),
-        [path for place in places for path in list_pictures(place / "later")[::6]],
-    )
+def draw_scene(scene: Scene, size: float, seed: int) -> Path:
+    """The folder of a scene's photos, which are drawn when first asked for."""
+    root = FOLDER / "photos" / (f"{scene.name}_{100 * size:.0f}" + (f"_{seed}" if seed else ""))
+    if not (root / "complete").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        things: dict[str, Draw | None] = {"empty": None, **scene.things}
+        write_photos(root / "early", scene, things, size, EARLY_HOURS, PHOTOS, seed)
+        write_photos(root / "later", scene, things, size, LATER_HOURS, LATER_PHOTOS, seed)
+        write_photos(root / "others", scene, dict(OTHER_THINGS), size, LATER_HOURS, OTHERS, seed)
+        (root / "complete").touch()
+    return root
 
 
 def real_tasks() -> Iterable[Task]:

@@ -30,13 +30,14 @@ Draw = Callable[[np.ndarray], None]
 class Scene:
     """A place, the things that are its classes, and where they may lie.
 
-    draw: returns the empty scene, float32 BGR (HEIGHT, WIDTH, 3). things: by class; the class `empty` has none.
+    draw: returns the empty scene of a seed, float32 BGR (HEIGHT, WIDTH, 3).
+    things: by class; the class `empty` has none.
     area: x, y, width and height in pixels of where things stand (their middle).
     clock: where photos have their times: "exif", "file" or "name".
     """
 
     name: str
-    draw: Callable[[], np.ndarray]
+    draw: Callable[[int], np.ndarray]
     things: dict[str, Draw]
     area: tuple[int, int, int, int]
     clock: str
@@ -49,9 +50,9 @@ class Scene:
 # Scenes
 
 
-def _draw_room() -> np.ndarray:
+def _draw_room(seed: int) -> np.ndarray:
     """A wall with a door, a picture and a shelf, and a floor of boards."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng([1, seed])
     image = np.full((HEIGHT, WIDTH, 3), (196, 208, 214), np.float32)
     image[:300] += cv2.resize(rng.normal(0, 4, (30, 64, 1)).astype(np.float32), (WIDTH, 300))[..., None]
     for row in range(6):
@@ -77,9 +78,9 @@ def _draw_room() -> np.ndarray:
     return image
 
 
-def _draw_bench() -> np.ndarray:
+def _draw_bench(seed: int) -> np.ndarray:
     """A workshop's wall with tools on hooks, and a bench seen from above its edge."""
-    rng = np.random.default_rng(2)
+    rng = np.random.default_rng([2, seed])
     image = np.full((HEIGHT, WIDTH, 3), (120, 135, 140), np.float32)
     image[np.ix_(range(8, 180, 14), range(8, WIDTH, 14))] = (60, 66, 70)
     for x, length in ((60, 90), (110, 60), (165, 110), (540, 80), (590, 110)):
@@ -102,9 +103,9 @@ def _draw_bench() -> np.ndarray:
     return image
 
 
-def _draw_yard() -> np.ndarray:
+def _draw_yard(seed: int) -> np.ndarray:
     """A parking space before a fence and trees."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng([3, seed])
     image = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     image[:150] = np.linspace((235, 215, 190), (240, 232, 222), 150)[:, None]
     for _ in range(260):
@@ -293,14 +294,21 @@ def take_photo(
 
 
 def write_photos(
-    root: Path, scene: Scene, things: dict[str, Draw | None], size: float, hours: tuple[float, float], each: int
+    root: Path,
+    scene: Scene,
+    things: dict[str, Draw | None],
+    size: float,
+    hours: tuple[float, float],
+    each: int,
+    seed: int = 0,
 ) -> None:
     """`each` photos of each of the things to root/<name>, in sessions that take turns from the first hour to the last.
 
-    Times are where the scene's photos have them.
+    Times are where the scene's photos have them. seed: of the scene's clutter, the places of things, and the light.
     """
-    empty = scene.draw()
-    rng = np.random.default_rng([SCENES.index(scene), round(1000 * size), round(10 * hours[0]), each])
+    empty = scene.draw(seed)
+    entropy = [SCENES.index(scene), round(1000 * size), round(10 * hours[0]), each]
+    rng = np.random.default_rng([*entropy, seed] if seed else entropy)
     sessions = -(-each // _PHOTOS_PER_SESSION)
     for turn, (name, draw) in enumerate(things.items()):
         (root / name).mkdir(parents=True, exist_ok=True)
