@@ -46,6 +46,8 @@ HEAD_OPERATORS = [
     "RSQRT",
     "STRIDED_SLICE",
     "SLICE",
+    "EXP",
+    "LOG",
 ]
 
 

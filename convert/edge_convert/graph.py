@@ -62,8 +62,10 @@ class ModelGraph:
 
     backbone: scaled image → features, and those of the middle layer if it has one.
     head: `kernel` [F, K] and `bias` [K]; with `unknown` also `basis` [d, F + M], `prototypes` [P, d],
-        `votes` [K, P], `sharpness` [2], `threshold` [2], `steepness`, `leak`, `tail` and, if fitted, `direction`
-        [F + M] and `offset`, to be added to what basis and direction give: [d], or [d + 1] with a direction.
+        `votes` [K, P], `sharpness` [2], `threshold` [2], `steepness`, `leak`, `tail`; `shares` [P],
+        `density_steepness`, `density_weight`, unless the nearest prototype counts, as for a still camera and in runs of
+        format 7; and, if fitted, `direction` [F + M] and `offset`, to be added to what basis and direction give: [d],
+        or [d + 1] with a direction.
     """
 
     def __init__(
@@ -153,9 +155,8 @@ class ModelGraph:
             inside, along = inside[:, :dimensions], inside[:, dimensions:]
         offset = np.full(len(head["prototypes"]), -steepness, np.float32)
         nearness = tf.matmul(inside, head["prototypes"].T) + offset
-        nearest = tf.reduce_max(nearness, axis=1, keepdims=True)
         length = tf.sqrt(tf.reduce_sum(inside * inside, axis=1, keepdims=True))
-        unfamiliar = np.float32(steepness * (threshold[0] - 1)) - nearest - length
+        unfamiliar = self._distance_from_prototypes(nearness) - length
         if "direction" in head:
             unfamiliar -= along
         votes = tf.matmul(tf.sigmoid(nearness), head["votes"].T * np.sqrt(sharpness[1] / unit))
@@ -163,6 +164,19 @@ class ModelGraph:
         member = tf.matmul(votes * votes, ones) + np.array([-threshold[1] * sharpness[1] / unit], np.float32)
         logit = member - tf.nn.leaky_relu(unfamiliar, float(head["leak"]))
         return tf.sigmoid(tf.nn.leaky_relu(logit, float(head["tail"])) * np.float32(unit))
+
+    def _distance_from_prototypes(self, nearness: tf.Tensor) -> tf.Tensor:
+        """What familiarity lacks to its threshold apart from the length, times `steepness`: [1, 1]."""
+        import tensorflow as tf
+
+        head = self._head
+        steepness, threshold = head["steepness"], head["threshold"][0]
+        if "shares" not in head:
+            return np.float32(steepness * (threshold - 1)) - tf.reduce_max(nearness, axis=1, keepdims=True)
+        influence = tf.exp(nearness * (head["density_steepness"] / steepness))
+        density = tf.math.log(tf.matmul(influence, head["shares"][:, None]))
+        weight = head["density_weight"] * steepness / head["density_steepness"]
+        return np.float32(steepness * threshold) - density * weight
 
 
 def _inverse_length(vector: tf.Tensor) -> tf.Tensor:

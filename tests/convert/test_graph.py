@@ -24,12 +24,12 @@ def test_the_graph_computes_the_open_set_output_as_it_was_fitted() -> None:
     own = np.abs(centres[labels] + rng.normal(0, 0.25, (120, features + middle))).astype(np.float32)
     others = np.abs(centres[[3] * 40] + rng.normal(0, 0.5, (40, features + middle))).astype(np.float32)
     between = (np.linspace(0, 1, 40)[:, None] * own[:40] + np.linspace(1, 0, 40)[:, None] * others).astype(np.float32)
-    plain = fit_feature_space(own, labels, features, seed=0)
+    plain, of_one_scene = (fit_feature_space(own, labels, features, seed=0, one_scene=one) for one in (False, True))
     kernel, bias = rng.normal(0, 0.3, (features, 3)).astype(np.float32), np.array([0.1, -0.2, 0.3], np.float32)
     rows = np.concatenate([own, others, between])
     logits = np.exp(rows[:, :features] @ kernel + bias)
     classes = logits / logits.sum(axis=1, keepdims=True)
-    for space in (plain, fit_direction(plain, own, others)):
+    for space in (plain, of_one_scene, fit_direction(plain, own, others)):
         open_set = fit_open_set(space, space.scores(own), np.full(120, 0.9), keep=0.95)
         head = {"kernel": kernel, "bias": bias, **space.arrays()}
         constants = {**SHAPE_CONSTANTS, "sharpness": open_set.sharpness, "threshold": open_set.threshold}

@@ -102,6 +102,28 @@ def test_the_share_of_new_photos_asked_for_is_kept_and_negatives_are_rejected(ke
     assert (with_unknown(sure[:500], open_set.known(negatives)).argmax(axis=1) == 3).mean() > 0.95
 
 
+def test_of_few_photos_the_share_asked_for_is_kept_too() -> None:
+    rng = np.random.default_rng(12)
+    space = fit_feature_space(*clusters(60, 4), FEATURES, seed=0)
+    kept = []
+    for _ in range(300):
+        open_set = fit_open_set(space, rng.normal(0, 1, (40, 2)), np.full(40, 0.99), keep=0.95)
+        new = rng.normal(0, 1, (500, 2))
+        logits = open_set.sharpness * (new - open_set.threshold)
+        kept.append((np.minimum(logits[:, 0], 0.03 * logits[:, 0]) + logits[:, 1] > 0).mean())
+    assert np.mean(kept) == pytest.approx(0.95, abs=0.01)
+
+
+def test_what_is_like_one_odd_photo_is_less_familiar_than_what_is_like_many() -> None:
+    rows, labels = clusters(600, 4)
+    odd = np.random.default_rng(13).uniform(0, 1, FEATURES + MIDDLE).astype(np.float32)
+    rows[0] = odd
+    space = fit_feature_space(rows, labels, FEATURES, seed=0)
+    likeness = np.abs(odd + np.random.default_rng(14).normal(0, 0.05, (50, len(odd)))).astype(np.float32)
+    own = space.scores(clusters(600, 5)[0])[:, 0]
+    assert space.scores(likeness)[:, 0].max() < np.quantile(own, 0.02)
+
+
 def test_of_a_scene_what_drifts_on_from_block_to_block_is_kept() -> None:
     """Each block of time is further from the photos fitted on, and so are the photos to come."""
     rows, labels = clusters(600, 4, spread=0.2)

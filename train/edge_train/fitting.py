@@ -197,7 +197,7 @@ def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidence
 
     def space_of(part: Fit) -> FeatureSpace:
         photos = _at_most(MAX_PHOTOS, part.examples.photos, np.random.default_rng(seed))
-        space = fit_space(part, photos, seed, read_blanks(database, part))
+        space = fit_space(job, part, photos, read_blanks(database, part))
         if not negatives:
             return space
         negative_rows = gather_features(database, part.backbone, negatives).read(range(len(negatives)))
@@ -222,11 +222,12 @@ def read_blanks(database: sqlite3.Connection, fit: Fit) -> np.ndarray:
     return gather_features(database, fit.backbone, BLANKS).read(range(len(BLANKS)))
 
 
-def fit_space(fit: Fit, photos: np.ndarray, seed: int, blanks: np.ndarray) -> FeatureSpace:
+def fit_space(job: CellJob, fit: Fit, photos: np.ndarray, blanks: np.ndarray) -> FeatureSpace:
     """The feature space of these photos, indices, in all their views. blanks: of `read_blanks`."""
     examples = fit.examples
     rows, labels = examples.read_views(photos), examples.labels[photos]
-    return fit_feature_space(rows, labels, fit.features, seed, examples.views, blanks)
+    seed, one_scene = job.run.settings.seed, job.run.photos.still_camera
+    return fit_feature_space(rows, labels, fit.features, seed, examples.views, blanks, one_scene)
 
 
 def folds_to_tune(folds: Sequence[Fold]) -> Sequence[Fold]:

@@ -153,7 +153,7 @@ def measure_made(own: np.ndarray, drawn: np.ndarray, senseless: Mapping[str, np.
 
 def _leave_out_classes(job: CellJob, fit: Fit, blanks: np.ndarray) -> dict[str, float]:
     """For each class: the AUROC of the others' photos against its own, had it not been trained on."""
-    examples, settings = fit.examples, job.run.settings
+    examples = fit.examples
     folds = np.arange(len(examples.labels)) % FOLDS
     figures = {}
     for index, label in enumerate(job.run.photos.labels):
@@ -162,7 +162,7 @@ def _leave_out_classes(job: CellJob, fit: Fit, blanks: np.ndarray) -> dict[str, 
             return examples.read(np.flatnonzero(chosen)[:MAX_PHOTOS])
 
         others = examples.labels != index
-        space = fit_space(fit, np.flatnonzero(others & (folds > 1))[:MAX_PHOTOS], settings.seed, blanks)
+        space = fit_space(job, fit, np.flatnonzero(others & (folds > 1))[:MAX_PHOTOS], blanks)
         scores = space.scores(rows(others & (folds == 1)))
         open_set = fit_open_set(space, scores, np.ones(len(scores)), job.run.keep)
         figures[label] = auroc(open_set.known(rows(others & (folds == 0))), open_set.known(rows(~others)))

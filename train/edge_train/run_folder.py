@@ -33,7 +33,9 @@ from edge_classify.system.atomic_write import atomic_file, write_atomic
 
 from .backbone import Backbone, BackboneCost
 
-FORMAT = 7
+FORMAT = 8
+# Read as well: there every `unknown` goes by the nearest prototype, and none has `shares`.
+_FORMAT_OF_NEAREST = 7
 # Written first: what the run is of. Written last: the run.
 STARTED = "started.json"
 INDEX = "run.json"
@@ -43,11 +45,13 @@ HELD_OUT = "held_out"
 
 # Arrays of heads/*.npz that are part of the model; with an `unknown` output those of `open_set.FeatureSpace` too.
 CLASS_ARRAYS = ("kernel", "bias")
-OPEN_SET_ARRAYS = ("basis", "prototypes", "votes", "direction")
+OPEN_SET_ARRAYS = ("basis", "prototypes", "votes", "shares", "direction")
 # One more array of heads/*.npz: what the trainer's own model gives for the held-out photos.
 HELD_OUT_PROBABILITIES = "held_out_probabilities"
 # What the graph of an `unknown` output needs beside arrays; it lies in the cell's `decision`.
-OPEN_SET_CONSTANTS = ("sharpness", "threshold", *SHAPE_CONSTANTS)
+_OPEN_SET_CONSTANTS = ("sharpness", "threshold", *SHAPE_CONSTANTS)
+# Those of them that go with the array `shares`.
+_DENSITY_CONSTANTS = ("density_steepness", "density_weight")
 
 
 class CellEntry(TypedDict):
@@ -124,7 +128,8 @@ class Cell:
         """All that the graph needs after the backbone: the arrays, and the constants of an `unknown` output."""
         if not self.has_unknown:
             return self.arrays
-        return {**self.arrays, **{name: np.asarray(self.decision[name], np.float32) for name in OPEN_SET_CONSTANTS}}
+        names = _constants_with(self.arrays)
+        return {**self.arrays, **{name: np.asarray(self.decision[name], np.float32) for name in names}}
 
 
 @dataclass(frozen=True)
@@ -310,7 +315,7 @@ def _why_no_run(folder: Path) -> str:
 def _check_format(folder: Path, number: int) -> None:
     if number > FORMAT:
         raise DataError(f"{folder}: made by a newer edge-train (run format {number}): update edge-classify")
-    if number < FORMAT:
+    if number < _FORMAT_OF_NEAREST:
         raise DataError(f"{folder}: made by an older edge-train (run format {number}): train again")
 
 
@@ -325,7 +330,7 @@ def _read_cell(folder: Path, entry: CellEntry) -> Cell:
         probabilities = file[HELD_OUT_PROBABILITIES]
         optional = [name for name in OPEN_SET_ARRAYS if name in file]
         arrays = {name: file[name] for name in (*CLASS_ARRAYS, *optional)}
-    if missing := [name for name in OPEN_SET_CONSTANTS if "prototypes" in arrays and name not in entry["decision"]]:
+    if missing := [name for name in _constants_with(arrays) if name not in entry["decision"]]:
         raise KeyError(f"decision.{missing[0]}")
     return Cell(
         alpha=entry["alpha"],
@@ -341,3 +346,10 @@ def _read_cell(folder: Path, entry: CellEntry) -> Cell:
         evaluation=entry["evaluation"],
         held_out_probabilities=probabilities,
     )
+
+
+def _constants_with(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Which constants go with a cell's arrays: none without an `unknown` output."""
+    if "prototypes" not in arrays:
+        return []
+    return [name for name in _OPEN_SET_CONSTANTS if "shares" in arrays or name not in _DENSITY_CONSTANTS]

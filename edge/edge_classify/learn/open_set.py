@@ -2,11 +2,12 @@
 
 The backbone's features and those of its middle layer, each of unit length, make one vector, which gets two scores.
 *Familiarity* rejects pictures that are far from all classes: how much of the vector lies in the principal subspace of
-the training photos (compare ViM, Wang et al. 2022), and how much of it points to the nearest prototype there, a
-training photo (compare nearest neighbours, Sun et al. 2022). *Membership* rejects those that resemble the
-classes, as one more kind of flower does: a kernel ridge regression of the classes on all prototypes, which is low for a
-picture between the classes. Familiarity counts where it is low, membership everywhere; the sigmoid of their sum is the
-probability *known*. The classes share that, `unknown` gets the rest.
+the training photos (compare ViM, Wang et al. 2022), and how many prototypes, which are training photos, are near it
+there: the logarithm of their density, each class with the same weight. By the nearest one alone (compare Sun et al.
+2022) whatever resembles a single odd photo would be as familiar as what resembles many. *Membership* rejects those that
+resemble the classes, as one more kind of flower does: a kernel ridge regression of the classes on all prototypes, which
+is low for a picture between the classes. Familiarity counts where it is low, membership everywhere; the sigmoid of
+their sum is the probability *known*. The classes share that, `unknown` gets the rest.
 
 At small resolutions a backbone answers pictures that show nothing with one and the same large vector, of which every
 photo has some: most of a 3x3 map is padding. Such directions are damped before anything else is fitted, as far as the
@@ -52,6 +53,10 @@ SHAPE_CONSTANTS = {
     # How fast a prototype's influence falls with its distance from a picture: faster rejects far negatives better, and
     # near ones less well.
     "steepness": 7.0,
+    # The same for the density of prototypes: the steeper, the more the nearest alone counts.
+    "density_steepness": 28.0,
+    # What the density counts against the length inside the subspace.
+    "density_weight": 2.0,
     # What familiarity beyond enough still counts: near negatives are familiar too, and membership is to reject them.
     "leak": 0.03,
     # How much slower *known* falls below a half: otherwise too many odd photos of the classes would share 0 with
@@ -81,9 +86,13 @@ class FeatureSpace:
         weights of the two, and the damping of what blank pictures show; |inside| is about 1 for a training photo.
     prototypes: float32 of unit length, shape (P, d).
     votes: float32, shape (K, P): how much each prototype speaks for each class.
+    shares: float32, shape (P,): of each prototype in the density; those of one class together have 1/K. None where all
+        photos show one scene: there the density would be much the same for what is new in it, and the nearest counts.
     direction: float32, shape (F + M,), or None if no negatives were given: points away from these.
 
-    familiarity = |inside| + the largest of prototypes · inside (+ direction · features and middle).
+    density = log(shares · exp(density_steepness · (prototypes · inside − 1))) / density_steepness
+    familiarity = |inside| + density_weight · density (+ direction · features and middle). Without shares the largest of
+        prototypes · inside is in place of the second term.
     membership = |votes · sigmoid(steepness · (prototypes · inside − 1))|²: near 1 for the classes' own photos.
     """
 
@@ -91,6 +100,7 @@ class FeatureSpace:
     basis: np.ndarray
     prototypes: np.ndarray
     votes: np.ndarray
+    shares: np.ndarray | None = None
     direction: np.ndarray | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -103,11 +113,17 @@ class FeatureSpace:
         parts = _unit_parts(rows, self.features)
         inside = parts @ self.basis.T
         cosines = inside @ self.prototypes.T
-        familiarity = np.sqrt((inside**2).sum(axis=1)) + cosines.max(axis=1)
+        familiarity = np.sqrt((inside**2).sum(axis=1)) + self._nearness(cosines)
         if self.direction is not None:
             familiarity = familiarity + parts @ self.direction
         membership = ((_kernel(cosines) @ self.votes.T) ** 2).sum(axis=1)
         return np.stack([familiarity, membership], axis=1)
+
+    def _nearness(self, cosines: np.ndarray) -> np.ndarray:
+        if self.shares is None:
+            return np.asarray(cosines.max(axis=1))
+        weight, steepness = SHAPE_CONSTANTS["density_weight"], SHAPE_CONSTANTS["density_steepness"]
+        return np.asarray(weight / steepness * np.log(np.exp(steepness * (cosines - 1)) @ self.shares))
 
 
 @dataclass(frozen=True)
@@ -143,11 +159,13 @@ def fit_feature_space(
     seed: int,
     views: int = 1,
     blanks: np.ndarray | None = None,
+    one_scene: bool = False,
 ) -> FeatureSpace:
     """Subspace, prototypes and their votes from training photos.
 
     rows: (n · views, F + M), all views of a photo consecutively, the photo as it is first. labels: (n,), 0 to K − 1.
     blanks: rows of pictures that show nothing, (m, F + M); None damps no direction.
+    one_scene: whether all photos show the same scene.
     The votes are fitted on all views; the rest on the photos as they are, since what holds crops holds negatives too.
     """
     weights = _part_weights(rows.shape[1], features)
@@ -162,9 +180,10 @@ def fit_feature_space(
     chosen = _draw_evenly(labels, max(_MAX_PROTOTYPES, classes), np.random.default_rng(seed))
     prototypes = _unit(inside[::views][chosen])
     votes = _fit_votes(_kernel(inside @ prototypes.T), np.repeat(labels, views))
+    shares = (1 / classes / np.bincount(labels[chosen])[labels[chosen]]).astype(np.float32)
     # Damping is symmetric, so that of the basis is that of the pictures.
     folded = damped(basis * weights) / length
-    return FeatureSpace(features, folded.astype(np.float32), prototypes, votes)
+    return FeatureSpace(features, folded.astype(np.float32), prototypes, votes, None if one_scene else shares)
 
 
 def fit_direction(space: FeatureSpace, rows: np.ndarray, negatives: np.ndarray) -> FeatureSpace:
@@ -226,7 +245,8 @@ def fit_open_set(
     sharpness = scale * weights
     # The best class, with probability p · known, beats 1 − known if the logit of known is at least −log p.
     margins = scale * logits + np.log(confidences)
-    margin = np.quantile(margins, 1 - keep)
+    # With few photos linear interpolation would set the edge too high: of n new ones in a row it is to lose 1 − keep.
+    margin = np.quantile(margins, 1 - keep, method="weibull")
     if blocks is not None:
         margin -= _DRIFT_DEVIATIONS * _drift(margins, blocks, keep)
     threshold[1] += margin / sharpness[1]
