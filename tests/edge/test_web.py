@@ -445,7 +445,7 @@ def test_a_browser_shows_the_state_of_the_picture_shown_and_changes_with_it(page
         return find("css selector", selector).text
 
     wait_for(lambda: text("#when").startswith("Frame "))
-    assert browser.execute_script("return document.getElementById('picture').naturalWidth") == 640
+    wait_for(lambda: browser.execute_script("return document.getElementById('picture').naturalWidth") == 640)
     states = set()
 
     def has_seen_two() -> bool:

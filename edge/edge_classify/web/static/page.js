@@ -81,14 +81,19 @@ function show(data) {
   const facts = JSON.parse(decoder.decode(new Uint8Array(data, 4, length)));
   const underway = performance.now() - askedAt - facts.waited_ms;
   const address = URL.createObjectURL(new Blob([new Uint8Array(data, 4 + length)], { type: "image/jpeg" }));
-  const picture = byId("picture");
-  picture.onload = picture.onerror = () => {
+  const arrived = new Image();
+  arrived.onload = () => {
+    byId("picture").src = address;
+    showFacts(facts, facts.age_ms + Math.max(0, underway));
     URL.revokeObjectURL(pictureAddress);
     pictureAddress = address;
-    showFacts(facts, facts.age_ms + Math.max(0, underway));
     ask();
   };
-  picture.src = address;
+  arrived.onerror = () => {
+    URL.revokeObjectURL(address);
+    ask();
+  };
+  arrived.src = address;
 }
 
 function showFacts(facts, age) {
