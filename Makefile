@@ -56,7 +56,9 @@ test-home-assistant: $(CHECK)
 
 test-packages:
 	apt-get update --quiet
-	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $$(cat tests/apt-packages.txt)
+	# Ubuntu has Chromium as a snap alone: what a system does not have, the tests do without.
+	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends \
+		$$(for name in $$(cat tests/apt-packages.txt); do apt-cache show $$name > /dev/null 2>&1 && echo $$name; done)
 
 lint: $(CHECK)
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -418,11 +419,12 @@ def browser():
     """Headless Chromium."""
     webdriver = pytest.importorskip("selenium.webdriver")
     needs_programs("chromium", "chromedriver")
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
     from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
+    options.binary_location = chromium
     for word in (
         *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
         *("disable-background-networking", "disable-component-update", "window-size=1200,900"),
@@ -430,7 +432,7 @@ def browser():
         options.add_argument(f"--{word}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     try:
-        driver = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+        driver = webdriver.Chrome(options=options, service=Service(chromedriver))
     except WebDriverException as error:
         skip_for_packages(f"Chromium does not start: {error}")
     yield driver
