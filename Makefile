@@ -100,6 +100,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/metrics.py
 	$(BIN)/python benchmarks/multipliers.py
 	$(BIN)/python benchmarks/open_set.py
+	$(BIN)/python benchmarks/outputs.py
 	$(BIN)/python benchmarks/parallel.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/quantization.py
