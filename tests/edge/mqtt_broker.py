@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -79,6 +80,54 @@ class Broker:
             assert self._process.poll() is None, (self._folder / "mosquitto.log").read_text()
             return False
         return True
+
+
+class Gate:
+    """A way to a broker that can be shut, so that somebody else is there before those who come through it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = free_port()
+        self._broker_port = port
+        self._server: socket.socket | None = None
+        self._connections: list[socket.socket] = []
+        self.open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shut()
+
+    def open(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._server,), daemon=True).start()
+
+    def shut(self) -> None:
+        if self._server is not None:
+            # Closing alone would not wake who waits in accept().
+            with suppress(OSError):
+                self._server.shutdown(socket.SHUT_RDWR)
+            self._server.close()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self, server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                ours = server.accept()[0]
+                theirs = socket.create_connection(("127.0.0.1", self._broker_port))
+                self._connections += [ours, theirs]
+                for here, there in ((ours, theirs), (theirs, ours)):
+                    threading.Thread(target=self._pass_on, args=(here, there), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(here: socket.socket, there: socket.socket) -> None:
+        with suppress(OSError):
+            while data := here.recv(4096):
+                there.sendall(data)
+        with suppress(OSError):
+            there.shutdown(socket.SHUT_RDWR)
 
 
 class Heard(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import io
 import json
 import os
 import re
@@ -15,11 +16,13 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import cv2
@@ -27,7 +30,12 @@ import numpy as np
 import pytest
 
 from conftest import classify_here, needs_programs, skip_for_packages, stop
-from edge_classify import Classifier
+from edge_classify import Classifier, read_photo
+from edge_classify.collect.likeness import describe_by, pack
+from edge_classify.collect.limits import Limits
+from edge_classify.collect.record import Record
+from edge_classify.collect.store import Store
+from edge_classify.sources import demo
 
 HERE = Path(__file__).parent
 STATIC = Path(sys.modules[Classifier.__module__].__file__).parent.parent / "web" / "static"
@@ -107,27 +115,29 @@ def page() -> Iterator[Page]:
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, str]]:
     """A page that the whole network can reach, and its token."""
     file = tmp_path_factory.mktemp("state") / "token"
-    with serve("--web-token-file", file, address="0.0.0.0") as served:
+    actions = ("--web-actions", "--collect", file.parent / "photos")
+    with serve("--web-token-file", file, *actions, address="0.0.0.0") as served:
         assert file.stat().st_mode & 0o777 == 0o600
         yield served, file.read_text().strip()
 
 
-def routes() -> list[tuple[str, str]]:
-    """(method, path) of all routes that the server has."""
+def routes(actions: Path | None) -> list[tuple[str, str]]:
+    """(method, path) of all routes that the server has, with the page's actions in this folder or without."""
     from edge_classify.web.access import Access
     from edge_classify.web.server import Server
 
-    application = Server(None, None, Access("127.0.0.1")).application()
+    application = Server(None, None, Access("127.0.0.1"), actions=actions).application()
     return sorted({(route.method, route.resource.canonical) for route in application.router.routes()})
 
 
-ROUTES = routes()
+LOOKING, ROUTES = routes(None), routes(Path("nowhere"))
 LOOK_ONLY = {"GET", "HEAD"}
 
 
 def test_there_are_routes_and_all_but_the_login_only_look() -> None:
-    assert ("GET", "/stream.mjpg") in ROUTES
-    assert {path for method, path in ROUTES if method not in LOOK_ONLY} == {"/login"}
+    assert ("GET", "/stream.mjpg") in LOOKING
+    assert {path for method, path in LOOKING if method not in LOOK_ONLY} == {"/login"}
+    assert {path for method, path in ROUTES if method not in LOOK_ONLY} > {"/login", "/label", "/take"}
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
@@ -146,8 +156,8 @@ def test_every_route_refuses_other_names_other_sites_and_those_without_the_token
         for origin in ({}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"}):
             headers = {"Authorization": own["Authorization"], **upgrade, **origin}
             assert page.ask(path, method, headers).status == 403, origin
-    if path not in ("/login", "/page.css", "/login.js"):
-        assert page.status(path, method) in ((303,) if path == "/" else (401,))
+    if path not in ("/login", "/page.css", "/login.js", "/favicon.ico"):
+        assert page.status(path, method, Origin=own["Origin"]) == (303 if path == "/" else 401)
         if path == "/":
             assert page.ask(path).getheader("Location") == "/login"
 
@@ -365,6 +375,7 @@ def test_a_lost_camera_is_told_of_and_not_shown_as_if_it_were_there() -> None:
         (("--camera", "demo", "--web", "--web-address", "example.com:80"), 2, "expected an IP address and a port"),
         (("--camera", "demo", "--web", "--web-cert", "x"), 2, "--web-cert and --web-key belong together"),
         (("--camera", "demo", "--web", "--web-frame", "nonsense"), 2, "expected a site such as"),
+        (("--camera", "demo", "--web", "--web-actions"), 2, "--web-actions needs a folder for the photos: --collect"),
         (("photo.jpg", "--web"), 2, "--web needs a camera or a video"),
         (("--camera", "demo", "--web", "--web-address", "192.0.2.1:8080"), 6, "--web-address 192.0.2.1:8080: "),
     ],
@@ -487,3 +498,157 @@ def test_the_token_is_asked_for_on_a_page_of_its_own(guarded: tuple[Page, str], 
     field.send_keys(token)
     field.submit()
     wait_for(lambda: browser.find_elements("css selector", ".bars li"))
+
+
+def collect(folder: Path, photos: int) -> list[str]:
+    """Photos of the demo, several of each sheet; their names."""
+    rng = np.random.default_rng(0)
+    classifier = Classifier()
+    describe = describe_by(classifier)
+    store = Store(folder, Limits(photos_per_day=10**6, bytes_per_day=10**12, free_bytes=0))
+    for number in range(photos):
+        image = demo.draw(105 * (number // 5) + 45 + number % 5).image
+        image = np.clip(image + rng.integers(-4, 5, image.shape), 0, 255).astype(np.uint8)
+        record = Record(1.8e9 + number, "unknown", scores={"7": 0.5}, sha256="ab", features=pack(describe(image)))
+        store.add(image, record)
+    return [path.name for path in store.unlabelled()]
+
+
+@contextmanager
+def serve_actions(folder: Path) -> Iterator[Page]:
+    limits = ("--collect-free-mb", 0, "--collect-photos-per-day", 1)
+    with serve("--collect", folder, "--web-actions", *limits) as page:
+        yield page
+
+
+def post(page: Page, path: str, content: object) -> tuple[int, Any]:
+    headers = {"Origin": f"http://127.0.0.1:{page.port}", "Content-Type": "application/json"}
+    answer = page.ask(path, "POST", headers, json.dumps(content).encode())
+    return answer.status, json.loads(answer.content) if answer.status == 200 else answer.content.decode()
+
+
+def files(folder: Path, *below: str) -> set[str]:
+    return {path.name for path in folder.joinpath(*below).glob("*.jpg")}
+
+
+def test_photos_are_labelled_removed_and_put_back(tmp_path: Path) -> None:
+    names = collect(tmp_path, 20)
+    with serve_actions(tmp_path) as page:
+        found = json.loads(page.ask("/photos.json").content)
+        own = [group for group in found["groups"] if group[0]["name"] in names]
+        assert {photo["name"] for group in own for photo in group} == set(names)
+        assert len(own) <= 8  # four sheets
+        assert found["classes"]["unknown"] == 0
+        small = cv2.imdecode(np.frombuffer(page.ask(f"/photos/{names[0]}").content, np.uint8), 1)
+        assert small.shape == (180, 240, 3)
+        label = "Tür ☕ +#"
+        code, done = post(page, "/label", {"names": names[:3], "label": label})
+        assert (code, set(done["moved"]), done["missing"]) == (200, set(names[:3]), [])
+        assert files(tmp_path, "labelled", label) == set(names[:3])
+        # Somebody else was faster with one of them.
+        code, other = post(page, "/label", {"names": names[2:4], "label": "cup"})
+        assert (other["moved"], other["missing"]) == ([names[3]], [names[2]])
+        code, removed = post(page, "/remove", {"names": names[4:6]})
+        assert files(tmp_path, "removed") == set(names[4:6])
+        assert json.loads(page.ask("/photos.json").content)["classes"][label] == 3
+        with zipfile.ZipFile(io.BytesIO(page.ask("/labelled.zip").content)) as archive:
+            assert {Path(name).parent.name for name in archive.namelist()} == {label, "cup"}
+        for number in (removed["number"], other["number"], done["number"]):
+            assert post(page, "/undo", {"number": number})[0] == 200
+        assert set(names) <= files(tmp_path, "unlabelled")
+        assert post(page, "/undo", {"number": done["number"]}) == (400, "there is nothing to undo\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        ("/label", {"names": ["../today.json"], "label": "cup"}, "is no photo"),
+        ("/label", {"names": ["/etc/passwd"], "label": "cup"}, "is no photo"),
+        ("/remove", {"names": ["..", "a/b.jpg"]}, "is no photo"),
+        ("/label", {"names": [], "label": "../up"}, "cannot be the name of a class"),
+        ("/label", {"names": [], "label": "x" * 300}, "cannot be the name of a class"),
+        ("/take", {"label": "a/b"}, "cannot be the name of a class"),
+        ("/label", {"names": "all", "label": "cup"}, "expected names"),
+        ("/label", {"names": []}, "expected label"),
+        ("/label", ["names"], "expected a JSON object"),
+        ("/undo", {"number": 3}, "expected number"),
+    ],
+)
+def test_what_is_no_photo_and_no_class_is_refused(
+    acting: tuple[Page, Path], path: str, content: object, said: str
+) -> None:
+    page, folder = acting
+    before = sorted(folder.rglob("*.jpg"))
+    code, answer = post(page, path, content)
+    assert code == 400
+    assert said in answer
+    assert answer.count("\n") == 1
+    assert [found for found in before if not found.exists()] == []
+
+
+@pytest.fixture(scope="module")
+def acting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Path]]:
+    folder = tmp_path_factory.mktemp("photos")
+    collect(folder, 3)
+    with serve_actions(folder) as page:
+        yield page, folder
+
+
+def test_names_of_photos_lead_nowhere_else(acting: tuple[Page, Path]) -> None:
+    page, _ = acting
+    for name in (
+        "..%2ftoday.json",
+        "%2e%2e%2ftoday.json",
+        "today.json",
+        "..",
+        "x.jpg",
+        "20260101T000000.000Z_gone.jpg",
+    ):
+        assert page.status(f"/photos/{name}") == 404, name
+
+
+def test_the_frame_shown_is_taken_into_a_class(acting: tuple[Page, Path]) -> None:
+    page, folder = acting
+    for count in (1, 2):
+        code, answer = post(page, "/take", {"label": "digit"})
+        assert (code, answer["photos"]) == (200, count)
+    (one, _) = (folder / "labelled" / "digit").glob("*.jpg")
+    assert read_photo(one).shape == (480, 640, 3)
+
+
+def test_a_disk_that_cannot_take_a_class_loses_no_photo(acting: tuple[Page, Path]) -> None:
+    page, folder = acting
+    name = sorted(files(folder, "unlabelled"))[0]
+    (folder / "labelled").mkdir(exist_ok=True)
+    (folder / "labelled" / "taken").touch()
+    code, answer = post(page, "/label", {"names": [name], "label": "taken"})
+    assert code == 507
+    assert "taken" in answer
+    assert name in files(folder, "unlabelled")
+
+
+def test_a_hundred_photos_are_labelled_by_keys(tmp_path: Path, browser) -> None:
+    names = collect(tmp_path, 100)
+    with serve_actions(tmp_path) as page:
+        browser.get(f"http://127.0.0.1:{page.port}/photos")
+        wait_for(lambda: browser.find_elements("css selector", ".card"))
+        body = browser.find_element("tag name", "body")
+        began = time.monotonic()
+        keys = "12u34x567"
+        pressed = 0
+        while (cards := len(browser.find_elements("css selector", ".card"))) > 1:
+            body.send_keys(keys[pressed % len(keys)])
+            pressed += 1
+            wait_for(lambda cards=cards: len(browser.find_elements("css selector", ".card")) < cards)
+        assert time.monotonic() - began < 180  # what a person is promised
+        body.send_keys("z")
+        wait_for(lambda: len(browser.find_elements("css selector", ".card")) == 2)
+        serious = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        assert serious == []
+        axe = pytest.importorskip("axe_core_python.selenium").Axe()
+        found = axe.run(browser)["violations"]
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == []
+    gone = files(tmp_path, "removed").union(*(files(folder) for folder in (tmp_path / "labelled").iterdir()))
+    assert gone | files(tmp_path, "unlabelled") >= set(names)
+    assert len({folder.name for folder in (tmp_path / "labelled").iterdir()}) >= 4

@@ -103,7 +103,8 @@ class Web:
         access = Access(options.web_address.host, tuple(options.web_host), self._token)
         view = View(self._run.source, self._run.models, self._history)
         tls = tls_context(options.web_cert, options.web_key) if options.web_cert else None
-        self._server = Server(self._socket, view, access, options.web_frame, tls)
+        actions = options.collect if options.web_actions else None
+        self._server = Server(self._socket, view, access, options.web_frame, tls, actions)
         self._view = view
         self._server.run()
 
@@ -149,6 +150,13 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     only_in_help_all(group.add_argument("--web-cert", type=Path, metavar="FILE", help="certificate, for https"))
     only_in_help_all(group.add_argument("--web-key", type=Path, metavar="FILE", help="the certificate's key"))
     only_in_help_all(
+        group.add_argument(
+            "--web-actions",
+            action="store_true",
+            help="let the page take photos, and label those of --collect",
+        )
+    )
+    only_in_help_all(
         group.add_argument("--web-insecure", action="store_true", help="ask nobody for a token, whatever the address")
     )
 
@@ -183,6 +191,8 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
         return
     if not stream:
         raise UsageError("--web needs a camera or a video; pictures can be looked at as they are")
+    if options.web_actions and options.collect is None:
+        raise UsageError("--web-actions needs a folder for the photos: --collect FOLDER")
     import importlib.util
 
     if importlib.util.find_spec("aiohttp") is None:

@@ -16,15 +16,17 @@ from pathlib import Path
 from aiohttp import WSMsgType, web
 
 from .access import COOKIE, Access, Failures, Refusal, headers_for_all
+from .actions import Actions
 from .view import Picture, TooManyViewersError, View
 
 log = logging.getLogger(__name__)
 
 _STATIC = Path(__file__).with_name("static")
 _FILES = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/login.js": "login.js"}
+_ACTION_FILES = {"/photos": "photos.html", "/photos.js": "photos.js", "/take.js": "take.js"}
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 # Seen without a token: what a browser needs to ask for one.
-_OPEN = ("/login", "/page.css", "/login.js")
+_OPEN = ("/login", "/page.css", "/login.js", "/favicon.ico")
 _MAX_BODY_BYTES = 64 * 1024
 # A viewer that takes no picture for so long is let go.
 _STALLED_S = 10.0
@@ -45,13 +47,16 @@ class Server:
         access: Access,
         frame_ancestors: Iterable[str] = (),
         tls: ssl.SSLContext | None = None,
+        actions: Path | None = None,
     ) -> None:
+        """actions: the folder whose photos may be labelled, and taken into; None: the page only looks."""
         self._socket = listening
         self._view = view
         self._access = access
         self._tls = tls
         self._headers = headers_for_all(frame_ancestors)
         self._failures = Failures()
+        self._actions = None if actions is None else Actions(actions, view, self._headers)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
 
@@ -98,6 +103,9 @@ class Server:
                 web.get("/live", self._live),
             ]
         )
+        if self._actions is not None:
+            application.router.add_routes([*(web.get(path, self._file) for path in _ACTION_FILES)])
+            application.router.add_routes(self._actions.routes())
         return application
 
     @web.middleware
@@ -142,7 +150,7 @@ class Server:
         return Refusal(401, "not the token")
 
     async def _file(self, request: web.Request) -> web.Response:
-        return _static(_FILES[request.path])
+        return _static({**_FILES, **_ACTION_FILES}[request.path])
 
     async def _no_icon(self, _request: web.Request) -> web.Response:
         return web.Response(status=204)
@@ -163,7 +171,7 @@ class Server:
         return web.json_response(self._view.state())
 
     async def _facts(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._view.facts())
+        return web.json_response({**self._view.facts(), "actions": self._actions is not None})
 
     async def _snapshot(self, _request: web.Request) -> web.Response:
         async with self._view.watch():

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import cv2
 import numpy as np
 
+from ..model.labels import UNKNOWN
+
 if TYPE_CHECKING:
     from ..images.preprocessing import Image
     from ..pipeline.loop import Model, Result
@@ -110,6 +112,15 @@ class View:
     def newest_number(self) -> int:
         """The number of the newest picture; 0 before the first."""
         return self._number
+
+    def newest_image(self) -> Image | None:
+        """The newest frame: uint8 BGR, shape (height, width, 3); None before the first."""
+        return self._newest[0].frame.image if self._newest else None
+
+    def labels(self) -> list[str]:
+        """Those of all models, and `unknown` last."""
+        labels = [label for model in self._models for label in model.classifier.labels if label != UNKNOWN]
+        return [*dict.fromkeys(labels), UNKNOWN]
 
     def state(self) -> dict[str, Any]:
         """What is known now, ready for JSON."""

@@ -199,6 +199,7 @@ async function showDevice() {
   const facts = await answer.json();
   severalModels = facts.models.length > 1;
   byId("camera").textContent = facts.camera;
+  if (facts.actions) allowActions(facts.models);
   const list = byId("facts");
   const add = (name, text) => list.append(element("dt", name), element("dd", text));
   add("camera", facts.camera || "a video");
@@ -208,6 +209,19 @@ async function showDevice() {
     add(severalModels ? model.name : "model",
       `${severalModels ? "" : `${model.name}, `}${model.input}${precision}, ${threads}; ${model.labels.length} labels: ${model.labels.slice(0, 30).join(", ")}${model.labels.length > 30 ? ", …" : ""}`);
   }
+}
+
+function allowActions(models) {
+  const labels = new Set(models.flatMap((model) => model.labels));
+  byId("take-names").replaceChildren(...[...labels].map((label) => {
+    const option = element("option");
+    option.value = label;
+    return option;
+  }));
+  byId("take").hidden = false;
+  const script = element("script");
+  script.src = "/take.js";
+  document.head.append(script);
 }
 
 for (const [, name, color] of STAGES) {

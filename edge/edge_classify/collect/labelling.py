@@ -1,0 +1,147 @@
+"""Giving collected photos a class: by moving their files, so that there is nothing else to keep in step.
+
+Any number of people and programs may do so at once: whoever comes later finds the file gone, and is told.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import UsageError
+from .class_folder import class_folder
+from .record import Record, read_record
+from .store import LABELLED, UNLABELLED
+
+# Where removed photos wait, in case it is undone.
+REMOVED = "removed"
+_KEPT_REMOVED_S = 86400.0
+# What `photo_file.write` calls its files, and nothing with a way out of the folder.
+_NAME = re.compile(r"[0-9TZ.]{1,30}_[a-z]{1,20}(-[0-9]{1,6})?\.jpg")
+_UNDOABLE = 100
+# Cosine distance within a group. What is kept is further apart than 0.1; 240 frames of 24 scenes differ by 0.24 or more
+# between scenes.
+_ALIKE = 0.2
+
+
+class Move(NamedTuple):
+    """A file that has changed its folder."""
+
+    before: Path
+    after: Path
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one request has moved. missing: names of photos that were no longer there. number: for `undo`."""
+
+    number: str
+    moves: tuple[Move, ...]
+    missing: tuple[str, ...]
+
+
+class Unlabelled(NamedTuple):
+    """A photo that waits for a class."""
+
+    name: str
+    record: Record | None
+
+
+class Labelling:
+    """The photos of a store's folder, as people sort them. Owns what can be undone."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._done: OrderedDict[str, Done] = OrderedDict()
+
+    def groups(self) -> list[list[Unlabelled]]:
+        """The photos without a class, those alike together, the largest group first."""
+        photos = [Unlabelled(path.name, read_record(path)) for path in sorted((self._root / UNLABELLED).glob("*.jpg"))]
+        leaders: list[tuple[np.ndarray, str, list[Unlabelled]]] = []
+        groups: list[list[Unlabelled]] = []
+        for photo in photos:
+            description = photo.record.description() if photo.record is not None else None
+            if description is None or photo.record is None:
+                groups.append([photo])
+                continue
+            near = [group for leader, model, group in leaders if _alike(leader, model, description, photo.record)]
+            if near:
+                near[0].append(photo)
+            else:
+                groups.append([photo])
+                leaders.append((description, photo.record.sha256, groups[-1]))
+        return sorted(groups, key=lambda group: (-len(group), group[0].name))
+
+    def classes(self) -> dict[str, int]:
+        """How many photos each class has."""
+        folder = self._root / LABELLED
+        folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        return {path.name: sum(1 for _ in path.glob("*.jpg")) for path in folders if not path.name.startswith(".")}
+
+    def path(self, name: str) -> Path:
+        """The file of a photo without a class. Raises UsageError for what is no such name."""
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{name[:80]!r} is no photo")
+        return self._root / UNLABELLED / name
+
+    def label(self, names: Iterable[str], label: str) -> Done:
+        """Give these photos the class. Raises UsageError, or OSError with nothing lost."""
+        return self._move(names, class_folder(self._root / LABELLED, label))
+
+    def remove(self, names: Iterable[str]) -> Done:
+        """Take these photos away; for a day that can be undone."""
+        self._forget_old()
+        return self._move(names, self._root / REMOVED)
+
+    def undo(self, number: str) -> Done:
+        """Move back what this request has moved. Raises UsageError if it is not known, or undone already."""
+        done = self._done.pop(number, None)
+        if done is None:
+            raise UsageError("there is nothing to undo")
+        return self._carry_out([Move(move.after, move.before) for move in done.moves])
+
+    def _move(self, names: Iterable[str], folder: Path) -> Done:
+        paths = [self.path(name) for name in names]
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        done = self._carry_out([Move(path, _free(folder / path.name)) for path in paths])
+        self._done[done.number] = done
+        while len(self._done) > _UNDOABLE:
+            self._done.popitem(last=False)
+        return done
+
+    def _carry_out(self, moves: Iterable[Move]) -> Done:
+        moved, missing = [], []
+        for move in moves:
+            try:
+                move.before.rename(move.after)
+                moved.append(move)
+            except FileNotFoundError:  # somebody else was faster
+                missing.append(move.before.name)
+        return Done(secrets.token_hex(8), tuple(moved), tuple(missing))
+
+    def _forget_old(self) -> None:
+        folder = self._root / REMOVED
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_REMOVED_S:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alike(leader: np.ndarray, model: str, description: np.ndarray, record: Record) -> bool:
+    return model == record.sha256 and leader.shape == description.shape and float(leader @ description) > 1 - _ALIKE
+
+
+def _free(path: Path) -> Path:
+    """A name that no file in that folder has."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return found
