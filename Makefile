@@ -101,6 +101,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/multipliers.py
 	$(BIN)/python benchmarks/open_set.py
 	$(BIN)/python benchmarks/outputs.py
+	$(BIN)/python benchmarks/page.py
 	$(BIN)/python benchmarks/parallel.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/quantization.py
