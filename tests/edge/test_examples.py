@@ -89,7 +89,7 @@ def test_folder_to_csv(tmp_path: Path) -> None:
 
 def hook(command: str, **environment: str) -> str:
     """Run edge-classify on the demo with this command as its hook; returns what it writes to standard error."""
-    words = [str(Path(sys.executable).with_name("edge-classify")), "--camera", "demo", "--count", "60"]
+    words = [str(Path(sys.executable).with_name("edge-classify")), "--camera", "demo", "--count", "150"]
     done = subprocess.run(
         [*words, "--on-change", command],
         env={**os.environ, **environment},

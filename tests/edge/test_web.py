@@ -451,6 +451,7 @@ def browser():
 
 
 def test_a_browser_shows_the_state_of_the_picture_shown_and_changes_with_it(page: Page, browser) -> None:
+    browser.get_log("browser")  # of the tests before
     browser.get(f"http://127.0.0.1:{page.port}/")
     find = browser.find_element
 
@@ -630,6 +631,7 @@ def test_a_disk_that_cannot_take_a_class_loses_no_photo(acting: tuple[Page, Path
 def test_a_hundred_photos_are_labelled_by_keys(tmp_path: Path, browser) -> None:
     names = collect(tmp_path, 100)
     with serve_actions(tmp_path) as page:
+        browser.get_log("browser")  # of the tests before
         browser.get(f"http://127.0.0.1:{page.port}/photos")
         wait_for(lambda: browser.find_elements("css selector", ".card"))
         body = browser.find_element("tag name", "body")

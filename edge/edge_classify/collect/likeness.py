@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 # Cosine distance of backbone features. Of 240 frames of 24 scenes the same scene's differ by up to 0.02, others by 0.24
 # and more; 0.1 keeps one frame of each.
 ALIKE = 0.1
-_REMEMBERED = 500
+# Pictures that a new one is compared with.
+REMEMBERED = 500
 # Without features: grey thumbnails of so many pixels a side, which differ by as much for the same change.
 _THUMBNAIL_SIDE = 16
 _LEVELS = 127
@@ -63,7 +64,7 @@ class Likeness:
 
     def __init__(self, kept: Iterable[np.ndarray] = ()) -> None:
         """kept: descriptions of pictures that were kept before, oldest first."""
-        self._kept: deque[np.ndarray] = deque(kept, maxlen=_REMEMBERED)
+        self._kept: deque[np.ndarray] = deque(kept, maxlen=REMEMBERED)
 
     def is_new(self, description: np.ndarray) -> bool:
         """Whether none of them is like it. description: a unit vector, as all the others."""

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from ..errors import DataError
 from ..images.preprocessing import Image
 from ..system.atomic_write import write_atomic
+from .likeness import REMEMBERED
 from .limits import DEFAULT_LIMITS, Limits
 from .photo_file import encode, stamp, write
 from .reasons import BY_USE
@@ -72,6 +73,11 @@ class Store:
     def unlabelled(self) -> list[Path]:
         """The photos that wait for a label, oldest first."""
         return [kept.path for kept in sorted(self._list(), key=lambda kept: (kept.taken, kept.path.name))]
+
+    def newest(self) -> list[Path]:
+        """The last 500 photos, labelled ones too, oldest first."""
+        labelled = [*(self.root / LABELLED).glob("*/*.jpg")]
+        return sorted([*self.unlabelled(), *labelled], key=lambda path: path.name)[-REMEMBERED:]
 
     def add(self, image: Image, record: Record) -> Path | None:
         """Keep a picture (uint8 BGR, shape (height, width, 3)); None if that would exceed what may be written today.

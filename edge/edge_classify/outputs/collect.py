@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -114,7 +115,8 @@ class Collect:
         if not self._nice:
             self._nice = True
             if hasattr(os, "setpriority"):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+                with suppress(OSError):  # our systemd unit does not let it
+                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
             self._store.remove_old()
 
     def _seen_by(self, model: Model) -> _Seen:
@@ -124,7 +126,7 @@ class Collect:
 
         if model.name not in self._seen:
             checksum = file_sha256(model.classifier.model_file.path)
-            records = (read_record(path) for path in self._store.unlabelled())
+            records = (read_record(path) for path in self._store.newest())
             kept = [record.description() for record in records if record is not None and record.sha256 == checksum]
             likeness = Likeness(description for description in kept if description is not None)
             self._seen[model.name] = _Seen(checksum, describe_by(model.classifier), likeness)
