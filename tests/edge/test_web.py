@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -62,12 +63,16 @@ class Page:
 
     port: int
     process: subprocess.Popen[str]
+    tls: bool = False
 
     def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None
     ) -> http.client.HTTPResponse:
         """An answer, with its body in `answer.content`."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT_S)
+        if self.tls:
+            context = ssl._create_unverified_context()  # the certificate is the test's own
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=LIMIT_S, context=context)
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()
         answer.content = answer.read()  # type: ignore[attr-defined]
@@ -80,7 +85,7 @@ class Page:
 
 
 @contextmanager
-def serve(*words: object, camera: str = "demo", address: str = "127.0.0.1") -> Iterator[Page]:
+def serve(*words: object, camera: str = "demo", address: str = "127.0.0.1", tls: bool = False) -> Iterator[Page]:
     port = free_port()
     command = [Path(sys.executable).with_name("edge-classify"), "--camera", camera, "--web"]
     command += ["--web-address", f"{address}:{port}", *words]
@@ -89,7 +94,7 @@ def serve(*words: object, camera: str = "demo", address: str = "127.0.0.1") -> I
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         try:
-            page = Page(port, process)
+            page = Page(port, process, tls)
             wait_for(lambda: is_served(page))
             yield page
         finally:
@@ -371,13 +376,20 @@ def test_a_lost_camera_is_told_of_and_not_shown_as_if_it_were_there() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--camera", "demo", "--web", "--web-address", "8080"), 2, "expected an IP address and a port"),
-        (("--camera", "demo", "--web", "--web-address", "example.com:80"), 2, "expected an IP address and a port"),
+        (("--camera", "demo", "--web", "--web-address", "8080"), 2, "expected an address and a port"),
+        (("--camera", "demo", "--web", "--web-address", "example.com:80"), 2, "is no IP address"),
+        (("--camera", "demo", "--web", "--web-host", "http://pi.lan"), 2, "expected a name such as pi.lan"),
+        (("--camera", "demo", "--web-address", "0.0.0.0:8080"), 2, "--web-address is about the page: give --web too"),
+        (("--camera", "demo", "--web-insecure"), 2, "--web-insecure is about the page: give --web too"),
         (("--camera", "demo", "--web", "--web-cert", "x"), 2, "--web-cert and --web-key belong together"),
         (("--camera", "demo", "--web", "--web-frame", "nonsense"), 2, "expected a site such as"),
         (("--camera", "demo", "--web", "--web-actions"), 2, "--web-actions needs a folder for the photos: --collect"),
         (("photo.jpg", "--web"), 2, "--web needs a camera or a video"),
-        (("--camera", "demo", "--web", "--web-address", "192.0.2.1:8080"), 6, "--web-address 192.0.2.1:8080: "),
+        (
+            ("--camera", "demo", "--web", "--web-cert", "photo.jpg", "--web-key", "gone"),
+            6,
+            "--web-key gone: there is no",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(
@@ -394,14 +406,48 @@ def test_what_cannot_work_is_refused_in_one_line(
     assert (found, said in error) == (code, True), error
 
 
-def test_a_port_that_is_taken_is_refused_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_port_that_is_taken_is_told_and_used_when_it_is_free() -> None:
+    """A service that restarts, or starts before the network is there, does without a page for a while."""
     with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, error = classify_here(capfd, "--camera", "demo", "--web", "--web-address", f"127.0.0.1:{port}")
-    assert code == 6
-    assert f"--web-address 127.0.0.1:{port}: Address already in use" in error
+        words = [Path(sys.executable).with_name("edge-classify"), "--camera", "demo", "--json", "--web"]
+        words += ["--web-address", f"127.0.0.1:{port}"]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout.readline()  # it classifies all the same
+        said = process.stderr.readline() + process.stderr.readline()
+        assert f"warning: page: 127.0.0.1:{port} is in use by another program: stop that" in said
+    threading.Thread(target=lambda: list(process.stdout), daemon=True).start()
+    wait_for(lambda: is_answered(port))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+
+
+def test_a_certificate_that_cannot_be_used_is_refused_before_the_camera_is_opened(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    needs_programs("openssl")
+
+    def openssl(*words: object) -> None:
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+    cert, key, locked, other = (tmp_path / name for name in ("cert.pem", "key.pem", "locked.pem", "other.pem"))
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=pi", "-keyout", key, "-out", cert)
+    openssl("rsa", "-aes256", "-passout", "pass:secret", "-in", key, "-out", locked)
+    openssl("genrsa", "-out", other, "2048")
+    for files, said in (
+        ((cert, locked), f"--web-key {locked}: is encrypted with a passphrase"),
+        ((key, cert), f"--web-cert {key}: no certificate (PEM) in it"),
+        ((cert, cert), f"--web-key {cert}: no key (PEM) in it"),
+        ((cert, other), f"--web-key {other}: is not the key of --web-cert {cert}"),
+    ):
+        words = ("--camera", "demo", "--web", "--web-cert", files[0], "--web-key", files[1])
+        code, error = classify_here(capfd, *words)
+        assert (code, said in error) == (6, True), error
+    with serve("--web-cert", cert, "--web-key", key, tls=True) as page:
+        assert page.status("/state.json") == 200
 
 
 @pytest.mark.parametrize("content", ["", "short", "x" * 20 + "\n" + "y" * 20, "é" * 30])

@@ -49,8 +49,8 @@ class Reasons:
 
 def _reason(result: Result) -> str | None:
     answer = result.classification
-    if result.change is not None:
-        return None if result.change.previous is None else CHANGE
+    if result.change is not None and result.change.previous is not None:
+        return CHANGE
     if answer.label == UNKNOWN:
         return UNKNOWN_THING
     if answer.label != result.state:

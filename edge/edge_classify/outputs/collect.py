@@ -73,7 +73,8 @@ class Collect:
         self._looked_at = dict.fromkeys(models, float("-inf"))
         self._seen: dict[str, _Seen] = {}
         self._bursts = Bursts()
-        self._over_limit = 0
+        self._kept = self._over_limit = 0
+        self._say = destinations.standard_error.put
         self._nice = False
         self._queue = destinations.queue(self._consider, f"photos to {store.root}", limit=_WAITING)
 
@@ -81,7 +82,7 @@ class Collect:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """The queue is closed by whoever opened it."""
+        self._say(f"{self._kept} {'photo' if self._kept == 1 else 'photos'} kept in {self._store.root}\n")
 
     def append(self, result: Result) -> None:
         reason = self._reasons[result.model].judge(result)
@@ -109,6 +110,7 @@ class Collect:
             self._over_limit += 1
             return
         seen.likeness.remember(description)
+        self._kept += 1
 
     def _work_behind_frames(self) -> None:
         """Give this thread, which exists for this output alone, the lowest priority, where the system can."""
@@ -227,8 +229,24 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _idle() -> dict[str, float | None]:
+    """The limits that are options, and what they are if they were not given."""
+    limits = DEFAULT_LIMITS
+    return {
+        "collect_photos": limits.photos,
+        "collect_mb": limits.total_bytes / _MB,
+        "collect_photos_per_day": limits.photos_per_day,
+        "collect_mb_per_day": limits.bytes_per_day / _MB,
+        "collect_free_mb": limits.free_bytes / _MB,
+        "collect_days": limits.days,
+    }
+
+
 def check(options: argparse.Namespace, *, stream: bool) -> None:
     if options.collect is None:
+        for name, default in _idle().items():
+            if getattr(options, name) != default:
+                raise UsageError(f"--{name.replace('_', '-')} is about collected photos: give --collect FOLDER too")
         return
     if not stream:
         raise UsageError("--collect needs a camera or a video; pictures are kept already")

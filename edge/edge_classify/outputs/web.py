@@ -3,62 +3,70 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
+import sys
 import threading
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..options import only_in_help_all
+from .address import Address, address, listen, why_not
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
     from ..pipeline.loop import Result
     from ..web.server import Server
     from ..web.view import View
     from .destinations import Destinations
 
+log = logging.getLogger(__name__)
+
 TABLE = "web"
 
 _DEFAULT_ADDRESS = "127.0.0.1:8080"
+_LISTEN_INTERVAL_S = 5.0
+# Options of the page that say something only with --web, and what they are if they were not given.
+_IDLE: dict[str, object] = {
+    "address": Address("127.0.0.1", 8080),
+    "token_file": None,
+    "host": [],
+    "frame": [],
+    "cert": None,
+    "key": None,
+    "actions": False,
+    "insecure": False,
+}
 _HISTORY = 50
 _JOIN_TIMEOUT_S = 1.0
-_MISSING = "--web needs aiohttp: pip install aiohttp"
-
-
-class Address(NamedTuple):
-    """Where the page is: an IP address, and a port."""
-
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        import ipaddress  # only a page needs it
-
-        return ipaddress.ip_address(self.host).is_loopback
-
-    def url(self, scheme: str) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}/"
 
 
 class Web:
     """Hands each frame's results to a `View`. Its server is imported, and starts, after the first.
 
-    listening: the socket that browsers connect to. token: what they must know; None: nothing.
+    token: what browsers must know; None: nothing. tls: for https.
     """
 
     # It reports on results, and is no reason to go on making them.
     gone = True
 
     def __init__(
-        self, listening: socket.socket, options: argparse.Namespace, token: str | None, destinations: Destinations
+        self,
+        options: argparse.Namespace,
+        token: str | None,
+        tls: ssl.SSLContext | None,
+        destinations: Destinations,
     ) -> None:
-        self._socket = listening
         self._options = options
+        self._tls = tls
+        self._ended = threading.Event()
+        self._warned = False
+        # Browsers may connect before the first result, and wait for it.
+        self._socket = self._listen()
         self._token = token
         self._run = destinations.run
         self._results: list[Result] = []
@@ -71,11 +79,13 @@ class Web:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._ended.set()
         if self._server is not None:
             self._server.stop()
         if self._thread is not None:
             self._thread.join(_JOIN_TIMEOUT_S)
-        self._socket.close()
+        if self._socket is not None:
+            self._socket.close()
 
     def append(self, result: Result) -> None:
         event = result.event()
@@ -94,17 +104,31 @@ class Web:
     def counts(self) -> dict[str, int]:
         return {}
 
+    def _listen(self) -> socket.socket | None:
+        """None if the address is another's, or not this machine's yet: it may be later, so that is no reason to end."""
+        try:
+            return listen(self._options.web_address)
+        except OSError as error:
+            if not self._warned:
+                what, remedy = why_not(self._options.web_address, error)
+                log.warning("page: %s: %s by --web-address (trying again)", what, remedy)
+                self._warned = True
+            return None
+
     def _serve(self) -> None:
+        while self._socket is None:
+            if self._ended.wait(_LISTEN_INTERVAL_S):
+                return
+            self._socket = self._listen()
         from ..web.access import Access
-        from ..web.server import Server, tls_context
+        from ..web.server import Server
         from ..web.view import View
 
         options = self._options
         access = Access(options.web_address.host, tuple(options.web_host), self._token)
         view = View(self._run.source, self._run.models, self._history)
-        tls = tls_context(options.web_cert, options.web_key) if options.web_cert else None
         actions = options.collect if options.web_actions else None
-        self._server = Server(self._socket, view, access, options.web_frame, tls, actions)
+        self._server = Server(self._socket, view, access, options.web_frame, self._tls, actions)
         self._view = view
         self._server.run()
 
@@ -114,7 +138,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     only_in_help_all(
         group.add_argument(
             "--web-address",
-            type=_address,
+            type=address,
             default=_DEFAULT_ADDRESS,
             metavar="IP:PORT",
             help="where the page is; for other machines 0.0.0.0:8080, with a token",
@@ -132,6 +156,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--web-host",
             action="append",
+            type=_host,
             default=[],
             metavar="NAME",
             help="a name by which browsers may call this machine, besides its own; repeat it for several",
@@ -161,23 +186,10 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _address(text: str) -> Address:
-    """IP:PORT, with brackets around an IPv6 address."""
-    if text == _DEFAULT_ADDRESS:
-        return Address("127.0.0.1", 8080)
-    import ipaddress
-
-    found = re.fullmatch(r"(?:\[(?P<six>[0-9a-fA-F:]+)\]|(?P<four>[^:\[\]]+)):(?P<port>\d{1,5})", text)
-    try:
-        if found is None or not 0 < int(found["port"]) < 65536:
-            raise ValueError
-        host = found["six"] or found["four"]
-        address = "127.0.0.1" if host == "localhost" else str(ipaddress.ip_address(host))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected an IP address and a port such as 127.0.0.1:8080 or [::1]:8080, found {text!r}"
-        ) from None
-    return Address(address, int(found["port"]))
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]", text):
+        raise argparse.ArgumentTypeError(f"expected a name such as pi.lan, found {text!r}")
+    return text
 
 
 def _origin(text: str) -> str:
@@ -188,6 +200,9 @@ def _origin(text: str) -> str:
 
 def check(options: argparse.Namespace, *, stream: bool) -> None:
     if not options.web:
+        for name, default in _IDLE.items():
+            if getattr(options, f"web_{name}") != default:
+                raise UsageError(f"--web-{name.replace('_', '-')} is about the page: give --web too")
         return
     if not stream:
         raise UsageError("--web needs a camera or a video; pictures can be looked at as they are")
@@ -196,12 +211,10 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
     import importlib.util
 
     if importlib.util.find_spec("aiohttp") is None:
-        raise UsageError(_MISSING)
+        raise UsageError(f"--web needs the package aiohttp: {sys.executable} -m pip install aiohttp")
     if (options.web_cert is None) != (options.web_key is None):
         raise UsageError("--web-cert and --web-key belong together: give both")
-    for path in (options.web_cert, options.web_key):
-        if path is not None and not path.is_file():
-            raise DataError(f"{path}: there is no such file")
+    _tls(options)
 
 
 def open_output(options: argparse.Namespace, destinations: Destinations) -> Web | None:
@@ -209,19 +222,28 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Web 
         return None
     import socket
 
-    address: Address = options.web_address
-    listening = _listen(address)
+    place: Address = options.web_address
     token = None
-    said = f"page: {address.url('https' if options.web_cert else 'http')}"
-    if options.web_insecure and not address.is_loopback:
+    name = socket.gethostname()
+    # Nobody can open 0.0.0.0; this machine's own name works in the whole local network.
+    host = str(place) if place.from_here == place else f"{name}{'' if '.' in name else '.local'}:{place.port}"
+    said = f"page: {'https' if options.web_cert else 'http'}://{host}/"
+    if options.web_insecure and not place.loopback:
         said += " for everybody who can reach this machine, without a token (--web-insecure)"
-    elif address.is_loopback:
-        there = f"{address.port}:{address.host}:{address.port} {socket.gethostname()}"
-        said += f" on this machine; from another: ssh -L {there}"
+    elif place.loopback:
+        said += f" on this machine; from another: ssh -L {place.port}:{place} {name}"
     else:
         token, said = _token(options, said)
     destinations.standard_error.put(f"{said}\n")
-    return Web(listening, options, token, destinations)
+    return Web(options, token, _tls(options), destinations)
+
+
+def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
+    if options.web_cert is None:
+        return None
+    from ..web.tls import tls_context
+
+    return tls_context(options.web_cert, options.web_key)
 
 
 def _token(options: argparse.Namespace, said: str) -> tuple[str, str]:
@@ -231,21 +253,3 @@ def _token(options: argparse.Namespace, said: str) -> tuple[str, str]:
     path = options.web_token_file or default_path()
     token, is_new = read_or_make(path)
     return token, f"{said} with the token {f'{token} ' if is_new else ''}in {path}"
-
-
-def _listen(address: Address) -> socket.socket:
-    """Raises DataError if the port is taken, or the address is not this machine's."""
-    import socket
-
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(16)
-    except OSError as error:
-        listening.close()
-        raise DataError(
-            f"--web-address {address.host}:{address.port}: {error.strerror}: give another address or port"
-        ) from error
-    return listening

@@ -122,8 +122,8 @@ def headers_for_all(frame_ancestors: Iterable[str] = ()) -> dict[str, str]:
     """What every answer says to the browser. frame_ancestors: origins whose pages may show this one in a frame."""
     ancestors = " ".join(frame_ancestors) or "'none'"
     return {
-        "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'self'; "
-        f"frame-ancestors {ancestors}",
+        "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; base-uri 'none'; "
+        f"form-action 'self'; frame-ancestors {ancestors}",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Resource-Policy": "same-origin",

@@ -216,13 +216,6 @@ class Server:
             return live
 
 
-def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """For https. Raises OSError or ssl.SSLError if the files are no certificate and its key."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
-
-
 def _static(name: str) -> web.Response:
     path = _STATIC / name
     return web.Response(body=path.read_bytes(), content_type=_TYPES[path.suffix], charset="utf-8")
