@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 TABLE = "web"
 
-_DEFAULT_ADDRESS = "127.0.0.1:8080"
+_DEFAULT_ADDRESS = Address("127.0.0.1", 8080)
 _LISTEN_INTERVAL_S = 5.0
 # Options of the page that say something only with --web, and what they are if they were not given.
 _IDLE: dict[str, object] = {
-    "address": Address("127.0.0.1", 8080),
+    "address": _DEFAULT_ADDRESS,
     "token_file": None,
     "host": [],
     "frame": [],
