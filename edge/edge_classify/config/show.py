@@ -73,5 +73,7 @@ def _masked(value: Any) -> Any:
 def _toml(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, tuple):  # an address, which is text in a file
+        value = str(value)
     # A basic string of TOML is one of JSON, but for this character.
     return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
