@@ -112,7 +112,8 @@ def test_the_command_tells_what_its_events_say_and_says_goodbye(broker: Broker, 
     assert kept["edge-classify/front-door/classification/builtin"] == written[-1]["state"]
     assert kept["edge-classify/front-door/availability"] == "offline"
     assert json.loads(kept["homeassistant/device/edge_classify_front-door/config"])["dev"]["name"] == "Front door"
-    assert "MQTT" not in done.stdout + done.stderr
+    (line,) = (line for line in (done.stdout + done.stderr).splitlines() if "MQTT" in line)
+    assert line == f"MQTT: connected to mqtt://127.0.0.1:{broker.port}/edge-classify as device front-door"
 
     done = command(
         *("edge-classify", "--mqtt", f"mqtt://127.0.0.1:{broker.port}", "--mqtt-device", "Front door", "--mqtt-forget")
