@@ -10,6 +10,8 @@ import cv2
 
 from edge_classify import Classifier, Decision, classify_frames, open_source
 
+if len(sys.argv) < 2:
+    sys.exit("usage: python examples/save_unknown.py FOLDER [MODEL.tflite [CAMERA]]")
 folder = Path(sys.argv[1])
 classifier = Classifier(sys.argv[2] if len(sys.argv) > 2 else None)
 folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,8 @@ import os
 import sys
 from urllib.request import urlopen
 
+if "MESSAGE_URL" not in os.environ:
+    sys.exit("MESSAGE_URL is not set: MESSAGE_URL=https://ntfy.sh/a-name-that-nobody-guesses")
 event = json.load(sys.stdin)
 text = f"{event['model']}: {event['state']}"
 if event["previous"] is not None:

@@ -4,9 +4,9 @@ python examples/two_cameras.py FOLDER [CAMERA CAMERA]
 """
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from threading import Thread
 
 from edge_classify import Classifier, JsonLines, classify_frames, open_source
 
@@ -17,9 +17,8 @@ def watch(camera: str, path: Path) -> None:
             out.append(result)
 
 
+if len(sys.argv) not in (2, 4):
+    sys.exit("usage: python examples/two_cameras.py FOLDER [CAMERA CAMERA]")
 cameras = sys.argv[2:4] or ["demo", "demo"]
-threads = [Thread(target=watch, args=(c, Path(sys.argv[1], f"{i}.jsonl"))) for i, c in enumerate(cameras)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
+with ThreadPoolExecutor() as threads:
+    list(threads.map(watch, cameras, [Path(sys.argv[1], f"{number}.jsonl") for number in range(2)]))

@@ -14,12 +14,14 @@ Kind = Literal["model file", "run folder", "model folder", "photos"]
 _RUN_INDEX = "run.json"
 # A disk full of files must not hold up an error message.
 _MAX_ENTRIES = 2000
+_MAX_FOLDERS = 50
 
 
 def recognize(path: str | Path) -> Kind | None:
     """What this project would call it; None for anything else, or if it cannot be read.
 
-    "photos" are pictures in this folder, or up to two folders below it, as in photos/train/cup.
+    "photos" are pictures in this folder, or up to two folders below it, as in photos/train/cup; but not a few pictures
+    somewhere among folders of other things.
     """
     path = Path(path)
     try:
@@ -28,11 +30,12 @@ def recognize(path: str | Path) -> Kind | None:
         if (path / _RUN_INDEX).is_file():
             return "run folder"
         names = _names(path)
-        if any(_is_picture(name) for name in names):
+        photos = _holds_photos(path, 2)
+        if photos and any(map(_is_picture, names)):
             return "photos"
         if any(name.endswith(".tflite") for name in names):
             return "model folder"
-        if any(_has_pictures(folder, 1) for folder in _folders(path, names)):
+        if photos:
             return "photos"
     except OSError:
         pass
@@ -45,9 +48,13 @@ def models_in(folder: Path) -> list[Path]:
 
 def how_to_train(folder: Path) -> str:
     """The command that trains on these photos, or what is needed before it can."""
-    for root in (folder, folder.resolve().parent):
-        if sum(_has_pictures(inside, 1) for inside in _folders(root, _names(root))) > 1:
-            return f"edge-train {root}"
+    parts = _folders(folder, _names(folder))
+    if sum(_holds_photos(part, 1) for part in parts) > 1 or any(_count_classes(part) > 1 for part in parts):
+        return f"edge-train {folder}"
+    # One class of several, if nothing else is beside it: a home folder with some folders of photos is not meant.
+    parent = folder.resolve().parent
+    if not parts and _holds_photos(parent, 1) and _count_classes(parent) > 1:
+        return f"edge-train {parent}"
     return "edge-train PHOTOS, in which each class has a folder of its own"
 
 
@@ -87,18 +94,27 @@ def _how_to_use(folder: Path) -> str:
 
 
 def _folders(folder: Path, names: list[str]) -> list[Path]:
-    inside = [folder / name for name in sorted(names) if not name.startswith(".")]
-    return [path for path in inside if path.is_dir()]
+    inside = (folder / name for name in sorted(names) if not name.startswith("."))
+    return list(islice((path for path in inside if path.is_dir()), _MAX_FOLDERS))
 
 
-def _has_pictures(folder: Path, depth: int) -> bool:
+def _holds_photos(folder: Path, depth: int) -> bool:
+    """Whether most of its pictures and folders together are pictures, or folders that hold some up to `depth` below."""
     try:
         names = _names(folder)
     except OSError:
         return False
-    return any(map(_is_picture, names)) or (
-        depth > 0 and any(_has_pictures(inside, depth - 1) for inside in _folders(folder, names))
-    )
+    pictures, folders = sum(map(_is_picture, names)), _folders(folder, names)
+    good = pictures + sum(_holds_photos(inside, depth - 1) for inside in folders if depth > 0)
+    return 2 * good > pictures + len(folders)
+
+
+def _count_classes(root: Path) -> int:
+    """How many of its folders hold pictures themselves."""
+    try:
+        return sum(any(map(_is_picture, _names(inside))) for inside in _folders(root, _names(root)))
+    except OSError:
+        return 0
 
 
 def _names(folder: Path) -> list[str]:

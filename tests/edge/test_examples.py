@@ -50,6 +50,16 @@ def test_an_example_is_short_and_starts_with_its_command_line(path: Path) -> Non
     assert f"\npython examples/{path.name}" in docstring
 
 
+@pytest.mark.parametrize("name", ["two_cameras.py", "folder_to_csv.py", "save_unknown.py", "send_message.py"])
+def test_what_is_missing_is_said_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MESSAGE_URL", raising=False)
+    process = start(name)
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    assert errors.count("\n") == 1
+    assert errors.startswith(("usage: python examples/", "MESSAGE_URL is not set"))
+
+
 def test_own_loop() -> None:
     lines = run("own_loop.py").splitlines()
     assert re.fullmatch(r"frame \d+: (\d|unknown) [01]\.\d\d in \d+\.\d ms", lines[0])

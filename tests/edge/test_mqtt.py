@@ -83,7 +83,7 @@ def connect(classifier: Classifier, result: Result) -> Callable[..., Device]:
         camera = Camera()
         made = replace(Settings(address(where), "hall"), **settings)
         run = Run(camera, [Model(name, classifier) for name in names])
-        with Mqtt(made, run) as output:
+        with Mqtt(made, run, print) as output:
             yield Device(output, result, camera)
 
     return make
@@ -112,7 +112,8 @@ def test_the_command_tells_what_its_events_say_and_says_goodbye(broker: Broker, 
     assert kept["edge-classify/front-door/classification/builtin"] == written[-1]["state"]
     assert kept["edge-classify/front-door/availability"] == "offline"
     assert json.loads(kept["homeassistant/device/edge_classify_front-door/config"])["dev"]["name"] == "Front door"
-    assert "MQTT" not in done.stdout + done.stderr
+    (line,) = (line for line in (done.stdout + done.stderr).splitlines() if "MQTT" in line)
+    assert line == f"MQTT: connected to mqtt://127.0.0.1:{broker.port}/edge-classify as device front-door"
 
     done = command(
         *("edge-classify", "--mqtt", f"mqtt://127.0.0.1:{broker.port}", "--mqtt-device", "Front door", "--mqtt-forget")
@@ -359,8 +360,6 @@ def test_a_client_certificate_is_shown_or_asked_for(tmp_path: Path, certificates
     with Broker(tmp_path, tls(certificates, "good", "require_certificate true")) as broker:
         settings = {"where": f"mqtts://127.0.0.1:{broker.port}/test", "ca": certificates / "ours.pem"}
         assert "--mqtt-cert" in said(caplog, connect, broker.port, **settings)
-        wrong = said(caplog, connect, broker.port, **settings, cert=certificates / "ours.pem")
-        assert f"--mqtt-cert {certificates / 'ours.pem'} cannot be used" in wrong
         pair = {"cert": certificates / "client.pem", "key": certificates / "client.key"}
         caplog.clear()
         with connect(broker.port, **settings, **pair) as device:
@@ -377,6 +376,7 @@ def test_users_and_passwords(tmp_path: Path, connect, caplog) -> None:
     with Broker(tmp_path, ["allow_anonymous false", f"password_file {passwords}"]) as broker:
         where = f"mqtt://pi@127.0.0.1:{broker.port}/test"
         assert "refuses the user pi" in said(caplog, connect, broker.port, where=where, password="wrong")
+        assert "no password was given: --mqtt-password-file FILE" in said(caplog, connect, broker.port, where=where)
         assert "wants a user name" in said(caplog, connect, broker.port)
         caplog.clear()
         with connect(broker.port, where=where, password="s3cret") as device:
@@ -409,6 +409,12 @@ def test_what_is_no_broker(connect, caplog) -> None:
             thread.join()
 
 
+def test_a_broker_without_encryption_is_told_from_one_that_is_away(broker: Broker, connect, caplog) -> None:
+    where = f"mqtts://127.0.0.1:{broker.port}/test"
+    hint = f"does port {broker.port} speak TLS? mqtt:// is without"
+    assert hint in said(caplog, connect, broker.port, where=where)
+
+
 def test_a_broker_that_never_answers_is_told_of_and_left_behind(connect, caplog, monkeypatch) -> None:
     monkeypatch.setattr("edge_classify.outputs.broker.connection._ANSWER_TIMEOUT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -417,26 +423,29 @@ def test_a_broker_that_never_answers_is_told_of_and_left_behind(connect, caplog,
 
 def test_the_same_trouble_is_told_once_in_ten_minutes(caplog) -> None:
     now = 0.0
-    reporter = Reporter("mqtt://broker:1883/x", "hall", lambda: now)
+    said: list[str] = []
+    reporter = Reporter("mqtt://broker:1883/x", "hall", said.append, lambda: now)
     for _ in range(60):
-        reporter.lost(Trouble("refuses the user pi"), now)
+        reporter.lost(Trouble("refuses the user pi"))
         now += max(0.5, reporter.pause(Trouble("")))
     assert 1 + now // 600 >= len(caplog.records) >= 2
     caplog.clear()
     reporter.connected()
     for _ in range(100):  # a link that flaps
         now += 30
-        reporter.lost(Trouble("has closed the connection", passing=True), now - 20)
+        reporter.lost(Trouble("has closed the connection", passing=True))
         reporter.connected()
     assert len(caplog.records) <= 2 * (1 + 3000 // 600) + 2
+    assert not any("another edge-classify" in text for text in caplog.messages)
+    assert said == ["MQTT: connected to mqtt://broker:1883/x as device hall\n"]
 
 
-@pytest.mark.slow
 def test_a_name_that_two_devices_have_is_suspected(broker: Broker, connect, caplog) -> None:
     with connect(broker.port) as first, connect(broker.port) as second:
         first.see("1")
         second.see("2")
-        wait_for(lambda: any("another edge-classify call itself hall" in text for text in caplog.messages))
+        told = "closed the connection again: does another edge-classify call itself hall? Name each by --mqtt-device"
+        wait_for(lambda: sum(told in text for text in caplog.messages) == 2)  # by both, once
 
 
 def test_the_doctor_says_what_is_wrong_with_a_broker(tmp_path: Path, command) -> None:
@@ -478,9 +487,12 @@ def test_the_doctor_says_what_is_wrong_with_a_broker(tmp_path: Path, command) ->
         (("mqtt://broker/a//b",), "cannot begin a topic"),
         (("mqtt://broker:99999",), "there is no port 99999"),
         (("mqtt://broker", "--mqtt-discovery", "#"), "has a wildcard"),
+        (("mqtt://broker", "--mqtt-discovery", "False"), "found 'False': did you mean off?"),
         (("mqtt://broker", "--mqtt-device", "+/#"), "expected a name"),
         (("mqtt://broker", "--mqtt-ca", "x.pem"), "--mqtt-ca is for an encrypted connection: --mqtt mqtts://"),
         (("mqtts://broker", "--mqtt-ca", "no-such.pem"), "--mqtt-ca no-such.pem: No such file"),
+        (("mqtts://broker", "--mqtt-ca", __file__), "cannot be used: it is no certificate (PEM)"),
+        (("mqtts://broker", "--mqtt-cert", __file__), "cannot be used: there is no certificate (PEM) in it"),
         (("mqtts://broker", "--mqtt-key", __file__), "--mqtt-key needs its certificate"),
         (("mqtt://pi@broker", "--mqtt-password-file", "no-such"), "--mqtt-password-file no-such: No such file"),
         (("mqtt://broker", "--mqtt-password-file", "PASSWORD"), "there is a password for MQTT, but no user"),
@@ -496,6 +508,17 @@ def test_options_that_cannot_work_are_refused(words: tuple[str, ...], message: s
     assert message in errors
     assert "s3cret" not in errors
     assert errors.count("\n") == 1
+
+
+def test_a_certificate_needs_its_own_key(certificates: Path, capfd) -> None:
+    for words, message in [
+        ((), "cannot be used: it needs --mqtt-key FILE"),
+        (("--mqtt-key", certificates / "good.key"), "the key is not that of the certificate"),
+    ]:
+        given = ("--mqtt", "mqtts://broker", "--mqtt-cert", certificates / "client.pem", *words)
+        code, errors = classify_here(capfd, "--camera", "demo", *given)
+        assert (code, errors.count("\n")) == (6, 1)
+        assert message in errors
 
 
 def test_options_without_a_broker_or_a_stream_are_refused(tmp_path: Path, capfd) -> None:
@@ -546,4 +569,4 @@ def test_the_password_shows_nowhere(how: str, tmp_path: Path) -> None:
             output, errors = stop(process, signal.SIGINT)
         everything = shown + output + errors + repr(listener.heard)
     assert secret not in everything
-    assert ("every user of this machine can read it: chmod 600" in errors) == (how == "file")
+    assert ("--mqtt-password-file" in errors and "every user of this machine can read it" in errors) == (how == "file")

@@ -255,6 +255,7 @@ def test_the_same_failure_is_told_once_a_minute(caplog: pytest.LogCaptureFixture
         (["--on-change", "echo x | cat"], 2, "--on-change: '|' needs a shell: add --on-change-shell"),
         (["--on-change", "echo $EVENT_STATE"], 2, "--on-change: '$EVENT_STATE' needs a shell: add --on-change-shell"),
         (["--on-change-shell"], 2, "--on-change-shell says how to run --on-change COMMAND: give that too"),
+        (["--on-change-timeout", "30s"], 2, "--on-change-timeout says how long --on-change COMMAND may run: give that"),
         (["--on-change", "true", "--on-change-timeout", "0s"], 2, "expected a time such as 30s, 10m or 2h, found '0s'"),
         (["--on-change", "true", "--camera", "{tmp}/photo.jpg"], 2, "--on-change needs a camera or a video"),
     ],

@@ -484,7 +484,7 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(
     code, errors = classify_here(capfd, "demo", "--metrics", "127.0.0.1:9464")
     assert (code, errors.splitlines()) == (
         2,
-        ["error: --metrics needs a package that is not installed: pip install prometheus-client"],
+        [f"error: --metrics needs a package that is not installed: {sys.executable} -m pip install prometheus-client"],
     )
 
 

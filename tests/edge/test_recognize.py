@@ -41,6 +41,11 @@ def test_kinds() -> None:
         "my.tflite": "model file",
         "runs/cups": "run folder",
     }
+    for folder in ("source/docs/pictures", "source/code", "source/tests"):
+        Path(folder).mkdir(parents=True)
+    for picture in ("source/logo.png", "source/docs/pictures/page.png"):
+        shutil.copy("photos/disc/0.png", picture)
+    assert recognize("source") is None
     assert recognize("empty") is recognize("gone") is recognize("photos/disc/0.png") is None
 
 
@@ -57,6 +62,8 @@ def test_kinds() -> None:
         (["rtsp://me:secret@host/", "b.jpg"], 2, r"found 2 \(rtsp://\*\*\*@host/, b.jpg\)"),
         (["photos", "--model", "photos"], 4, "photos: a folder of photos, not a model file: .*: edge-train photos"),
         (["photos", "--model", "photos/disc"], 4, "photos/disc: a folder of photos, .*: edge-train /.*/.*"),
+        (["photos", "--model", "split"], 4, "split: a folder of photos, not a model file: .*: edge-train split$"),
+        (["photos", "--model", "flat"], 4, "flat: .*: edge-train PHOTOS, in which each class has a folder"),
         (["photos", "--model", "flat/disc"], 4, "flat/disc: .*: edge-train PHOTOS, in which each class has a folder"),
         (["photos", "--model", "models"], 4, "models: a folder of model files, .*: use --models models --budget"),
         (["photos", "--model", "one"], 4, "one: a folder of model files, not a file: use --model one/mobilenet_v2"),

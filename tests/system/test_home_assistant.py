@@ -169,7 +169,7 @@ def test_every_label_arrives_as_something_readable(broker: Broker, home: Path) -
     models = ("hall", 'a/b "c" 🐕')
     with (
         HomeAssistant(home, broker.port) as assistant,
-        Mqtt(settings, Run(Camera(), list(map(Model, models, classifiers)))) as output,
+        Mqtt(settings, Run(Camera(), list(map(Model, models, classifiers))), print) as output,
     ):
 
         def see(model: str, label: str) -> None:

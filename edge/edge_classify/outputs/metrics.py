@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -246,7 +247,9 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:  # noqa: ARG001
     from importlib.util import find_spec
 
     if find_spec("prometheus_client") is None:
-        raise UsageError("--metrics needs a package that is not installed: pip install prometheus-client")
+        raise UsageError(
+            f"--metrics needs a package that is not installed: {sys.executable} -m pip install prometheus-client"
+        )
     if isinstance(options.metrics, Address):
         _check_port(options.metrics)
 

@@ -118,6 +118,10 @@ def check_broker_options(options: argparse.Namespace) -> None:
         _check_file(f"--mqtt-{option}", path)
     if options.mqtt_key is not None and options.mqtt_cert is None:
         raise UsageError("--mqtt-key needs its certificate: --mqtt-cert FILE")
+    if options.mqtt_ca is not None or options.mqtt_cert is not None:
+        from .broker.tls import tls_context
+
+        tls_context(options.mqtt_ca, options.mqtt_cert, options.mqtt_key)
     device_name(options)
     if password(options) is not None and options.mqtt.user is None:
         raise UsageError("there is a password for MQTT, but no user: --mqtt mqtts://USER@...")
@@ -129,7 +133,7 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Mqtt
     from .broker.output import Mqtt, Settings
 
     if options.mqtt_password_file is not None and (why := why_not_secret(options.mqtt_password_file)):
-        log.warning("%s", why)
+        log.warning("--mqtt-password-file %s", why)
     quiet = max(_MIN_QUIET_S, _QUIET_FRAMES / options.max_fps) if options.max_fps else _MIN_QUIET_S
     settings = Settings(
         options.mqtt,
@@ -142,7 +146,7 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Mqtt
         options.mqtt_discovery,
         quiet,
     )
-    return Mqtt(settings, destinations.run)
+    return Mqtt(settings, destinations.run, destinations.standard_error.put)
 
 
 def forget(options: argparse.Namespace) -> list[str]:
@@ -186,7 +190,9 @@ def _device(text: str) -> str:
 
 
 def _discovery(text: str) -> str | None:
-    return None if text == "off" else topic(text)
+    if text.lower() in ("false", "no", "none", "0"):
+        raise argparse.ArgumentTypeError(f"expected a prefix or off, found {text!r}: did you mean off?")
+    return None if text.lower() == "off" else topic(text)
 
 
 def _check_file(option: str, path: Path) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 TABLE = "hooks"
 
+_TIME_LIMIT_S = 10.0
 # Between two commands, so that states that flicker do not keep a small processor busy with starting them.
 _REST_S = 0.25
 # When the program ends, what runs and waits has so long; then it is ended.
@@ -80,7 +81,7 @@ class CommandHook:
         command: str | Sequence[str],
         *,
         shell: bool = False,
-        time_limit: float = 10.0,
+        time_limit: float = _TIME_LIMIT_S,
         live: bool = False,
         destinations: Destinations | None = None,
     ) -> None:
@@ -264,9 +265,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--on-change-timeout",
             type=duration,
-            default="10s",
             metavar="T",
-            help="end COMMAND if it runs longer than T (30s, 2m)",
+            help="end COMMAND if it runs longer than T, such as 30s or 2m (default: 10s)",
         )
     )
 
@@ -275,6 +275,8 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
     if options.on_change is None:
         if options.on_change_shell:
             raise UsageError("--on-change-shell says how to run --on-change COMMAND: give that too")
+        if options.on_change_timeout is not None:
+            raise UsageError("--on-change-timeout says how long --on-change COMMAND may run: give that too")
         return
     if not stream:
         raise UsageError("--on-change needs a camera or a video; still pictures have no state that could change")
@@ -287,6 +289,6 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Comm
     return CommandHook(
         options.on_change,
         shell=options.on_change_shell,
-        time_limit=options.on_change_timeout,
+        time_limit=_TIME_LIMIT_S if options.on_change_timeout is None else options.on_change_timeout,
         destinations=destinations,
     )

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from ...errors import DataError
 from .address import Address
+from .tls import tls_context
 from .trouble import Trouble, closed_early, no_answer, not_connected, refused, wrong_protocol
 
 # A connection of which nothing was heard for 1.5 times as long is dead, to the broker as to us.
@@ -94,7 +96,11 @@ class Connection:
         """Connect, and wait until the broker has accepted it."""
         address = self._broker.address
         if address.tls:
-            self._client.tls_set_context(_tls_context(self._broker))
+            broker = self._broker
+            try:
+                self._client.tls_set_context(tls_context(broker.ca, broker.cert, broker.key))
+            except DataError as error:  # changed since it was checked
+                raise Trouble(f"was not asked, for {error}") from error
         try:
             self._client.connect(address.host, address.port, _KEEPALIVE_S)
         except (OSError, ValueError) as error:
@@ -102,7 +108,7 @@ class Connection:
         self._work_until(lambda: self._answer is not None, no_answer)
         assert self._answer is not None
         if self._answer != "Success":
-            raise refused(self._answer, address)
+            raise self._refused()
 
     def subscribe(self, topics: Sequence[str]) -> None:
         _, number = self._client.subscribe([(topic, 1) for topic in topics])
@@ -185,8 +191,12 @@ class Connection:
         if self._answer is None:
             return closed_early(self._broker.address)
         if self._answer != "Success":
-            return refused(self._answer, self._broker.address)
+            return self._refused()
         return Trouble("has closed the connection", passing=True)
+
+    def _refused(self) -> Trouble:
+        assert self._answer is not None
+        return refused(self._answer, self._broker.address, with_password=self._broker.password is not None)
 
     def _on_connect(self, _client: object, _data: object, _flags: object, reason: Any, _properties: object) -> None:
         self._answer = reason.getName()
@@ -203,26 +213,3 @@ class Connection:
     def _on_message(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
         if self._received is not None:
             self._received(Message(message.topic, bytes(message.payload), message.retain))
-
-
-def _tls_context(broker: Broker) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if broker.ca is not None:
-        context = _load(lambda: ssl.create_default_context(cafile=broker.ca), f"--mqtt-ca {broker.ca}")
-        # Python 3.13 and later refuse authorities as they are made at home, without all of RFC 5280's fields.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    cert = broker.cert
-    if cert is not None:
-        files = f"--mqtt-cert {cert}" + (f", --mqtt-key {broker.key}" if broker.key else "")
-        # A key that is encrypted must not make OpenSSL ask for its password on the terminal.
-        _load(lambda: context.load_cert_chain(cert, broker.key, password=lambda: b""), files)
-    return context
-
-
-def _load(load: Callable[[], Any], what: str) -> Any:
-    try:
-        return load()
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = "not in PEM format, or not those of one another" if isinstance(error, ssl.SSLError) else why
-        raise Trouble(f"was not asked, for {what} cannot be used: {reason}") from error

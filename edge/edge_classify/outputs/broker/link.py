@@ -23,9 +23,10 @@ _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _LONGEST_SOON_S, _SOON_S = 3.0, 120.0
 # The same trouble is told once in so many seconds.
 _TELL_INTERVAL_S = 600.0
-# A connection that ended sooner was no success. After so many of them somebody else takes them over.
+# A connection that ended sooner was no success. After so many of them somebody else takes them over: a broker that
+# starts may end one, and who tries a second program is told within seconds.
 _STEADY_S = 10.0
-_SUSPICIOUS = 4
+_SUSPICIOUS = 2
 
 
 def keep_connected(
@@ -34,14 +35,14 @@ def keep_connected(
     discovery: tuple[dict[str, Any] | None, str],
     present: Present,
     signals: Signals,
+    say: Callable[[str], object],
 ) -> None:
     """Connect, and connect again, until asked to stop: the life of a thread.
 
-    discovery: the message, or None, and the prefix of its topic.
+    discovery: the message, or None, and the prefix of its topic. say: takes a line for the user once it is connected.
     """
-    reporter = Reporter(str(broker.address), device.slug)
+    reporter = Reporter(str(broker.address), device.slug, say)
     while True:
-        began = perf_counter()
         try:
             _serve(broker, device, discovery, present, signals, reporter)
             signals.settled.set()
@@ -51,7 +52,7 @@ def keep_connected(
         except Exception as error:  # of paho's, on which its own threads end for ever; or of ours
             log.debug("MQTT failed", exc_info=True)
             trouble = Trouble(f"made the connection fail ({type(error).__name__}: {error})", passing=True)
-        reporter.lost(trouble, began)
+        reporter.lost(trouble)
         signals.settled.set()
         if signals.stop.wait(reporter.pause(trouble)):
             return
@@ -60,27 +61,31 @@ def keep_connected(
 class Reporter:
     """Says what is wrong, but not again and again, and how long to wait before the next attempt."""
 
-    def __init__(self, broker: str, device: str, clock: Callable[[], float] = perf_counter) -> None:
+    def __init__(
+        self, broker: str, device: str, say: Callable[[str], object], clock: Callable[[], float] = perf_counter
+    ) -> None:
         self._broker = broker
         self._device = device
+        self._say = say
+        self._said = False
         self._clock = clock
         self._told: dict[str, float] = {}
         self._silent = False
         self._lost_at: float | None = None
+        self._connected_at: float | None = None
         self._attempts = 0
         self._short = 0
 
-    def lost(self, trouble: Trouble, began: float) -> None:
-        """An attempt that began then has failed, or its connection has ended."""
+    def lost(self, trouble: Trouble) -> None:
+        """An attempt has failed, or a connection has ended."""
         now, text = self._clock(), str(trouble)
         if self._lost_at is None:
             self._lost_at = now
-            short = now - began < _STEADY_S
+            short = self._connected_at is not None and now - self._connected_at < _STEADY_S
             self._short = self._short + 1 if short else 0
             self._attempts = self._attempts if short else 0
             if self._short >= _SUSPICIOUS:
-                text += f", again and again: does another edge-classify call itself {self._device}? "
-                text += "Name each by --mqtt-device"
+                text += f" again: does another edge-classify call itself {self._device}? Name each by --mqtt-device"
         self._silent = now - self._told.get(text, float("-inf")) < _TELL_INTERVAL_S
         if not self._silent:
             self._told[text] = now
@@ -90,8 +95,12 @@ class Reporter:
 
     def connected(self) -> None:
         lost_at, self._lost_at = self._lost_at, None
-        if lost_at is not None and not self._silent:
-            log.warning("MQTT broker %s: connected after %.0f s", self._broker, self._clock() - lost_at)
+        self._connected_at = self._clock()
+        if not self._said:
+            self._said = True
+            self._say(f"MQTT: connected to {self._broker} as device {self._device}\n")
+        elif lost_at is not None and not self._silent:
+            log.warning("MQTT broker %s: connected after %.0f s", self._broker, self._connected_at - lost_at)
 
     def pause(self, trouble: Trouble) -> float:
         """Seconds until the next attempt."""

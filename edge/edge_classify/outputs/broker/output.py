@@ -14,6 +14,7 @@ from .signals import Signals
 from .topics import Topics, levels, slug
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ...pipeline.loop import Result
@@ -50,12 +51,15 @@ class Mqtt:
     """Sends each change of state, and keeps the present state and availability on the broker.
 
     Nothing is sent in the thread of the frames. While the broker cannot be reached, the last 1,000 changes wait.
+
+    say: takes a line for the user once it is connected.
     """
 
     gone = False
 
-    def __init__(self, settings: Settings, run: Run) -> None:
+    def __init__(self, settings: Settings, run: Run, say: Callable[[str], object]) -> None:
         self._settings = settings
+        self._say = say
         self._live = run.source.live
         labels = {model.name: model.classifier.labels for model in run.models}
         contracts = [model.classifier.model_file.contract for model in run.models]
@@ -110,4 +114,4 @@ class Mqtt:
         settings = self._settings
         broker = Broker(settings.address, settings.password, settings.ca, settings.cert, settings.key)
         discovery = self._message, settings.discovery or ""
-        keep_connected(broker, self._device, discovery, self._present, self._signals)
+        keep_connected(broker, self._device, discovery, self._present, self._signals, self._say)

@@ -30,6 +30,9 @@ def not_connected(error: Exception, broker: Address) -> Trouble:
     """For an error that was raised before the broker could say anything."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return Trouble(_certificate(error, broker))
+    if broker.tls and isinstance(error, (ssl.SSLEOFError, ConnectionResetError)):
+        hint = f"does port {broker.port} speak TLS? mqtt:// is without"
+        return Trouble(f"closes the connection instead of encrypting it: {hint}", passing=True)
     if isinstance(error, ssl.SSLError):
         return Trouble(_tls(error, broker))
     if isinstance(error, socket.gaierror):
@@ -49,12 +52,14 @@ def no_answer() -> Trouble:
     return Trouble("does not answer: is it switched on, and does a firewall let its port through?", passing=True)
 
 
-def refused(reason: str, broker: Address) -> Trouble:
+def refused(reason: str, broker: Address, *, with_password: bool) -> Trouble:
     """For a CONNACK whose code is called so by paho."""
     reason = reason.lower()
     if "password" in reason or "authorized" in reason:
         if broker.user is None:
             return Trouble("wants a user name: mqtt://USER@... and --mqtt-password-file FILE")
+        if not with_password:
+            return Trouble(f"refuses the user {broker.user}: no password was given: --mqtt-password-file FILE")
         return Trouble(f"refuses the user {broker.user}: check the name and the password")
     if "version" in reason:
         return wrong_protocol()
