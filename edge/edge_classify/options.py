@@ -319,6 +319,11 @@ def crop(text: str) -> Crop:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def is_folder(path: Path) -> bool:
+    """As Path.is_dir, which raises an error for a folder that one may not look into."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def output_file(text: str) -> Path:
     """For `type=`: a file to write at the end; what would prevent that is said before the work."""
     path = Path(text)

@@ -56,6 +56,19 @@ def test_a_file_s_options_are_those_of_the_run(command: Command, tmp_path: Path)
     assert (tmp_path / "events.jsonl").read_text().count("\n") >= 1
 
 
+def test_a_file_of_metrics_is_relative_to_the_configuration_and_an_address_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/pi")
+    for text, place in (
+        ("m.prom", str(tmp_path / "m.prom")),
+        ("~/m.prom", "/home/pi/m.prom"),
+        ("127.0.0.1:9464", "127.0.0.1:9464"),
+    ):
+        path = write(tmp_path, f'[metrics]\nmetrics = "{text}"\n')
+        assert str(values("--config", path)["metrics"]) == place
+
+
 def test_option_goes_before_environment_before_file_before_default(tmp_path: Path) -> None:
     path = write(tmp_path, '[camera]\nfps = 1\nmax-fps = 1\nfast = true\n[model]\nmodel = ["a=x", "b=/y"]\n')
     found = values("--config", path, "--fps", 3, EDGE_CLASSIFY_FPS="2", EDGE_CLASSIFY_FAST="false")
