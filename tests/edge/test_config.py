@@ -107,7 +107,7 @@ def test_what_is_shown_can_be_saved_and_hides_secrets(command: Command, tmp_path
     assert {**once, "model": [f"a={tmp_path}/x", f"b={tmp_path}/y"], "config": str(path), "show_config": False} == again
     shown = command("edge-classify", "--camera", "rtsp://me:hunter2@door/x", "--show-config")
     assert "hunter2" not in shown.stdout + shown.stderr
-    assert "the secret in --camera is masked" in shown.stderr
+    assert "the secret in --camera is masked: remove the line, and set EDGE_CLASSIFY_CAMERA in the" in shown.stderr
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,12 @@ def test_what_is_shown_can_be_saved_and_hides_secrets(command: Command, tmp_path
         ("[decision]\nthreshhold = 1", "[decision] has no key threshhold: did you mean threshold?"),
         ("[camera]\nlist-cameras = true", "[camera] has no key list-cameras"),
         ("[camra]", "there is no table [camra]: did you mean [camera]?"),
+        ("[extra]", "there is no table [extra]: remove it"),
         ("fps = 3", "fps stands in no table: put [camera] on a line above it, and fps = below"),
         ('model = "x"', "model: expected a table: put [model] on a line above it"),
         ("[camera\n", "not TOML: Expected ']' at the end of a table declaration (at line 1, column 8)"),
+        ("[camera]\ncamera = demo", "not TOML: Invalid value (at line 2, column 10): text needs quotation marks"),
+        ("[camera]\nsize = 640x480", "(at line 2, column 11): text needs quotation marks"),
         ('[camera]\n"a\\nb" = 1', "[camera] has no key a\\nb"),
         ('[model]\nmodel = "\\u0000"', "[model] model: no value can have a null character"),
         (f"a = {'[' * 9999}", "nested too deeply"),
