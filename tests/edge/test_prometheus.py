@@ -589,4 +589,6 @@ def test_the_doctor_tells_whether_the_place_is_free_or_who_is_there(port: int, t
     file.touch()
     assert check_metrics(file).level == "green"
     assert check_metrics(tmp_path / "missing" / "edge.prom").level == "red"
+    (tmp_path / "folder.prom").mkdir()
+    assert check_metrics(tmp_path / "folder.prom").level == "red"
     assert check_metrics(Path("/run/edge-classify/edge.prom")).level == "yellow"
