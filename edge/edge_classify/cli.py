@@ -109,6 +109,7 @@ def make_parser() -> Parser:
         ],
         errors=[CameraError, ModelFileError, SelfTestError, DataError, BudgetError],
         details=_DETAILS,
+        stopped="stopped before the first result",  # later it ends with 0 and its summary
     )
     _add_camera_options(parser.add_argument_group("camera"))
     _add_model_options(parser.add_argument_group("model"))
@@ -287,8 +288,12 @@ def _show_config(parser: Parser, given: Mapping[str, Given]) -> int:
 
     text, masked = as_toml(settings(parser), given)
     print(text, end="")
-    for option in masked:
-        print(f"warning: the secret in {option} is masked: write it into the file yourself", file=sys.stderr)
+    for setting in masked:
+        print(
+            f"warning: the secret in {setting.option} is masked: remove the line, and set {setting.variable} in the "
+            "environment instead (docs/configuration.md)",
+            file=sys.stderr,
+        )
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from pathlib import Path
 
 # What to do if a file cannot be written, by the system's reason.
 _REMEDIES = {
@@ -58,6 +59,17 @@ class DataError(EdgeClassifyError):
 
     exit_code = 6
     meaning = "photo, video or file error"
+
+
+class FolderError(DataError):
+    """A folder that is missing or may not be written to, where an output would write a file.
+
+    folder: its path.
+    """
+
+    def __init__(self, message: str, folder: Path) -> None:
+        super().__init__(message)
+        self.folder = folder
 
 
 class BudgetError(EdgeClassifyError):

@@ -35,6 +35,7 @@ class Parser(argparse.ArgumentParser):
     examples: command lines with what they do, shown at the end of --help.
     errors: the kinds of error that this command can end with; --help lists their exit codes.
     usage: the first line of --help, if the generated one would be long.
+    stopped: what exit code 130 means.
 
     given: the words behind each option of the last command line, by its `dest`; one list each time it was given.
     """
@@ -50,6 +51,7 @@ class Parser(argparse.ArgumentParser):
         errors: Sequence[type[EdgeClassifyError]] = (),
         usage: str | None = None,
         details: Sequence[str] = (),
+        stopped: str = "stopped by Ctrl-C",
     ) -> None:
         super().__init__(
             prog=prog,
@@ -63,6 +65,7 @@ class Parser(argparse.ArgumentParser):
         self._details = details
         self._examples = examples
         self._errors = errors
+        self._stopped = stopped
 
     def _print_message(self, message: str, file: Any = None) -> None:
         try:
@@ -110,7 +113,7 @@ class Parser(argparse.ArgumentParser):
         lines = ["", "examples:"] if self._examples else []
         for command, what in self._examples:
             lines += [f"  {command}", f"      {what}"]
-        codes = "; ".join(f"{code} {meaning}" for code, meaning in exit_codes(self._errors))
+        codes = "; ".join(f"{code} {meaning}" for code, meaning in exit_codes(self._errors, self._stopped))
         lines += ["", "exit codes:", *(f"  {line}" for line in textwrap.wrap(codes, _WIDTH))]
         return super().format_help() + "\n".join(lines) + "\n"
 
@@ -180,14 +183,16 @@ def _has_default(action: argparse.Action) -> bool:
     return action.option_strings != [] and action.default not in (None, False, "", [], argparse.SUPPRESS)
 
 
-def exit_codes(errors: Sequence[type[EdgeClassifyError]]) -> list[tuple[int, str]]:
+def exit_codes(errors: Sequence[type[EdgeClassifyError]], stopped: str) -> list[tuple[int, str]]:
     """(code, meaning) for a command that can end with these kinds of error. Success and Ctrl-C are included.
+
+    stopped: the meaning of 130.
 
     If two kinds share a code, the last is the command's own word for it.
     """
     kinds: list[type[EdgeClassifyError]] = [EdgeClassifyError, UsageError, *errors]
     meanings = {kind.exit_code: kind.meaning for kind in kinds}
-    return [(0, "success"), *sorted(meanings.items()), (130, "stopped by Ctrl-C")]
+    return [(0, "success"), *sorted(meanings.items()), (130, stopped)]
 
 
 def add_picture_options(group: argparse._ActionsContainer) -> None:
@@ -317,6 +322,11 @@ def crop(text: str) -> Crop:
         return make_crop(numbers(",", "0.25,0,0.5,1")(text))
     except UsageError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def is_folder(path: Path) -> bool:
+    """As Path.is_dir, which raises an error for a folder that one may not look into."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def output_file(text: str) -> Path:

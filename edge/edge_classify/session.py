@@ -50,6 +50,28 @@ _OF_ONE_MODEL = {
 
 def check(options: argparse.Namespace) -> None:
     """Raise an error for whatever cannot work, judged from the command line alone: nothing is opened or measured."""
+    for problem in problems(options):
+        raise problem
+
+
+def problems(options: argparse.Namespace) -> Iterator[EdgeClassifyError | OSError]:
+    """What `check` refuses, of each part of the program the first thing."""
+    stream = True
+    for part in (_check_models, _check_decision, _check_source):
+        try:
+            part(options)
+            if part is _check_source:
+                stream = is_stream(options.source)
+        except (EdgeClassifyError, OSError) as error:
+            yield error
+    for with_source in (_check_stillness, *(module.check for module in registry.modules())):
+        try:
+            with_source(options, stream=stream)
+        except (EdgeClassifyError, OSError) as error:
+            yield error
+
+
+def _check_models(options: argparse.Namespace) -> None:
     if (options.models is None) != (options.budget_ms is None) or (options.models and options.model):
         raise UsageError("use --models MODELS with --budget-ms MS, and without --model")
     if (options.input_range or options.input_size) and not (options.model or options.models):
@@ -62,21 +84,30 @@ def check(options: argparse.Namespace) -> None:
         from .benchmark.metric import Metric
 
         Metric.parse(options.metric)
-    _transform(options)
-    # The model's labels are not known yet. With `unknown` among them the default thresholds are highest, so that
-    # nothing is refused here that could work.
-    Decision((UNKNOWN,), **_decision_settings(options))
     if options.labels is not None:
         from .model.label_files import read_labels
 
         read_labels(options.labels)
+
+
+def _check_decision(options: argparse.Namespace) -> None:
+    # The model's labels are not known yet. With `unknown` among them the default thresholds are highest, so that
+    # nothing is refused here that could work.
+    Decision((UNKNOWN,), **_decision_settings(options))
+
+
+def _check_source(options: argparse.Namespace) -> None:
+    _transform(options)
     check_source(options.source, **_source_settings(options))
-    _check_with_source(options, stream=is_stream(options.source))
+
+
+def _check_stillness(options: argparse.Namespace, *, stream: bool) -> None:
+    if options.skip_still and not stream:
+        raise UsageError("--skip-still needs a camera or a video; pictures are classified one by one")
 
 
 def _check_with_source(options: argparse.Namespace, *, stream: bool) -> None:
-    if options.skip_still and not stream:
-        raise UsageError("--skip-still needs a camera or a video; pictures are classified one by one")
+    _check_stillness(options, stream=stream)
     for module in registry.modules():
         module.check(options, stream=stream)
 

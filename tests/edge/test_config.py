@@ -56,6 +56,19 @@ def test_a_file_s_options_are_those_of_the_run(command: Command, tmp_path: Path)
     assert (tmp_path / "events.jsonl").read_text().count("\n") >= 1
 
 
+def test_a_file_of_metrics_is_relative_to_the_configuration_and_an_address_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/pi")
+    for text, place in (
+        ("m.prom", str(tmp_path / "m.prom")),
+        ("~/m.prom", "/home/pi/m.prom"),
+        ("127.0.0.1:9464", "127.0.0.1:9464"),
+    ):
+        path = write(tmp_path, f'[metrics]\nmetrics = "{text}"\n')
+        assert str(values("--config", path)["metrics"]) == place
+
+
 def test_option_goes_before_environment_before_file_before_default(tmp_path: Path) -> None:
     path = write(tmp_path, '[camera]\nfps = 1\nmax-fps = 1\nfast = true\n[model]\nmodel = ["a=x", "b=/y"]\n')
     found = values("--config", path, "--fps", 3, EDGE_CLASSIFY_FPS="2", EDGE_CLASSIFY_FAST="false")
@@ -94,7 +107,7 @@ def test_what_is_shown_can_be_saved_and_hides_secrets(command: Command, tmp_path
     assert {**once, "model": [f"a={tmp_path}/x", f"b={tmp_path}/y"], "config": str(path), "show_config": False} == again
     shown = command("edge-classify", "--camera", "rtsp://me:hunter2@door/x", "--show-config")
     assert "hunter2" not in shown.stdout + shown.stderr
-    assert "the secret in --camera is masked" in shown.stderr
+    assert "the secret in --camera is masked: remove the line, and set EDGE_CLASSIFY_CAMERA in the" in shown.stderr
 
 
 @pytest.mark.parametrize(
@@ -116,9 +129,12 @@ def test_what_is_shown_can_be_saved_and_hides_secrets(command: Command, tmp_path
         ("[decision]\nthreshhold = 1", "[decision] has no key threshhold: did you mean threshold?"),
         ("[camera]\nlist-cameras = true", "[camera] has no key list-cameras"),
         ("[camra]", "there is no table [camra]: did you mean [camera]?"),
+        ("[extra]", "there is no table [extra]: remove it"),
         ("fps = 3", "fps stands in no table: put [camera] on a line above it, and fps = below"),
         ('model = "x"', "model: expected a table: put [model] on a line above it"),
         ("[camera\n", "not TOML: Expected ']' at the end of a table declaration (at line 1, column 8)"),
+        ("[camera]\ncamera = demo", "not TOML: Invalid value (at line 2, column 10): text needs quotation marks"),
+        ("[camera]\nsize = 640x480", "(at line 2, column 11): text needs quotation marks"),
         ('[camera]\n"a\\nb" = 1', "[camera] has no key a\\nb"),
         ('[model]\nmodel = "\\u0000"', "[model] model: no value can have a null character"),
         (f"a = {'[' * 9999}", "nested too deeply"),

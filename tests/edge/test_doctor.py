@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
+from edge_classify.cli import make_parser
 from edge_classify.doctor import cli as doctor
 from edge_classify.doctor import model_checks
+from edge_classify.doctor.config_checks import check_config
 from edge_classify.doctor.finding import Finding
 from edge_classify.doctor.machine_checks import check_machine, check_software
 from edge_classify.model import classifier, interpreter
@@ -315,6 +317,39 @@ def test_everything_that_is_wrong_with_a_configuration_is_listed(tmp_path: Path)
     config.write_text('[camera]\ncamera = "demo"\nskip-still = true\n')
     found = json.loads(edge_doctor("--config", config, "--json").stdout)["findings"]
     assert [finding["text"] for finding in found if finding["check"] == "configuration"] == [f"{config}: 2 options"]
+
+
+def test_each_output_of_a_configuration_is_checked(tmp_path: Path) -> None:
+    config = tmp_path / "edge-classify.toml"
+    (tmp_path / "photos").touch()
+    config.write_text(
+        '[camera]\ncamera = "demo"\n[output]\nevents = "gone/events"\n[metrics]\nmetrics = "gone/m.prom"\n'
+        '[collect]\ncollect = "photos"\n[hooks]\non-change = "no-such-program"\n'
+    )
+    found = of(list(check_config(str(config), make_parser())), "configuration")
+    assert [finding.level for finding in found] == ["red"] * 4
+    for finding, option in zip(found, ("--events", "--metrics", "--on-change", "--collect"), strict=True):
+        assert f"{config}: {option}" in finding.text
+
+
+def test_a_folder_that_systemd_will_make_is_no_error(tmp_path: Path) -> None:
+    config = tmp_path / "edge-classify.toml"
+    config.write_text('[metrics]\nmetrics = "/run/edge-classify/m.prom"\n')
+    found = list(check_config(str(config), make_parser()))
+    assert levels(found) == {"configuration": "green", "metrics": "yellow"}
+    assert "systemd makes the folder when the service starts" in found[-1].text
+
+
+@pytest.mark.parametrize("source", ["demo", "rtsp://me:hunter2@door.lan/x"])
+def test_no_camera_is_missed_if_the_configuration_has_none(machine: Machine, tmp_path: Path, source: str) -> None:
+    config = tmp_path / "edge-classify.toml"
+    config.write_text(f'[camera]\ncamera = "{source}"\n')
+    (camera,) = of(list(doctor.diagnose(None, machine({}), config=str(config))), "camera")
+    assert camera.level == "green"
+    assert "hunter2" not in camera.text
+    config.write_text("[camera]\ncamera = 1\n")
+    (camera,) = of(list(doctor.diagnose(None, machine({}), config=str(config))), "camera")
+    assert camera.level == "red"
 
 
 def test_the_exit_code_is_that_of_the_first_red_line(tmp_path: Path) -> None:

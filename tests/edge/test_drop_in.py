@@ -153,3 +153,26 @@ def test_a_secret_address_in_the_env_file_is_handed_over_and_counts(
     assert "IPAddressAllow=198.51.100.7" in lines
     assert lines[-1] == f"EnvironmentFile={secrets}"
     assert "hunter2" not in "\n".join(lines) + warnings
+
+
+def test_a_file_of_metrics_can_be_written(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, warnings = drop_in(capsys, installed, '[metrics]\nmetrics = "/usr/share/metrics.prom"\n')
+    assert lines[-1] == "ReadWritePaths=/usr/share"
+    assert "metrics: /usr/share: the service's user may not write there" in warnings
+    lines, warnings = drop_in(capsys, installed, '[metrics]\nmetrics = "/run/edge-classify/x.prom"\n')
+    assert lines[-1] == "RuntimeDirectory=edge-classify"
+    assert warnings == ""
+
+
+def test_a_folder_for_photos_that_is_not_there_yet_is_made(installed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, _ = drop_in(capsys, installed, '[collect]\ncollect = "/var/log/edge-classify"\n')
+    assert lines[-1] == "LogsDirectory=edge-classify"
+
+
+def test_a_wrong_value_does_not_empty_the_drop_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "edge-classify.toml"
+    path.write_text('[camera]\nfps = 0\n[output]\nevents = "/run/edge-classify/events"\n')
+    assert doctor.main(["--print-drop-in", "--config", str(path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "RuntimeDirectory=edge-classify"
+    assert "[camera] fps: expected a number, more than 0" in printed.err

@@ -457,7 +457,6 @@ def test_a_run_that_ends_before_metrics_are_served_ends_quietly(run: Run, caplog
         ("127.0.0.1:0", "expected a port of 1 to 65535, found 0"),
         ("127.0.0.1:70000", "expected a port of 1 to 65535, found 70000"),
         ("::1:9464", "expected an address and a port such as 127.0.0.1:9464"),
-        ("missing/edge.prom", "there is no folder missing to write edge.prom into"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused_before_anything_is_opened(
@@ -467,6 +466,12 @@ def test_a_place_that_cannot_be_is_refused_before_anything_is_opened(
     assert code == 2
     assert why in errors
     assert errors.count("\n") == 1
+
+
+def test_a_folder_that_is_not_there_is_refused_before_anything_is_opened(capfd: pytest.CaptureFixture[str]) -> None:
+    code, errors = classify_here(capfd, "--metrics", "missing/edge.prom")
+    assert code == 6
+    assert errors == "error: --metrics missing/edge.prom: there is no folder missing: create it first\n"
 
 
 @pytest.mark.parametrize(
@@ -583,3 +588,7 @@ def test_the_doctor_tells_whether_the_place_is_free_or_who_is_there(port: int, t
     assert check_metrics(file).level == "green"
     file.touch()
     assert check_metrics(file).level == "green"
+    assert check_metrics(tmp_path / "missing" / "edge.prom").level == "red"
+    (tmp_path / "folder.prom").mkdir()
+    assert check_metrics(tmp_path / "folder.prom").level == "red"
+    assert check_metrics(Path("/run/edge-classify/edge.prom")).level == "yellow"

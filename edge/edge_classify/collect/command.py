@@ -44,6 +44,7 @@ def make_parser() -> Parser:
             ("edge-classify collect unknown --every 10s --count 60", "ten minutes of whatever is in front of it"),
         ],
         errors=[CameraError, ModelFileError, SelfTestError, DataError],
+        stopped="stopped before the camera was open",
     )
     parser.add_argument("label", metavar="CLASS", help="what the photos show; unknown: none of the classes")
     photos = parser.add_argument_group("photos")

@@ -16,6 +16,8 @@ OTHER_VARIABLES = ("EDGE_CLASSIFY_TRACEBACK", "EDGE_CLASSIFY_WORKERS", "EDGE_CLA
 
 _NO_TABLE = ("about this program", "options", "positional arguments")
 _FILE = re.compile(r"\b(FILE|FOLDER|MODELS)\b")
+# A PLACE is an address unless its name ends like this.
+_FILE_AT_PLACE = ".prom"
 # What may stand in place of a file: an address, host:port, a port, standard output.
 _NO_FILE = re.compile(r"-|\d+|[a-z][a-z0-9+.-]*://.*|\[?[\w.:-]*\]?:\d+", re.DOTALL)
 
@@ -121,10 +123,17 @@ def convert(setting: Setting, values: Sequence[Sequence[str]], parser: argparse.
     return parse(values[-1])
 
 
+def is_local_camera(source: str) -> bool:
+    """Whether a source is a camera of this machine."""
+    return re.fullmatch(r"\d+|csi(:\d+)?|/dev/.*", source, re.DOTALL) is not None
+
+
 def file_in(setting: Setting, word: str) -> str | None:
     """The path that a value of this setting names, without NAME= before it; None if it names none."""
     if setting.names_source:
-        return None if re.fullmatch(r"\d+|demo|csi(:\d+)?|/dev/.*|[a-z]+://.*", word, re.DOTALL) else word
+        return None if is_local_camera(word) or re.fullmatch(r"demo|[a-z]+://.*", word, re.DOTALL) else word
+    if setting.action.metavar == "PLACE":
+        return word if word.endswith(_FILE_AT_PLACE) else None
     if not word or not _FILE.search(str(setting.action.metavar)) or _NO_FILE.fullmatch(word):
         return None
     return re.sub(r"^[^/=]*=", "", word) if setting.repeatable else word

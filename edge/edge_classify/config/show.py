@@ -14,8 +14,8 @@ from .settings import Setting, beside
 from .toml_file import Given
 
 
-def as_toml(known: Sequence[Setting], found: Mapping[str, Given]) -> tuple[str, list[str]]:
-    """The text, and the options whose secrets are masked in it. What keeps its default is a comment."""
+def as_toml(known: Sequence[Setting], found: Mapping[str, Given]) -> tuple[str, list[Setting]]:
+    """The text, and the settings whose secrets are masked in it. What keeps its default is a comment."""
     lines = [f"#:schema {SCHEMA_FILE.as_uri()}"]
     masked = []
     for table in dict.fromkeys(setting.table for setting in known):
@@ -30,7 +30,7 @@ def as_toml(known: Sequence[Setting], found: Mapping[str, Given]) -> tuple[str, 
             value = _value(setting, given)
             shown = _masked(value)
             if shown != value:
-                masked.append(setting.option)
+                masked.append(setting)
             lines.append(f"{setting.key} = {_toml(shown)}  # {given.origin}")
     return "\n".join(lines) + "\n", masked
 

@@ -16,6 +16,8 @@ from .settings import Setting, beside, convert
 # More than any configuration; /dev/zero has no end.
 _MAX_BYTES = 2**20
 _MAX_SHOWN = 60
+# key = and something that begins as no string, array of strings or table does, but has a character of text.
+_BARE_TEXT = re.compile(r"[^=#\"']+=\s*\[?\s*[^\s\"'\[\]{},#]*[a-zA-Z/:]")
 _WORDS = {
     "string": "a string",
     "integer": "a whole number",
@@ -98,7 +100,16 @@ def _parse(path: str) -> dict[str, Any]:
     except RecursionError:
         raise UsageError(f"{path}: arrays or tables are nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError, and a number of thousands of digits
-        raise UsageError(f"{path}: not TOML: {first_line(error)}") from None
+        message = first_line(error)
+        raise UsageError(f"{path}: not TOML: {message}{_quotation_marks(text, message)}") from None
+
+
+def _quotation_marks(text: str, message: str) -> str:
+    """What to do if the line with the mistake has text without them."""
+    place = re.search(r"at line (\d+)", message)
+    lines = text.split("\n")
+    line = lines[int(place[1]) - 1] if place and int(place[1]) <= len(lines) else ""
+    return ": text needs quotation marks" if _BARE_TEXT.match(line) else ""
 
 
 def _read_table(
@@ -185,7 +196,8 @@ def _kind(value: object) -> str:
 
 def _unknown_at_top(name: str, value: object, tables: Iterable[str], known: Sequence[Setting]) -> str:
     if isinstance(value, dict):
-        return f"there is no table [{name}]{_or_nearest(f'[{name}]', [f'[{table}]' for table in tables])}"
+        found = nearest(name, tables)
+        return f"there is no table [{name}]: " + (f"did you mean [{found}]?" if found else "remove it")
     owners = [setting for setting in known if setting.name == _with_dashes(name) or setting.key == _with_dashes(name)]
     if owners:
         return f"{name} stands in no table: put [{owners[0].table}] on a line above it, and {owners[0].key} = below"

@@ -107,6 +107,7 @@ def diagnose(
     labels, input_range, input_size: of the model file, as `Classifier` takes them.
     """
     system = system or System()
+    source = "0"
     broken = False
     for finding in check_software(system):
         broken = broken or finding.level == "red"
@@ -121,8 +122,8 @@ def diagnose(
         from ..cli import make_parser
         from .config_checks import check_config
 
-        yield from check_config(config, make_parser())
-    yield from check_machine(system)
+        source = yield from check_config(config, make_parser())
+    yield from check_machine(system, source)
 
 
 def _diagnose(options: argparse.Namespace) -> int:
@@ -185,8 +186,6 @@ def _print_drop_in(config: str) -> int:
     parser = make_parser()
     known = settings(parser)
     contents = read_file(config, known, parser)
-    if contents.problems:
-        raise UsageError(contents.problems[0])
     path = Path(config).absolute()
     secrets = path.with_suffix(".env")
     environment = from_environment(known, read_variables(secrets), parser) if secrets.exists() else {}
@@ -196,4 +195,7 @@ def _print_drop_in(config: str) -> int:
     print(as_text(needs, path), end="")
     for note in needs.notes:
         print(f"warning: {note}", file=sys.stderr)
-    return 0
+    # What is printed may be on its way into a file already: better a drop-in without these than an empty one.
+    for problem in contents.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return UsageError.exit_code if contents.problems else 0

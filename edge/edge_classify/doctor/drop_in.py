@@ -13,17 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config.secrets import without_secret
-from ..config.settings import Setting, file_in
+from ..config.settings import Setting, file_in, is_local_camera
 from ..config.toml_file import Given
+from ..options import is_folder
 from .network_needs import ANYBODY_NEAR, Peer, allowed_addresses, peer_in
+from .service_folders import directive
 
-# Folders that systemd makes for the service's own user, by what they are called in a unit.
-_OWN_FOLDERS = {
-    "/var/lib/edge-classify": "StateDirectory",
-    "/var/log/edge-classify": "LogsDirectory",
-    "/var/cache/edge-classify": "CacheDirectory",
-    "/run/edge-classify": "RuntimeDirectory",
-}
 _HOMES = ("/home", "/root", "/run/user")
 _PRIVATE = ("/tmp", "/var/tmp")
 _SHARED_DEVICES = re.compile(r"/dev/(null|zero|full|u?random|tty|stdin|stdout|stderr|fd/.*|shm/.*|video.*|media.*)")
@@ -114,7 +109,7 @@ def _need_network(needs: Needs, given: Sequence[tuple[Setting, str]]) -> None:
 
 def _need_camera(needs: Needs, values: Mapping[str, Given]) -> None:
     source = next(_words(values.get("camera")), "0")
-    if re.fullmatch(r"\d+|csi(:\d+)?|/dev/.*", source):
+    if is_local_camera(source):
         return
     needs.add(f"# No camera of this machine: {without_secret(source)}. The firmware tells whether the Pi is throttled.")
     needs.add("DeviceAllow=")
@@ -152,13 +147,14 @@ def _need_to_read(needs: Needs, name: str, key: str, setting: Setting | None = N
 
 
 def _need_to_write(needs: Needs, setting: Setting, path: Path) -> None:
-    folder = path.absolute() if path.is_dir() else path.absolute().parent
+    # Of the service's own folders, those that are not there yet are folders too.
+    a_folder = is_folder(path) or (setting.action.metavar == "FOLDER" and directive(path) is not None)
+    folder = path.absolute() if a_folder else path.absolute().parent
     if _SHARED_DEVICES.fullmatch(str(path)):
         return
-    for own, directive in _OWN_FOLDERS.items():
-        if folder.is_relative_to(own):
-            needs.add(f"{directive}={folder.relative_to(Path(own).parent)}")
-            return
+    if own := directive(folder):
+        needs.add(own)
+        return
     if _is_below(folder, _PRIVATE):
         needs.notes.append(f"{setting.key}: {path}: the service has a /tmp of its own: write to /var/lib/edge-classify")
         return

@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
+from ..config.settings import is_local_camera
 from ..errors import CameraError, first_line
 from ..sources.discovery import VideoDevice, camera_holders, camera_modules, video_devices
+from ..sources.network import without_password
 from ..system.machine import THROTTLING, System, is_throttled
 from .finding import Finding, Level
 
@@ -36,9 +38,12 @@ def check_software(system: System) -> Iterator[Finding]:
     yield _check_opencv()
 
 
-def check_machine(system: System) -> Iterator[Finding]:
-    """Check cameras, power, heat, memory and disk. What the machine does not have is left out."""
-    yield from _check_cameras(system)
+def check_machine(system: System, source: str = "0") -> Iterator[Finding]:
+    """Check cameras, power, heat, memory and disk. What the machine does not have is left out.
+
+    source: what edge-classify is to read, as `open_source` takes it.
+    """
+    yield from _check_cameras(system, source)
     yield from _check_power(system)
     yield from _check_temperature(system)
     yield from _check_governor(system)
@@ -115,7 +120,7 @@ def _check_opencv() -> Finding:
     return Finding("green", "opencv", text)
 
 
-def _check_cameras(system: System) -> Iterator[Finding]:
+def _check_cameras(system: System, source: str) -> Iterator[Finding]:
     holders = camera_holders(system)
     devices = video_devices(system)
     found = False
@@ -130,6 +135,10 @@ def _check_cameras(system: System) -> Iterator[Finding]:
         text = "no camera found"
         if devices:
             text += f" ({len(devices)} /dev/video* devices are codecs and the like)"
+        if not is_local_camera(source):
+            text += f"; the configuration has {without_password(source)}, which needs none"
+            yield Finding("green", "camera", text)
+            return
         remedy = "plug in a USB camera (lsusb should list it)"
         if system.is_raspberry_pi():
             remedy += " or connect a camera module"

@@ -9,10 +9,12 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import DataError, UsageError
+from ..errors import DataError, FolderError, UsageError
+from ..options import is_folder
 from ..outputs.address import Address, listen, why_not
-from ..outputs.metrics import PATH, WRITE_INTERVAL_S
+from ..outputs.metrics import PATH, WRITE_INTERVAL_S, check_file
 from .finding import Finding
+from .service_folders import is_of_service, of_service
 
 _CHECK = "metrics"
 # A program at that port may be anything, and never answer.
@@ -29,16 +31,28 @@ def check_metrics(destination: Address | Path) -> Finding:
 
 
 def _check_file(path: Path) -> Finding:
+    if is_folder(path):
+        return _check_place(path)
     try:
         age = time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return Finding("green", _CHECK, f"{path}: can be written, and is not there yet")
+    except (FileNotFoundError, PermissionError):
+        return _check_place(path)
     except OSError as error:
         return Finding("red", _CHECK, f"{path}: {error.strerror}", "give another file", DataError.exit_code)
     if age < 3 * WRITE_INTERVAL_S:
         return Finding("green", _CHECK, f"{path}: written {age:.0f} s ago")
     text = f"{path}: last written {age:.0f} s ago: edge-classify is not running, or writes elsewhere"
     return Finding("yellow", _CHECK, text, "start edge-classify, or remove the file")
+
+
+def _check_place(path: Path) -> Finding:
+    try:
+        check_file(path)
+    except DataError as error:
+        if isinstance(error, FolderError) and is_of_service(error.folder):
+            return of_service(_CHECK, path)
+        return Finding("red", _CHECK, str(error), exit_code=error.exit_code)
+    return Finding("green", _CHECK, f"{path}: can be written, and is not there yet")
 
 
 def _check_address(address: Address) -> Finding:

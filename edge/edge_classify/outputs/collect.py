@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ..collect.limits import DEFAULT_LIMITS, Limits
 from ..errors import DataError, UsageError
-from ..options import integer, number, only_in_help_all, writes_file
+from ..options import integer, is_folder, number, only_in_help_all, writes_file
 from ..system.checksum import file_sha256
 
 if TYPE_CHECKING:
@@ -250,7 +250,8 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
         return
     if not stream:
         raise UsageError("--collect needs a camera or a video; pictures are kept already")
-    if options.collect.exists() and not options.collect.is_dir():
+    # Path.exists raises an error where one may not look.
+    if os.path.exists(options.collect) and not is_folder(options.collect):  # noqa: PTH110
         raise DataError(f"--collect {options.collect}: expected a folder, found a file")
 
 

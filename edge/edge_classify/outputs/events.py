@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, UsageError
-from ..options import writes_file
+from ..errors import FolderError, UsageError
+from ..options import is_folder, writes_file
 from .lines import LineOutput
 
 if TYPE_CHECKING:
@@ -49,8 +49,10 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
         raise UsageError("--events needs a camera or a video; still pictures have no state that could change")
     if path == "-" and options.json:
         raise UsageError("--events - and --json both need standard output: give --events a file")
-    if path != "-" and not Path(path).parent.is_dir():
-        raise DataError(f"--events {path}: there is no folder {Path(path).parent}: create it first")
+    if path != "-" and not is_folder(Path(path).parent):
+        raise FolderError(
+            f"--events {path}: there is no folder {Path(path).parent}: create it first", Path(path).parent
+        )
 
 
 def open_output(options: argparse.Namespace, destinations: Destinations) -> Events | None:

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
-from ..errors import UsageError
-from ..options import output_file, writes_file
+from ..errors import DataError, FolderError, UsageError
+from ..options import is_folder, writes_file
 from ..system.atomic_write import atomic_file
 from .address import Address, address, listen, why_not
 from .metric_counts import ModelCounts
@@ -222,7 +222,7 @@ def _application(families: Families) -> WSGIApplication:
 def destination(text: str) -> Address | Path:
     """For `type=`: an address to serve at, or a file to write."""
     if text.endswith(".prom"):
-        return output_file(text)
+        return Path(text)
     if ":" not in text:
         raise argparse.ArgumentTypeError(
             f"expected an address such as 127.0.0.1:9464, or a file whose name ends in .prom, found {text!r}"
@@ -252,6 +252,8 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:  # noqa: ARG001
         )
     if isinstance(options.metrics, Address):
         _check_port(options.metrics)
+    else:
+        check_file(options.metrics)
 
 
 def _check_port(address: Address) -> None:
@@ -261,6 +263,16 @@ def _check_port(address: Address) -> None:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise UsageError(f"--metrics {': '.join(why_not(address, error))}") from None
+
+
+def check_file(path: Path) -> None:
+    """Raise DataError if this file cannot be written."""
+    if is_folder(path):
+        raise DataError(f"--metrics {path}: expected a file, found a folder")
+    if not is_folder(path.parent):
+        raise FolderError(f"--metrics {path}: there is no folder {path.parent}: create it first", path.parent)
+    if not os.access(path.parent, os.W_OK):
+        raise FolderError(f"--metrics {path}: cannot write into the folder {path.parent}: give another", path.parent)
 
 
 def open_output(options: argparse.Namespace, destinations: Destinations) -> Metrics | None:
