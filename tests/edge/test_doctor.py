@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -338,6 +339,17 @@ def test_a_folder_that_systemd_will_make_is_no_error(tmp_path: Path) -> None:
     found = list(check_config(str(config), make_parser()))
     assert levels(found) == {"configuration": "green", "metrics": "yellow"}
     assert "systemd makes the folder when the service starts" in found[-1].text
+
+
+def test_a_page_whose_port_is_taken_is_told_of(tmp_path: Path) -> None:
+    config = tmp_path / "edge-classify.toml"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config.write_text(f'[camera]\ncamera = "demo"\n[web]\nweb = true\naddress = "127.0.0.1:{port}"\n')
+        found = list(check_config(str(config), make_parser()))
+        assert levels(found) == {"configuration": "green", "page": "yellow"}
+        assert f"127.0.0.1:{port} is in use" in found[-1].text
+    assert levels(list(check_config(str(config), make_parser()))) == {"configuration": "green", "page": "green"}
 
 
 @pytest.mark.parametrize("source", ["demo", "rtsp://me:hunter2@door.lan/x"])

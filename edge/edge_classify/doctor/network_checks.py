@@ -1,4 +1,4 @@
-"""Checks of what edge-classify tells others: the broker, and where metrics are served or written."""
+"""Checks of what edge-classify tells others: the broker, where metrics are served or written, and the page."""
 
 from __future__ import annotations
 
@@ -18,3 +18,7 @@ def check_network(options: argparse.Namespace) -> Iterator[Finding]:
         from .metrics_checks import check_metrics
 
         yield check_metrics(options.metrics)
+    if getattr(options, "web", False):  # of a configuration file; edge-doctor itself has no such option
+        from .page_checks import check_page
+
+        yield check_page(options.web_address)
