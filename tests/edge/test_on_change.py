@@ -64,7 +64,7 @@ def wait_for(path: Path) -> None:
 
 def test_the_command_gets_each_change_and_in_the_end_the_last_one(command, tmp_path: Path) -> None:
     hook = script(tmp_path / "hook", RECORD.format(pause=""))
-    done = command("edge-classify", "--camera", "demo", "--count", 60, "--json", "--on-change", hook)
+    done = command("edge-classify", "--camera", "demo", "--count", 150, "--json", "--on-change", hook)
     assert done.returncode == 0, done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines()]
     states = [state for state, _ in groupby(result["state"] for result in results)]
