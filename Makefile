@@ -47,7 +47,7 @@ fast-tests: $(CHECK)
 
 # One at a time: TensorFlow and emulated processors use all cores by themselves.
 slow-tests: $(DESKTOP)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not nightly"
 
 test-home-assistant: $(CHECK)
 	$(PYTHON313) -m venv $(HOME_ASSISTANT)

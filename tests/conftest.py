@@ -43,6 +43,7 @@ _DESKTOP = re.compile('import (tensorflow|keras)|"(mediapipe|edge-train|edge-con
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: needs TensorFlow, a trained run, real photos or a package index")
+    config.addinivalue_line("markers", "nightly: has a make target and an environment of its own")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -34,6 +34,7 @@ PYTHON = Path(os.environ.get("EDGE_CLASSIFY_HOME_ASSISTANT", ROOT / "build/home-
 CORE = Path(__file__).with_name("home_assistant_core.py")
 
 pytestmark = [
+    pytest.mark.nightly,
     pytest.mark.slow,
     pytest.mark.skipif(not PYTHON.exists(), reason="no Home Assistant → make test-home-assistant"),
 ]
