@@ -50,8 +50,13 @@ def install() -> None:
     (PREFIX / "bin").mkdir()
     (PREFIX / "bin" / "python").symlink_to(python)
     (PREFIX / "pyvenv.cfg").write_text(f"home = {python.parent}\ninclude-system-site-packages = false\n")
-    seen = [path for path in sys.path if path.endswith("site-packages")]
-    (packages / "seen.pth").write_text("\n".join([str(SOURCE), *seen]) + "\n")
+    # The service has a /tmp of its own and no home folders: a clone there would be out of its sight.
+    seen = []
+    for number, path in enumerate([str(SOURCE), *(path for path in sys.path if path.endswith("site-packages"))]):
+        seen.append(PREFIX / f"seen{number}")
+        seen[-1].mkdir()
+        run("mount", "--bind", path, seen[-1])
+    (packages / "seen.pth").write_text("".join(f"{path}\n" for path in seen))
     for name, module in (("edge-classify", "edge_classify.cli"), ("edge-doctor", "edge_classify.doctor.cli")):
         program = PREFIX / "bin" / name
         program.write_text(f"#!{PREFIX}/bin/python\nimport sys\nfrom {module} import main\nsys.exit(main())\n")
