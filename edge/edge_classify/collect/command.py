@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CameraError, DataError, ModelFileError, SelfTestError, UsageError
-from ..options import Parser, add_picture_options, crop, integer
+from ..options import Parser, add_picture_options, crop, duration, integer
 from ..system.checksum import file_sha256
 from ..system.command import native_output_dropped, run
 from .keyboard import Keyboard
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from .likeness import Describe
     from .taking import Taking
 
-_PAUSES = {"s": 1.0, "m": 60.0, "h": 3600.0}
 # A key that is held repeats 30 times a second; so many photos a second are enough.
 _HELD_INTERVAL_S = 0.2
 
@@ -51,7 +49,9 @@ def make_parser() -> Parser:
     photos.add_argument(
         "-o", "--output", type=Path, default=Path("photos"), metavar="DIR", help="folder of the classes' folders"
     )
-    photos.add_argument("--every", type=_pause, metavar="T", help="take one every 0.5s, 10s or 5m, without a keyboard")
+    photos.add_argument(
+        "--every", type=duration, metavar="T", help="take one every 0.5s, 10s or 5m, without a keyboard"
+    )
     photos.add_argument("--count", type=integer(1), metavar="N", help="stop after N photos")
     photos.add_argument(
         "--model",
@@ -67,14 +67,6 @@ def make_parser() -> Parser:
     camera.add_argument("--crop", type=crop, metavar="X,Y,W,H", help="keep only this part, in fractions")
     parser.add_common_options()
     return parser
-
-
-def _pause(text: str) -> float:
-    """Seconds, from 0.5s, 10s or 5m."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if not found or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"expected a time such as 0.5s, 10s or 5m, found {text!r}")
-    return float(found[1]) * _PAUSES[found[2]]
 
 
 def _collect(options: argparse.Namespace) -> int:
