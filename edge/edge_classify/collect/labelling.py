@@ -93,6 +93,12 @@ class Labelling:
             raise UsageError(f"{name[:80]!r} is no photo")
         return self._root / UNLABELLED / name
 
+    def picture(self, name: str) -> Path:
+        """Where that photo is now: whoever looked at it just before it was moved still sees it. Raises UsageError."""
+        path = self.path(name)
+        moves = (move for done in reversed(self._done.values()) for move in done.moves)
+        return next((move.after for move in moves if move.before == path and not path.exists()), path)
+
     def label(self, names: Iterable[str], label: str) -> Done:
         """Give these photos the class. Raises UsageError, or OSError with nothing lost."""
         return self._move(names, class_folder(self._root / LABELLED, label))
