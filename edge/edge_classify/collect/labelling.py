@@ -19,8 +19,8 @@ import numpy as np
 
 from ..errors import UsageError
 from .class_folder import class_folder
+from .folders import LABELLED, UNLABELLED
 from .record import Record, read_record
-from .store import LABELLED, UNLABELLED
 
 # Where removed photos wait, in case it is undone.
 REMOVED = "removed"

@@ -14,8 +14,8 @@ import cv2
 from aiohttp import web
 
 from ..collect.class_folder import class_folder
+from ..collect.folders import LABELLED
 from ..collect.labelling import Done, Labelling, Unlabelled
-from ..collect.store import LABELLED
 from ..errors import EdgeClassifyError, explain_os_error
 from ..images.photo import read_photo
 
