@@ -60,6 +60,7 @@ def _parser() -> Parser:
         "Diagnose this machine, its cameras and optionally a model file, and suggest fixes.\n"
         "Each line is green (fine), yellow (could be better) or red (does not work). The exit\n"
         "code is 0 if no line is red, otherwise that of the first red line.",
+        usage="edge-doctor [MODEL] [options]",
         examples=[
             ("edge-doctor", "check this machine and its cameras"),
             ("edge-doctor models/mobilenet_v2_0.5_160_int8.tflite", "also test a model file and time it here"),
