@@ -7,7 +7,7 @@
 
 
 
-_shtab_edge_doctor_option_strings=(--labels --input-range --input-size --mqtt --mqtt-password-file --mqtt-ca --mqtt-cert --mqtt-key --mqtt-device --metrics --config --json --print-service --print-drop-in --traceback --version --print-completion -h --help --help-all)
+_shtab_edge_doctor_option_strings=(--labels --input-range --input-size --mqtt --mqtt-password-file --mqtt-ca --mqtt-cert --mqtt-key --mqtt-device --metrics --config --json --versions --print-service --print-drop-in --traceback --version --print-completion -h --help --help-all)
 
 _shtab_edge_doctor_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_edge_doctor___labels_COMPGEN=_shtab_compgen_files
@@ -21,6 +21,7 @@ _shtab_edge_doctor___config_COMPGEN=_shtab_compgen_files
 _shtab_edge_doctor___print_completion_choices=(bash zsh)
 
 _shtab_edge_doctor___json_nargs=0
+_shtab_edge_doctor___versions_nargs=0
 _shtab_edge_doctor___print_service_nargs=0
 _shtab_edge_doctor___print_drop_in_nargs=0
 _shtab_edge_doctor___traceback_nargs=0

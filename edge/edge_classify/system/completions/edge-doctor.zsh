@@ -29,6 +29,7 @@ _shtab_edge_doctor_options=(
   "--metrics[also check where edge-classify --metrics serves or writes]:ADDRESS|FILE:_files"
   "--config[configuration file of edge-classify to check (default\: \/etc\/edge-classify.toml, if it is there)]:FILE:_files"
   "--json[print one JSON object instead of lines]"
+  "--versions[print what a bug report needs about this installation, and about MODEL, and exit]"
   "--print-service[print a systemd unit that runs edge-classify at boot, and exit]"
   "--print-drop-in[print what the configuration file needs beyond that unit, as a systemd drop-in, and exit]"
   "--traceback[print a Python traceback on errors, to report a bug]"
