@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import tomllib
 from pathlib import Path
 
 import shtab
@@ -13,6 +14,8 @@ from edge_classify import __version__
 from edge_classify.options import COMPLETIONS, SHELLS, Parser
 
 MAN_PAGES = Path(__file__).parent / "man"
+
+_SOURCE = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["urls"]["Source"]
 
 # What an option or argument takes, by its word in --help.
 _FILES = {"ADDRESS|FILE", "DIR", "FILE", "FOLDER", "MODEL", "MODELS", "PHOTOS", "PLACE", "RUN", "SOURCE"}
@@ -83,6 +86,7 @@ def _man_page(parser: Parser, usage: str, others: str) -> str:
     page.date = ""
     page.source = f"edge-classify {__version__}"
     page.manual = "edge-classify"
+    page._data = {"project_name": "edge-classify", "url": _SOURCE}
     page.description = _first_sentence(parser.description or "")
     page.synopsis = usage.split()
     page.add_section("examples", ">", "\n".join(_entry(*example) for example in parser.examples))
