@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ...errors import DataError, ModelFileError, SelfTestError
@@ -44,6 +46,7 @@ def make_parser() -> Parser:
         help="share of your own photos that should not be called unknown "
         f"(default: {KEEP:g}, or {KEEP_STILL_CAMERA:g} if the camera does not move)",
     )
+    parser.add_argument("--json", action="store_true", help="print what was made as one line of JSON")
     parser.add_common_options()
     return parser
 
@@ -57,7 +60,10 @@ def _teach(options: argparse.Namespace) -> int:
         replace=options.replace,
         progress=_show_progress if sys.stderr.isatty() else None,
     )
-    print("\n".join(_report(taught)))
+    if options.json:
+        print(json.dumps(asdict(taught), ensure_ascii=False, default=str))
+    else:
+        print("\n".join(_report(taught)))
     return 0
 
 
