@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from edge_classify.errors import DataError, EdgeClassifyError, explain_os_error, first_line
+from edge_classify.learn.memory import encode
 from edge_classify.model.classifier import Classifier
 from edge_classify.model.manifest import Evaluation, ManifestEntry
-from edge_classify.model.model_file import CONTRACT_PART, LABELS_PART, read_model_file
+from edge_classify.model.model_file import CONTRACT_PART, LABELS_PART, MEMORY_PART, read_model_file
 from edge_classify.system.atomic_write import write_atomic
 from edge_classify.system.checksum import file_sha256
 from edge_train.backbone import SCALINGS
@@ -154,8 +155,10 @@ def _make_file(
     classifier = Classifier(replace(read_model_file(path), intact=True))
     figures = measure(classifier, run, cell)
     self_test, pictures = record_self_test(classifier, precision, converter.calibration, run.crop)
-    contract = encode_contract(run, cell, precision, model, self_test, figures)
-    write_atomic(path, attach(model, {**labels, CONTRACT_PART: contract, **pictures}))
+    memory = cell.memory if settings.memory and cell.has_unknown else None
+    contract = encode_contract(run, cell, precision, model, self_test, figures, memory)
+    remembered = {} if memory is None else {MEMORY_PART: encode(memory)}
+    write_atomic(path, attach(model, {**labels, CONTRACT_PART: contract, **pictures, **remembered}))
     Classifier(path)  # reads the contract and runs the self-test
     return path, figures
 

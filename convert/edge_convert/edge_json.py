@@ -14,6 +14,7 @@ import numpy as np
 
 from edge_classify.images.crop import Crop
 from edge_classify.images.preprocessing import PREPARATION, Image
+from edge_classify.learn.memory import Memory, describe
 from edge_classify.model.classifier import Classifier
 from edge_classify.model.model_file import CARD_PART, FORMAT, PICTURE_PART
 from edge_classify.model.self_test import prepare_card
@@ -131,11 +132,18 @@ def _encode_png(picture: Image) -> bytes:
 
 
 def encode_contract(
-    run: Run, cell: Cell, precision: str, model: bytes, self_test: Mapping[str, Any], figures: Mapping[str, Any]
+    run: Run,
+    cell: Cell,
+    precision: str,
+    model: bytes,
+    self_test: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    memory: Memory | None,
 ) -> bytes:
     """edge.json: everything that a device, or a person, needs to know about this file.
 
     model: the flatbuffer that the parts are appended to. self_test: of `record_self_test`. figures: of `measure`.
+    memory: what is attached as the part `MEMORY_PART`, if it is.
     """
     content = {
         "format": FORMAT,
@@ -154,6 +162,8 @@ def encode_contract(
         "evaluation": figures,
         "provenance": _provenance(run.index, cell),
     }
+    if memory is not None:
+        content["memory"] = describe(memory)
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 

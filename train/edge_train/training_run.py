@@ -16,7 +16,7 @@ from .photos import Photo, PhotoSet, fingerprint
 from .settings import KEEP, KEEP_STILL_CAMERA, LEARNING_RATE_STILL_CAMERA, Settings
 
 # Of what a cell's entry says: one that an older edge-train left is made again.
-_ENTRY_VERSION = 4
+_ENTRY_VERSION = 5
 
 
 @dataclass(frozen=True)
