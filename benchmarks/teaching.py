@@ -94,7 +94,7 @@ def leave_out(
     """Figures before and after, bytes of the memory and of the file, of each draw."""
     base = make_base(name, photos, label, cell, precision)
     before = measure(base, photos, label)
-    memory = len(read_part(Classifier(base).model_file, MEMORY_PART) or b"")
+    memory = len(read_part(base, MEMORY_PART) or b"")
     for draw in range(draws):
         chosen = np.random.default_rng(draw).permutation(len(photos.training[label]))[:shots]
         with tempfile.TemporaryDirectory() as work:

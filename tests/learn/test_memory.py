@@ -7,7 +7,8 @@ import pytest
 
 from edge_classify.learn.adding import fit_class
 from edge_classify.learn.head import Head, softmax
-from edge_classify.learn.memory import NEGATIVE, decode, encode, remember
+from edge_classify.learn.memory import decode, encode, remember
+from edge_classify.learn.photos.photo_set import NEGATIVE
 
 FEATURES, MIDDLE = 48, 16
 

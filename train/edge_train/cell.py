@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_classify.learn.memory import NEGATIVE, Memory, remember
+from edge_classify.learn.cross_validation import Calibration
+from edge_classify.learn.memory import Memory, remember
 from edge_classify.learn.open_set import MAX_PHOTOS, SHAPE_CONSTANTS
+from edge_classify.learn.photos.photo_set import NEGATIVE, TRAINING
 from edge_classify.system.atomic_write import write_atomic
 
 from . import run_folder
@@ -19,9 +21,8 @@ from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
 from .features import gather_features, read_cost
 from .fine_tuned_fit import fit_fine_tuned, forget_fold_networks
-from .fitting import Calibration, Fit, calibrate, fit_frozen, fit_unknown, validate, views_do_harm
+from .fitting import Fit, calibrate_fit, fit_frozen, fit_unknown, validate, views_do_harm
 from .measuring import CellModel, measure, measure_accuracy
-from .photos import TRAINING
 from .training_run import CellJob
 
 
@@ -56,7 +57,7 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
         fine_tuning["frozen_accuracy"] = measure_accuracy(job, database, fit)
         fit = fit_fine_tuned(job, database, fit)
         fine_tuning |= {"fine_tuned": fit.tuned_share > 0, "fine_tuned_share": fit.tuned_share}
-    calibration = calibrate(fit)
+    calibration = calibrate_fit(fit)
     confidences = calibration.probabilities.max(axis=1)
     open_set = fit_unknown(job, database, fit, confidences) if settings.unknown else None
     forget_fold_networks(database, fit)
@@ -76,7 +77,8 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
         decision,
         measurement.evaluation,
     )
-    cell = replace(cell, memory=_remember(job, database, fit, cost.features))
+    if open_set is not None:
+        cell = replace(cell, memory=_remember(job, database, fit, cost.features))
     entry = run_folder.write_cell(job.run.folder, cell, measurement.negative_arrays())
     return {**entry, "curves": asdict(fit.curves)}
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .head import Head, softmax
-from .memory import NEGATIVE, Memory, remember
+from .memory import Memory, remember
 from .open_set import FeatureSpace, OpenSet, fit_direction, fit_feature_space, fit_open_set
+from .photos.photo_set import NEGATIVE
 
 # Photos are dealt into this many folds; how unseen photos score is measured without each.
 _FOLDS = 5

@@ -17,14 +17,13 @@ import numpy as np
 
 from ..errors import ModelFileError
 from ..model.model_file import MEMORY_PART, ModelFile, read_part
+from .photos.photo_set import NEGATIVE
 
 # Photos remembered of each class: with 50 in place of 40 an added class is recognised as well (docs/teaching.md).
 PHOTOS_PER_CLASS = 40
 # And of all classes together, so that a file with many classes does not grow without bound; at least one of each.
 MAX_PHOTOS = 2000
 _STEPS = 255
-# `label` of photos of none of the classes, as in the folder unknown/.
-NEGATIVE = -1
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def read_memory(model: ModelFile) -> Memory | None:
     """What the file remembers of its training photos; None if nothing. Raises ModelFileError if that is damaged."""
     if model.contract is None or "memory" not in model.contract:
         return None
-    data = read_part(model, MEMORY_PART)
+    data = read_part(model.path, MEMORY_PART)
     try:
         return decode(data or b"", np.array(model.contract["memory"]["trained_on"], np.intp))
     except ValueError as error:

@@ -182,16 +182,24 @@ def read_model_file(path: str | Path) -> ModelFile:
     return ModelFile(path, labels, metadata.normalization, contract, card, intact, crop=crop)
 
 
-def read_part(model: ModelFile, name: str) -> bytes | None:
-    """A part of the appended zip, which `read_model_file` does not read; None if the file has none of that name.
+def read_flatbuffer(path: Path) -> bytes:
+    """The model in a file, without the zip appended to it. Raises ModelFileError."""
+    data, _, model_bytes = _read_named_parts(path, set())
+    return data[:model_bytes]
 
-    Raises ModelFileError.
-    """
+
+def read_part(path: Path, name: str) -> bytes | None:
+    """A part of the zip appended to a file; None if it has none of that name. Raises ModelFileError."""
+    return _read_named_parts(path, {name})[1].get(name)
+
+
+def _read_named_parts(path: Path, names: set[str]) -> tuple[bytes, dict[str, bytes], int]:
+    """(the file's content, its parts of these names, the number of bytes before the zip)."""
+    data = _read_bytes(path)
     try:
-        parts, _ = _read_parts(_read_bytes(model.path), {name})
+        return data, *_read_parts(data, names)
     except _DamagedError as error:
-        raise ModelFileError(f"{model.path}: damaged or cut off ({error}): copy it again") from error
-    return parts.get(name)
+        raise ModelFileError(f"{path}: damaged or cut off ({error}): copy it again") from error
 
 
 def _read_bytes(path: Path) -> bytes:
