@@ -45,17 +45,25 @@ def teach(
     Raises ModelFileError, SelfTestError, DataError, or OSError if it cannot be written.
     """
     from ...errors import DataError
-    from .advice import advise
-    from .base import open_base
-    from .fitting import fit, measure
-    from .lesson import read_lesson
-    from .taught_file import make_file, write_file
+
+    try:
+        from .advice import advise
+        from .base import open_base
+        from .fitting import fit, measure
+        from .lesson import read_lesson
+        from .taught_file import make_file, write_file
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"edge-teach needs ai-edge-litert ({error.name} is missing), of which there is no 32-bit build: teach on "
+            "another machine, and copy the file"
+        ) from error
 
     base, photos, output = Path(base), Path(photos), Path(output)
     if output.exists() and base.exists() and output.samefile(base):
         raise DataError(f"{output}: is the base itself, which is kept: give another name with -o")
     if output.exists() and not replace:
         raise DataError(f"{output}: there is such a file already: give another name with -o, or use --replace")
+    output.parent.mkdir(parents=True, exist_ok=True)
     opened = open_base(base)
     lesson = read_lesson(opened, photos, output.parent, progress or (lambda _done, _total: None))
     fitted = fit(lesson, keep)
