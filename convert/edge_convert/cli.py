@@ -30,6 +30,9 @@ IMAGENET = "imagenet"
 _IMAGENET_OPTIONS = ("alpha", "resolution", "photos", "weights", "top", "labels")
 _DEFAULTS = Settings()
 
+# What --help leaves to --help-all.
+_DETAILS = ("--calibration-photos", "--workers", "--author", "--license", "--weights", "--top", "--labels")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
@@ -43,12 +46,12 @@ def _parser() -> Parser:
         "edge-convert",
         "Make .tflite model files of a run: one for each width, resolution and precision, each measured on the "
         "held-out photos.",
+        usage="edge-convert RUN -o MODELS [options]",
         examples=(
             ("edge-convert runs/cups -o models", "all four precisions of each cell, with a manifest and a report"),
-            ("edge-convert runs/cups -o models --precision int8 float16", "only these precisions"),
-            ("edge-convert --verify models", "check a folder of model files, here or on the device"),
             (f"edge-convert {IMAGENET} -o models --photos pictures", "the pretrained network, with its 1000 classes"),
         ),
+        details=_DETAILS,
         errors=(ModelFileError, DataError),
     )
     parser.add_argument(

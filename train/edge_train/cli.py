@@ -29,6 +29,12 @@ from .workers import add_workers_option, limit_workers
 _ALL = "all"
 _KERAS_BACKBONE = "mobilenet_v2"
 
+# What --help leaves to --help-all.
+_DETAILS = (
+    *("--workers", "--backbone", "--epochs", "--patience", "--batch-size", "--learning-rate", "--label-smoothing"),
+    *("--class-weights", "--views", "--no-random-crops", "--no-color", "--seed", "--no-unknown", "--keep"),
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
@@ -41,12 +47,12 @@ def make_parser() -> Parser:
     parser = Parser(
         "edge-train",
         "Fit a classifier head on MobileNetV2's features of your photos, for each width and resolution.",
+        usage="edge-train PHOTOS [options]",
         examples=[
             ("edge-train photos", "one model: width 0.5 at 160 pixels; writes runs/photos"),
-            ("edge-train photos --check", "only report problems with the photos"),
-            ("edge-train photos --alpha all --resolution all", "every width at every resolution, to choose from"),
             ("edge-train photos --alpha 1.0 --resolution 224 --fine-tune", "slower to train, and more accurate"),
         ],
+        details=_DETAILS,
         errors=[DataError],
     )
     parser.add_argument(
@@ -54,7 +60,7 @@ def make_parser() -> Parser:
         type=Path,
         metavar="PHOTOS",
         help="a folder with one folder of photos per class, or with train/ and validation/ or test/ that each have "
-        "these; a folder named unknown among the classes holds negatives: pictures of none of them",
+        "these; a class unknown holds negatives: pictures of none",
     )
     parser.add_argument(
         "-o",
@@ -69,8 +75,8 @@ def make_parser() -> Parser:
         "--crop",
         type=_crop,
         metavar="X,Y,W,H",
-        help="use only this part of each photo, in fractions (the middle half: 0.25,0,0.5,1), and of each frame on the "
-        f"device; {AUTO}: find where the classes differ, if the camera does not move",
+        help="use only this part of photos and frames; the middle half: 0.25,0,0.5,1; "
+        f"{AUTO}: find where the classes differ, if the camera does not move",
     )
     _add_grid_options(parser)
     _add_fitting_options(parser)
@@ -83,8 +89,7 @@ def make_parser() -> Parser:
 def _add_grid_options(parser: Parser) -> None:
     group = parser.add_argument_group(
         "grid",
-        "One model is trained for each width at each resolution: 6 × 5 = 30 if both are `all` and --weights is "
-        "imagenet; fewer if --weights is a folder with fewer widths.",
+        "One model for each width at each resolution: 6 × 5 = 30 if both are all.",
     )
     group.add_argument(
         "--alpha",
@@ -106,8 +111,7 @@ def _add_grid_options(parser: Parser) -> None:
         "--weights",
         default="imagenet",
         metavar="W",
-        help="pretrained weights of the backbone: imagenet (downloaded once), a weights file of Keras, a folder of "
-        "them, or none for random weights",
+        help="weights of the backbone: imagenet (downloaded once), a weights file of Keras, a folder of them, or none",
     )
     group.add_argument(
         "--backbone",
