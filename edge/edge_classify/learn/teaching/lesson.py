@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from ...errors import DataError
 from ...images.crop import cut
 from ...images.photo import read_photo
 from ...images.preprocessing import Image, preprocess
+from ..open_set import MAX_PHOTOS
 from ..photos.bursts import join_bursts
 from ..photos.facts import PhotoFacts, describe_picture
 from ..photos.folds import FOLDS, deal_folds
@@ -115,8 +116,8 @@ def _read(
     negative_rows: list[np.ndarray] = []
     seen: list[_Seen] = []
     prepared = _Spread(_CALIBRATION_PHOTOS, sum(photo.label != NEGATIVE for photo in photos))
-    for photo in photos:
-        progress(len(seen), total)
+    for number, photo in enumerate(photos):
+        progress(number, total)
         try:
             picture = cut(read_photo(root / photo.path), base.classifier.model_file.crop)
         except DataError as error:
@@ -132,8 +133,8 @@ def _read(
             if not key:
                 prepared.offer(view)
     drawn = []
-    for number, blank in enumerate([*BLANKS, *TRIED]):
-        progress(len(photos) + number, total)
+    for number, blank in enumerate([*BLANKS, *TRIED], len(photos)):
+        progress(number, total)
         drawn.append(backbone(_prepare(draw(blank.sha256), base.resolution)))
     progress(total, total)
     dealt, still, more = _deal(root, found.labels, seen, grown)
@@ -176,11 +177,11 @@ def _each_once(found: PhotoSet) -> tuple[list[Photo], list[str]]:
 
     Raises DataError for a photo in two classes.
     """
-    parts = sorted({photo.part for photo in found.photos} - {TRAINING})
+    others = Counter(photo.path.parts[0] for photo in found.photos if photo.part != TRAINING)
     notes = [
-        f"{found.held_out_name}: left out, with {sum(photo.part == part for photo in found.photos)} photos of it: "
-        "accuracy is cross-validated"
-        for part in parts
+        f"{folder}/: {_count(photos, 'photo', 'photos')} left out, since accuracy is cross-validated: to learn from "
+        "them too, put them into the classes' folders"
+        for folder, photos in sorted(others.items())
     ]
     first: dict[str, Photo] = {}
     copies = 0
@@ -194,7 +195,10 @@ def _each_once(found: PhotoSet) -> tuple[list[Photo], list[str]]:
     if copies:
         notes.append(f"{_count(copies, 'exact copy', 'exact copies')} of other photos, left out")
     order = sorted(first.values(), key=lambda photo: (photo.label == NEGATIVE, photo.label, photo.sha256))
-    return order, notes
+    classes = sum(photo.label != NEGATIVE for photo in order)
+    if len(order) - classes > MAX_PHOTOS:
+        notes.append(f"unknown/: {MAX_PHOTOS} of {len(order) - classes} pictures are taken: more do not fit in memory")
+    return order[: classes + MAX_PHOTOS], notes
 
 
 def _refuse_few(

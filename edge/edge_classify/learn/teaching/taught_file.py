@@ -115,11 +115,12 @@ def write_content(base: Base, content: Content, name: str) -> bytes:
 
 
 def check_output(base: Path, output: Path, *, replace: bool) -> None:
-    """Raise DataError if `output` is there and must stay."""
+    """Make the folder of `output`. Raises DataError if `output` is there and must stay."""
     if output.exists() and base.exists() and output.samefile(base):
         raise DataError(f"{output}: is the base itself, which is kept: give another name with -o")
     if output.exists() and not replace:
         raise DataError(f"{output}: there is such a file already: give another name with -o, or use --replace")
+    output.parent.mkdir(parents=True, exist_ok=True)
 
 
 def write_file(path: Path, content: bytes) -> None:

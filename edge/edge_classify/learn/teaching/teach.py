@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ...errors import DataError
 
 if TYPE_CHECKING:
     from .class_changes import Changed, ClassChanges
@@ -47,11 +51,12 @@ def teach(
 
     Raises ModelFileError, SelfTestError, DataError, or OSError if it cannot be written.
     """
-    from .advice import advise
-    from .base import open_base
-    from .fitting import fit, measure
-    from .lesson import read_lesson
-    from .taught_file import check_output, make_file, write_file
+    with _runtime_needed():
+        from .advice import advise
+        from .base import open_base
+        from .fitting import fit, measure
+        from .lesson import read_lesson
+        from .taught_file import check_output, make_file, write_file
 
     base, photos, output = Path(base), Path(photos), Path(output)
     check_output(base, output, replace=replace)
@@ -81,7 +86,20 @@ def change_classes(
 
     Raises ModelFileError, SelfTestError, DataError, or OSError if it cannot be written.
     """
-    from .changing import change
+    with _runtime_needed():
+        from .changing import change
 
     quiet: Progress = progress or (lambda _done, _total: None)
     return change(Path(base), Path(output), changes, memory=memory, replace=replace, progress=quiet)
+
+
+@contextmanager
+def _runtime_needed() -> Iterator[None]:
+    """Raises DataError where LiteRT's schema cannot be imported."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise DataError(
+            f"edge-teach needs ai-edge-litert ({error.name} is missing), of which there is no 32-bit build: teach on "
+            "another machine, and copy the file"
+        ) from error
