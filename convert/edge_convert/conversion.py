@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_classify.images.preprocessing import Image
-from edge_classify.model.append_head import append_head
+from edge_classify.learn.teaching.graph import Graph
+from edge_classify.learn.teaching.head_graph import write_head
 from edge_train.backbone import SCALINGS, is_backbone_file
 from edge_train.backbone_file import BackboneFile, read_backbone_file
 from edge_train.run_folder import Cell
@@ -25,7 +26,7 @@ from edge_train.run_folder import Cell
 from .bias_correction import round_weights
 from .graph import ModelGraph, build_backbone, load_hub
 from .head_correction import correct_head
-from .settings import DYNAMIC, FLOAT16, FLOAT32
+from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -93,7 +94,7 @@ class Converter:
     @cached_property
     def _float32(self) -> bytes:
         if self._file is not None:
-            return append_head(self._file.model, self.cell.head)
+            return append_head(self._file.model, self.cell.head, FLOAT32)
         import tensorflow as tf
 
         graph = self._graph(self._backbone, self.cell.head)
@@ -129,8 +130,7 @@ class Converter:
         exact, rounded = (
             _run(model, ([photo[None]] for photo in self.calibration), lengths) for model in (file.model, file.int8)
         )
-        head = correct_head(self.cell.head, exact, rounded)
-        return self._with_int8_weights(append_head(file.int8, head, uint8=True), convolutions=False)
+        return append_head(file.int8, correct_head(self.cell.head, exact, rounded), INT8)
 
     def _with_int8_weights(self, model: bytes, *, convolutions: bool) -> bytes:
         """The model with int8 weights, and inputs quantized at run time, in the head's product with the features, if
@@ -191,6 +191,12 @@ class Converter:
         rounded.set_weights(self._backbone.get_weights())
         round_weights(rounded, self.calibration)
         return rounded
+
+
+def append_head(backbone: bytes, head: Mapping[str, np.ndarray], precision: str) -> bytes:
+    """A backbone's TFLite model with the head, as `write_head` takes it, after its outputs."""
+    graph = Graph(backbone)
+    return graph.pack(write_head(graph, graph.outputs, head, precision))
 
 
 def quantizing(

@@ -23,7 +23,7 @@ from .exports import EXPORTS, check_exports, warn_of_crop
 from .imagenet import ImagenetModels, write_imagenet_run
 from .manifest import cell_key, write_manifest
 from .model_folder import check_output, keep_current, open_output, warn_of_unlisted
-from .settings import FLOAT32, Settings
+from .settings import FLOAT32, INT8, Settings
 from .versions import needs_tensorflow
 
 # Which edge-convert has beside what edge-train needs.
@@ -68,7 +68,8 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
             "train with --backbone FILE.tflite",
             _PACKAGES,
         )
-    _check_quantizer(settings.precisions)
+    # The head that is appended to a backbone file is written in int8 already.
+    _check_quantizer(settings.precisions, {FLOAT32} if needs_tensorflow(trained) else {FLOAT32, INT8})
     asked_for = [model_file_name(cell, name) for cell in trained.cells for name in settings.precisions]
     with open_output(output) as unfinished:
         kept = keep_current(output, trained, settings, asked_for)
@@ -81,13 +82,13 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
     return Conversion(tuple(output / name for name in asked_for), len(made), report, exports, choices)
 
 
-def _check_quantizer(precisions: Iterable[str]) -> None:
-    """Raise DataError if a precision needs a package that is not installed."""
-    wanted = [name for name in precisions if name != FLOAT32]
+def _check_quantizer(precisions: Iterable[str], without: set[str]) -> None:
+    """Raise DataError if a precision needs a package that is not installed. without: precisions that do not need it."""
+    wanted = [name for name in precisions if name not in without]
     if wanted and find_spec("ai_edge_quantizer") is None:
         raise DataError(
             f"--precision {' '.join(wanted)} needs a package that is not installed: "
-            f"pip install 'ai-edge-quantizer>=0.10', or use --precision {FLOAT32}"
+            f"pip install 'ai-edge-quantizer>=0.10', or use --precision {' '.join(sorted(without))}"
         )
 
 
@@ -96,7 +97,7 @@ def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | 
     settings = settings or Settings()
     models.check_precisions(settings.precisions)
     require_tensorflow("edge-convert imagenet", "use edge-train with --backbone FILE.tflite", _PACKAGES)
-    _check_quantizer(settings.precisions)
+    _check_quantizer(settings.precisions, {FLOAT32})
     check_exports(settings.exports, models.resolutions, settings.precisions, "use --resolution 224")
     check_output(output)
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_classify.errors import DataError, first_line
+from edge_classify.model.parts import attach
 
 from .backbone import ALPHAS, BACKBONE_FILE_SUFFIX, MOBILENET, RESOLUTIONS, BackboneCost, is_backbone_file
 
@@ -69,12 +70,8 @@ def encode_backbone_file(backbone: BackboneFile) -> bytes:
         "calibration": dict(backbone.calibration),
         "versions": dict(backbone.versions),
     }
-    file = io.BytesIO(backbone.model)
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
-        parts = {_DESCRIPTION_PART: json.dumps(description, indent=1).encode(), _INT8_PART: backbone.int8}
-        for name, data in parts.items():
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
-    return file.getvalue()
+    parts = {_DESCRIPTION_PART: json.dumps(description, indent=1).encode(), _INT8_PART: backbone.int8}
+    return attach(backbone.model, parts)
 
 
 def read_backbone_file(path: Path) -> BackboneFile:

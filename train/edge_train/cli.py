@@ -13,22 +13,16 @@ from typing import Literal
 
 from edge_classify.errors import DataError, UsageError
 from edge_classify.images.crop import WHOLE, Crop
-from edge_classify.learn.head import HeadSettings
+from edge_classify.learn.head import LEARNING_RATE_STILL_CAMERA, HeadSettings
+from edge_classify.learn.open_set import KEEP, KEEP_STILL_CAMERA
+from edge_classify.learn.photos.photo_set import check_folders
+from edge_classify.learn.photos.views import Augmentation
 from edge_classify.options import Parser, crop, integer, number
 from edge_classify.system.command import run
 
 from .backbone import ALPHAS, BACKBONE_FILE_SUFFIX, HUB, RESOLUTIONS
 from .backbone_file import read_backbone_file
-from .photos import check_folders
-from .settings import (
-    AUTO,
-    FINE_TUNING_EPOCHS,
-    KEEP,
-    KEEP_STILL_CAMERA,
-    LEARNING_RATE_STILL_CAMERA,
-    Augmentation,
-    Settings,
-)
+from .settings import AUTO, FINE_TUNING_EPOCHS, Settings
 from .training import check, train
 from .weights import available_alphas
 from .workers import add_workers_option, limit_workers
@@ -37,6 +31,12 @@ _ALL = "all"
 _KERAS_BACKBONE = "mobilenet_v2"
 _DEFAULT_WEIGHTS = "imagenet"
 _DEFAULT_CELL = (0.5, 160)
+
+# What --help leaves to --help-all.
+_DETAILS = (
+    *("--workers", "--backbone", "--epochs", "--patience", "--batch-size", "--learning-rate", "--label-smoothing"),
+    *("--class-weights", "--views", "--no-random-crops", "--no-color", "--seed", "--no-unknown", "--keep"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,12 +50,12 @@ def make_parser() -> Parser:
     parser = Parser(
         "edge-train",
         "Fit a classifier head on MobileNetV2's features of your photos, for each width and resolution.",
+        usage="edge-train PHOTOS [options]",
         examples=[
             ("edge-train photos", "one model: width 0.5 at 160 pixels; writes runs/photos"),
-            ("edge-train photos --check", "only report problems with the photos"),
-            ("edge-train photos --alpha all --resolution all", "every width at every resolution, to choose from"),
             ("edge-train photos --alpha 1.0 --resolution 224 --fine-tune", "slower to train, and more accurate"),
         ],
+        details=_DETAILS,
         errors=[DataError],
     )
     parser.add_argument(
@@ -63,7 +63,7 @@ def make_parser() -> Parser:
         type=Path,
         metavar="PHOTOS",
         help="a folder with one folder of photos per class, or with train/ and validation/ or test/ that each have "
-        "these; a folder named unknown among the classes holds negatives: pictures of none of them",
+        "these; a class unknown holds negatives: pictures of none",
     )
     parser.add_argument(
         "-o",
@@ -78,8 +78,8 @@ def make_parser() -> Parser:
         "--crop",
         type=_crop,
         metavar="X,Y,W,H",
-        help="use only this part of each photo, in fractions (the middle half: 0.25,0,0.5,1), and of each frame on the "
-        f"device; {AUTO}: find where the classes differ, if the camera does not move",
+        help="use only this part of photos and frames; the middle half: 0.25,0,0.5,1; "
+        f"{AUTO}: find where the classes differ, if the camera does not move",
     )
     _add_grid_options(parser)
     _add_fitting_options(parser)
@@ -92,8 +92,7 @@ def make_parser() -> Parser:
 def _add_grid_options(parser: Parser) -> None:
     group = parser.add_argument_group(
         "grid",
-        "One model is trained for each width at each resolution: 6 × 5 = 30 if both are `all` and --weights is "
-        "imagenet; fewer if --weights is a folder with fewer widths.",
+        "One model for each width at each resolution: 6 × 5 = 30 if both are all.",
     )
     group.add_argument(
         "--alpha",
@@ -115,8 +114,8 @@ def _add_grid_options(parser: Parser) -> None:
         "--weights",
         default=_DEFAULT_WEIGHTS,
         metavar="W",
-        help="pretrained weights of the backbone: imagenet (downloaded once), a weights file of Keras, a backbone "
-        "file, a folder of these, or none for random weights",
+        help="weights of the backbone: imagenet (downloaded once), a weights file of Keras, a backbone file, a folder "
+        "of these, or none",
     )
     group.add_argument(
         "--backbone",

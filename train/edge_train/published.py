@@ -1,7 +1,7 @@
 """Backbone files that were published: each is fetched once, and taken only if its hash is that of the manifest.
 
-The address that manifest and files are under is the project URL "Backbones" in pyproject.toml, which pip keeps with the
-package; the variable EDGE_CLASSIFY_BACKBONES takes its place, for a mirror.
+They are assets of the latest release of the repository, whose address is the project URL "Source" in pyproject.toml,
+which pip keeps with the package; the variable EDGE_CLASSIFY_BACKBONES is the address of a mirror.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "backbones.json"
 FORMAT = 1
-_SETTING = "Backbones"
+_SETTING = "Source"
+# Stands in pyproject.toml while there is no public repository.
+_PLACEHOLDER = "https://example.org/"
+_ASSETS = "releases/latest/download"
 _VARIABLE = "EDGE_CLASSIFY_BACKBONES"
 _TIMEOUT_S = 30
 _MAX_MANIFEST_BYTES = 2**20
@@ -87,10 +90,11 @@ def _address() -> str:
 
 
 def _configured() -> str:
+    """The address of the release's assets, "" if the package does not know its repository."""
     for line in metadata("edge-classify").get_all("Project-URL") or []:
         label, _, address = line.partition(",")
-        if label.strip() == _SETTING:
-            return str(address.strip())
+        if label.strip() == _SETTING and not address.strip().startswith(_PLACEHOLDER):
+            return f"{address.strip().rstrip('/')}/{_ASSETS}"
     return ""
 
 

@@ -23,13 +23,13 @@ import numpy as np
 
 from edge_classify.errors import DataError
 from edge_classify.images.preprocessing import Image, preprocess
+from edge_classify.learn.photos.made_negatives import DRAWN_KINDS, draw
 from edge_classify.sources.opening import open_source
 from edge_classify.system.atomic_write import write_atomic
 from edge_convert.backbone_making import make_backbone_file
 from edge_convert.cell_files import prepare_process
 from edge_train.backbone import ALPHAS, MOBILENET, RESOLUTIONS, TENSORFLOW_MEMORY_BYTES
 from edge_train.backbone_file import backbone_file_name
-from edge_train.made_negatives import DRAWN_KINDS, draw
 from edge_train.published import write_manifest
 from edge_train.weights import find_backbone
 from edge_train.workers import in_processes
