@@ -15,7 +15,7 @@ from ...options import Parser, number, output_file
 from ...system.command import run
 from ..open_set import KEEP, KEEP_STILL_CAMERA
 from .class_changes import ClassChanges
-from .teach import Taught, change_classes, teach
+from .teach import Changed, Taught, change_classes, teach
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -135,7 +135,7 @@ def _teach(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(made: Taught, lines: Sequence[str], *, as_json: bool) -> None:
+def _print(made: Taught | Changed, lines: Sequence[str], *, as_json: bool) -> None:
     print(json.dumps(asdict(made), ensure_ascii=False, default=str) if as_json else "\n".join(lines))
 
 
