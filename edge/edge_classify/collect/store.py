@@ -24,14 +24,13 @@ from ..images.preprocessing import Image
 from ..system.atomic_write import write_atomic
 from .likeness import REMEMBERED
 from .limits import DEFAULT_LIMITS, Limits
-from .photo_file import encode, stamp, write
+from .photo_file import encode, remove_halves, stamp, write
 from .reasons import BY_USE
 from .record import Record, iso_time
 
 UNLABELLED = "unlabelled"
 LABELLED = "labelled"
 _TODAY = "today.json"
-_PARTIAL = ".*.partial"
 
 _DAY_S = 86400.0
 
@@ -63,8 +62,8 @@ class Store:
             self._folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise DataError(f"{error.filename or root}: cannot be made: {error.strerror}") from error
-        for partial in self._folder.glob(_PARTIAL):  # the power failed while it was written
-            partial.unlink(missing_ok=True)
+        for folder in (root, self._folder):
+            remove_halves(folder)
 
     @property
     def _folder(self) -> Path:
