@@ -7,6 +7,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from ..collect.labelling import Done, Labelling, Unlabelled
 from ..errors import EdgeClassifyError, explain_os_error
 from ..images.photo import read_photo
 from .teaching import Teaching
+from .view import STALLED_S
 
 if TYPE_CHECKING:
     from ..collect.taking import Taking
@@ -122,7 +124,7 @@ class Actions:
     def _taking_of(self, label: str) -> Taking:
         from ..collect.taking import Taking
 
-        if label not in self._taking:
+        if label not in self._taking or not self._taking[label].folder.is_dir():  # or it was cleared away
             self._taking[label] = Taking(class_folder(self._root / LABELLED, label))
         return self._taking[label]
 
@@ -144,9 +146,13 @@ class Actions:
             response = web.StreamResponse(headers={**self._headers, "Content-Disposition": _ATTACHMENT})
             response.content_type = "application/zip"
             await response.prepare(request)
-            while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
-                await response.write(chunk)
-            await response.write_eof()
+            with suppress(ConnectionError, TimeoutError):
+                while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+                    await asyncio.wait_for(response.write(chunk), STALLED_S)
+                await response.write_eof()
+                return response
+            if request.transport is not None:
+                request.transport.abort()  # so that nobody takes what came for the whole
             return response
 
     async def _carry_out(self, action: Callable[[], Done]) -> web.Response:
@@ -174,6 +180,7 @@ def _describe(photo: Unlabelled) -> dict[str, Any]:
 
 def _zip(folder: Path) -> IO[bytes]:
     """The photos are compressed already."""
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # somebody may have cleared it away
     file = tempfile.TemporaryFile(dir=folder.parent)  # noqa: SIM115 - whoever is given it closes it
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.glob("*/*.jpg")):

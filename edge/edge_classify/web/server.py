@@ -17,7 +17,7 @@ from aiohttp import WSMsgType, web
 
 from .access import COOKIE, Access, Failures, Refusal, headers_for_all
 from .actions import Actions
-from .view import Picture, TooManyViewersError, View
+from .view import STALLED_S, Picture, TooManyViewersError, View
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,6 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 # Seen without a token: what a browser needs to ask for one.
 _OPEN = ("/login", "/page.css", "/login.js", "/favicon.ico")
 _MAX_BODY_BYTES = 64 * 1024
-# A viewer that takes no picture for so long is let go.
-_STALLED_S = 10.0
 _BOUNDARY = "picture"
 # What may be on its way to a viewer of /stream.mjpg: more would be old when it arrives.
 _SEND_BUFFER_BYTES = 64 * 1024
@@ -202,7 +200,7 @@ class Server:
                 while True:
                     picture = await self._view.next(number)
                     number = picture.number
-                    await asyncio.wait_for(response.write(_part(picture)), _STALLED_S)
+                    await asyncio.wait_for(response.write(_part(picture)), STALLED_S)
             return response
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
@@ -213,13 +211,13 @@ class Server:
             number = 0
             with suppress(ConnectionError, TimeoutError):
                 while True:
-                    message = await asyncio.wait_for(live.receive(), _STALLED_S)
+                    message = await asyncio.wait_for(live.receive(), STALLED_S)
                     if message.type != WSMsgType.TEXT:
                         break
                     asked = time.perf_counter()
                     picture = await self._view.next(number)
                     number = picture.number
-                    await asyncio.wait_for(live.send_bytes(_together(picture, asked)), _STALLED_S)
+                    await asyncio.wait_for(live.send_bytes(_together(picture, asked)), STALLED_S)
             await live.close()
             return live
 

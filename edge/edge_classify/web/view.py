@@ -28,6 +28,8 @@ _MAX_RATE = 15.0
 # Pixels across of the picture that is shown, at most.
 _MAX_WIDTH = 640
 _JPEG_QUALITY = 80
+# A client that takes nothing for so long is let go.
+STALLED_S = 10.0
 _CATEGORIES = 5
 # Without a new picture for so long, viewers are told.
 _NOTICE_INTERVAL_S = 1.0

@@ -14,8 +14,8 @@ from ...errors import DataError, ModelFileError, SelfTestError
 from ...options import Parser, number, output_file
 from ...system.command import run
 from ..open_set import KEEP, KEEP_STILL_CAMERA
-from .class_changes import ClassChanges
-from .teach import Changed, Taught, change_classes, teach
+from .class_changes import Changed, ClassChanges
+from .teach import Taught, change_classes, teach
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
