@@ -24,7 +24,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "README"
 include_patterns = ["*.md", "docs/**.md", "benchmarks/README.md"]
 # Else Sphinx looks through all of these.
-exclude_patterns = [".*", "build", "convert", "dist", "edge", "models", "runs", "tests", "train"]
+exclude_patterns = [".*", "build", "convert", "dist", "edge", "models", "packaging", "runs", "tests", "train"]
 
 myst_heading_anchors = 4
 highlight_language = "none"
