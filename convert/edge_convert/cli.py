@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_classify.errors import DataError, ModelFileError
+from edge_classify.model.classifier import Classifier
 from edge_classify.options import Parser, integer, number
 from edge_classify.system.command import run
 from edge_train.backbone import ALPHAS, RESOLUTIONS
@@ -67,7 +68,8 @@ def _parser() -> Parser:
         "--verify",
         type=Path,
         metavar="MODELS",
-        help="check a folder of model files against its manifest and run each file's self-test, and exit",
+        help="check a folder of model files against its manifest and run each file's self-test, and exit; or one "
+        "model file, which needs no manifest",
     )
     parser.add_argument(
         "--precision",
@@ -173,6 +175,11 @@ def _work(parser: Parser, options: argparse.Namespace) -> Callable[[], int]:
 
 
 def _verify(folder: Path) -> int:
+    if folder.is_file():
+        if Classifier(folder).model_file.contract is None:
+            raise ModelFileError(f"{folder}: not made by edge-convert or edge-teach: it records nothing to check")
+        print(f"{folder}: is as it was made, and passes its self-test on this machine")
+        return 0
     count, faults = verify(folder)
     if faults:
         raise ModelFileError("; ".join(faults))

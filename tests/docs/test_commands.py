@@ -14,7 +14,15 @@ import make_commands
 from conftest import ROOT
 from edge_classify.options import Parser
 
-COMMANDS = ("edge-benchmark", "edge-classify", "edge-classify collect", "edge-convert", "edge-doctor", "edge-train")
+COMMANDS = (
+    "edge-benchmark",
+    "edge-classify",
+    "edge-classify collect",
+    "edge-convert",
+    "edge-doctor",
+    "edge-teach",
+    "edge-train",
+)
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("**/*.md")])
 
 # Options of other programs that the pages name.

@@ -13,21 +13,15 @@ from typing import Literal
 
 from edge_classify.errors import DataError, UsageError
 from edge_classify.images.crop import WHOLE, Crop
-from edge_classify.learn.head import HeadSettings
+from edge_classify.learn.head import LEARNING_RATE_STILL_CAMERA, HeadSettings
+from edge_classify.learn.open_set import KEEP, KEEP_STILL_CAMERA
+from edge_classify.learn.photos.photo_set import check_folders
+from edge_classify.learn.photos.views import Augmentation
 from edge_classify.options import Parser, crop, integer, number
 from edge_classify.system.command import run
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
-from .photos import check_folders
-from .settings import (
-    AUTO,
-    FINE_TUNING_EPOCHS,
-    KEEP,
-    KEEP_STILL_CAMERA,
-    LEARNING_RATE_STILL_CAMERA,
-    Augmentation,
-    Settings,
-)
+from .settings import AUTO, FINE_TUNING_EPOCHS, Settings
 from .training import check, train
 from .weights import available_alphas
 from .workers import add_workers_option, limit_workers

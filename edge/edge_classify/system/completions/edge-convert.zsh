@@ -18,7 +18,7 @@ _shtab_edge_convert_commands() {
 
 _shtab_edge_convert_options=(
   {-o,--output}"[the folder to write model files to, or to add them to if it has others of this run]:MODELS:_files"
-  "--verify[check a folder of model files against its manifest and run each file\'s self-test, and exit]:MODELS:_files"
+  "--verify[check a folder of model files against its manifest and run each file\'s self-test, and exit\; or one model file, which needs no manifest]:MODELS:_files"
   "--precision[one or more of float32, float16, dynamic, int8 (default\: all)]:P:(float32 float16 dynamic int8)"
   "--calibration-photos[number of photos that int8 takes its ranges from (default\: 200)]:N:"
   "--max-drop[maximum accuracy loss against the float model, in points\; a loss of one or two photos is ignored (default\: 3)]:POINTS:"

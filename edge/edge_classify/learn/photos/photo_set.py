@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_classify.errors import DataError
-from edge_classify.images.crop import Crop, cut
-from edge_classify.images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
-from edge_classify.images.photo import read_photo, without_library
-from edge_classify.images.preprocessing import Image
-from edge_classify.system.checksum import file_sha256
-
+from ...errors import DataError
+from ...images.crop import Crop, cut
+from ...images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
+from ...images.photo import read_photo, without_library
+from ...images.preprocessing import Image
+from ...system.checksum import file_sha256
 from .layout import HELD_OUT as HELD_OUT
 from .layout import TRAINING as TRAINING
 from .layout import VALIDATION as VALIDATION
