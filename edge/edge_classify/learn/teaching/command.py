@@ -29,6 +29,7 @@ def make_parser() -> Parser:
         usage="edge-teach BASE PHOTOS -o FILE [options]",
         examples=[
             ("edge-teach imagenet.tflite photos -o things.tflite", "on the Pi, after edge-classify collect"),
+            ("edge-teach imagenet.tflite photos -o things.tflite --keep 0.99", "call fewer of your own photos unknown"),
         ],
         errors=[ModelFileError, SelfTestError, DataError],
     )
