@@ -18,7 +18,7 @@ _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 project = _PROJECT["name"]
 version = release = __version__
-copyright = _PROJECT["license"]
+html_show_copyright = False
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 root_doc = "README"
