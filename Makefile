@@ -124,7 +124,7 @@ $(CHECK): $(DEVICE)
 	touch $@
 
 $(DESKTOP): $(CHECK)
-	$(PIP) --editable '.[train,dev]'
+	$(PIP) --editable '.[train,dev,cluster]'
 	# MediaPipe reads our model files in a test. Without its dependencies: it would bring a second OpenCV.
 	$(PIP) --no-deps mediapipe
 	$(PIP) absl-py

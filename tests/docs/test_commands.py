@@ -14,7 +14,15 @@ import pytest
 import make_commands
 from conftest import ROOT
 
-COMMANDS = ("edge-benchmark", "edge-classify", "edge-classify collect", "edge-convert", "edge-doctor", "edge-train")
+COMMANDS = (
+    "edge-benchmark",
+    "edge-classify",
+    "edge-classify collect",
+    "edge-convert",
+    "edge-doctor",
+    "edge-train",
+    "edge-train shards make",
+)
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("**/*.md")])
 
 # Options of other programs that the pages name.

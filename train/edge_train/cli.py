@@ -7,18 +7,22 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
-from collections.abc import Callable, Sequence
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from edge_classify.errors import DataError, UsageError
+from edge_classify.errors import DataError, EdgeClassifyError, UsageError
 from edge_classify.images.crop import WHOLE, Crop
 from edge_classify.learn.head import HeadSettings
 from edge_classify.options import Parser, crop, integer, number
 from edge_classify.system.command import run
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
-from .photos import check_folders
+from .cluster import core_count, node_count, open_cluster
 from .settings import (
     AUTO,
     FINE_TUNING_EPOCHS,
@@ -28,9 +32,13 @@ from .settings import (
     Augmentation,
     Settings,
 )
-from .training import check, train
+from .shards import command as make_shards_command
+from .shards.source import MAX_BAD, PhotoSource, parse_photos
+from .training import check, check_source, plan, train
 from .weights import available_alphas
-from .workers import add_workers_option, limit_workers
+from .workers import Pool, add_workers_option, in_processes, limit_workers
+
+log = logging.getLogger(__name__)
 
 _ALL = "all"
 _KERAS_BACKBONE = "mobilenet_v2"
@@ -38,7 +46,10 @@ _KERAS_BACKBONE = "mobilenet_v2"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:2] == ["shards", "make"]:
+        return make_shards_command.main(words[2:])
+    options = make_parser().parse_args(words)
     return run(lambda: _train(options), quiet=True, traceback=options.traceback)
 
 
@@ -50,6 +61,10 @@ def make_parser() -> Parser:
         examples=[
             ("edge-train photos", "one model: width 0.5 at 160 pixels; writes runs/photos"),
             ("edge-train photos --check", "only report problems with the photos"),
+            (
+                "edge-train photos.csv",
+                "photos that a table names; for millions: edge-train shards make --help",
+            ),
             ("edge-train photos --alpha all --resolution all", "every width at every resolution, to choose from"),
             ("edge-train photos --alpha 1.0 --resolution 224 --fine-tune", "slower to train, and more accurate"),
         ],
@@ -57,10 +72,12 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "photos",
-        type=Path,
+        type=_photos,
         metavar="PHOTOS",
         help="a folder with one folder of photos per class, or with train/ and validation/ or test/ that each have "
-        "these; a folder named unknown among the classes holds negatives: pictures of none of them",
+        "these; a folder named unknown among the classes holds negatives: pictures of none of them. Or shards, "
+        "'shards-{0000..0099}.tar', or a table of photos with columns uri, label and perhaps split, photos.csv or "
+        "photos.parquet; these may also be addresses: https://, s3://, gs://, hf://",
     )
     parser.add_argument(
         "-o",
@@ -72,6 +89,18 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--check", action="store_true", help="only report problems with the photos")
     parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="only say what training would cost, by 200 of the photos: hours, here or on --cluster, and disk",
+    )
+    parser.add_argument(
+        "--max-bad",
+        type=number(minimum=0, maximum=100),
+        metavar="PERCENT",
+        help="stop if more of the photos of shards or of a table are missing or unreadable; in a folder, all such are "
+        f"left out (default: {MAX_BAD:g})",
+    )
+    parser.add_argument(
         "--crop",
         type=_crop,
         metavar="X,Y,W,H",
@@ -82,6 +111,12 @@ def make_parser() -> Parser:
     _add_fitting_options(parser)
     _add_unknown_options(parser)
     add_workers_option(parser)
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="work on a Ray cluster, with the same result: HOST:PORT, or auto for the one that this machine is in, "
+        "or else one of this machine alone; needs edge-classify[cluster]",
+    )
     parser.add_common_options()
     return parser
 
@@ -207,6 +242,13 @@ def _add_unknown_options(parser: Parser) -> None:
     group.add_argument("--strangers", type=Path, nargs="+", action="extend", dest="negatives", help=argparse.SUPPRESS)
 
 
+def _photos(text: str) -> Path | PhotoSource:
+    try:
+        return parse_photos(text)
+    except EdgeClassifyError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _views(text: str) -> int | str:
     return text if text == AUTO else integer(0)(text)
 
@@ -244,20 +286,56 @@ def _train(options: argparse.Namespace) -> int:
         keep=options.keep,
         seed=options.seed,
     )
-    check_folders(options.photos, with_unknown=settings.unknown)
+    check_source(options.photos, settings)
     output = _output_folder(options)
     limit_workers(options.workers)
+    source = options.photos
+    if isinstance(source, PhotoSource) and options.max_bad is not None:
+        source = replace(source, max_bad=options.max_bad)
+    with open_pool(options.cluster, source) as pool:
+        return _train_or_check(options, source, output, grid, settings, pool)
+
+
+@contextmanager
+def open_pool(cluster: str | None, source: Path | PhotoSource) -> Iterator[Pool]:
+    """Processes here, or a cluster."""
+    if cluster is None:
+        yield in_processes
+        return
+    with open_cluster(cluster, print) as pool:
+        if isinstance(source, Path) and node_count() > 1:
+            log.warning(
+                "%s: every node reads this folder by itself: it must be on a disk that all have under this name; if it "
+                "is not, make shards of it (edge-train shards make)",
+                source,
+            )
+        yield pool
+
+
+def _train_or_check(
+    options: argparse.Namespace,
+    source: Path | PhotoSource,
+    output: Path,
+    grid: Sequence[tuple[float, int]],
+    settings: Settings,
+    pool: Pool,
+) -> int:
+    if options.plan:
+        print(plan(source, grid, settings, core_count(pool)))
+        return 0
     if options.check:
-        print(check(options.photos, output, grid, settings, report=print))
+        print(check(source, output, grid, settings, print, pool))
         return 0
     if options.output is None:
         print(f"run folder: {output}, after the photos' folder (-o RUN names another)")
-    print(train(options.photos, output, grid, settings, _by_name(options.negatives), report=print))
+    print(train(source, output, grid, settings, _by_name(options.negatives), print, pool))
     print(f"wrote {output} (see {output / 'report.html'}); next: edge-convert {output} -o models")
     return 0
 
 
 def _output_folder(options: argparse.Namespace) -> Path:
+    if isinstance(options.photos, PhotoSource):
+        return options.output or Path("runs") / options.photos.name
     photos = options.photos.resolve()
     output: Path = options.output or Path("runs") / photos.name
     if output.resolve().is_relative_to(photos):

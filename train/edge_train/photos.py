@@ -12,7 +12,7 @@ from pathlib import Path
 from edge_classify.errors import DataError
 from edge_classify.images.crop import Crop, cut
 from edge_classify.images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
-from edge_classify.images.photo import read_photo, without_library
+from edge_classify.images.photo import decode_photo, without_library
 from edge_classify.images.preprocessing import Image
 from edge_classify.system.checksum import file_sha256
 
@@ -20,6 +20,7 @@ from .layout import HELD_OUT as HELD_OUT
 from .layout import TRAINING as TRAINING
 from .layout import VALIDATION as VALIDATION
 from .layout import read_layout
+from .place import Place
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +30,17 @@ LEFT_OUT = "left_out"
 NEGATIVE = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
-    """One photo file.
+    """One photo.
 
-    path: relative to the photos' folder.
+    path: relative to the photos' folder, or what it was when shards were made of them.
     label: index into the labels, or NEGATIVE.
     sha256: of the file's bytes, in hex.
     part: TRAINING, VALIDATION (only in a split of the user's own), HELD_OUT or LEFT_OUT.
     fold: of training photos, 0 to FOLDS − 1: heads fitted without a fold are tried on it.
     crop: the part of it that is used, and that the device will use of its frames; None: all of it.
+    place: where its bytes are, if not in a file at `path`.
     """
 
     path: Path
@@ -47,10 +49,24 @@ class Photo:
     part: str = TRAINING
     fold: int = -1
     crop: Crop | None = None
+    place: Place | None = None
+
+    def where(self, root: Path) -> Path | Place:
+        """Where its bytes are. root: of `path`."""
+        return root / self.path if self.place is None else self.place
 
     def read(self, root: Path) -> Image:
         """The part that is used, uint8 BGR. root: of `path`. Raises DataError."""
-        return cut(read_photo(root / self.path), self.crop)
+        return cut(read_picture(self.where(root)), self.crop)
+
+
+def read_picture(where: Path | Place) -> Image:
+    """The whole picture, as `decode_photo`. Raises DataError."""
+    try:
+        data = where.read_bytes()
+    except OSError as error:
+        raise DataError(f"{where}: {error.strerror}") from error
+    return decode_photo(data, str(where))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from edge_classify.images.photo import read_photo
 from edge_classify.learn.metrics import class_confidences, confusion, wilson_interval
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
@@ -19,7 +18,7 @@ from .choosing import best_cell, validation
 from .measuring import NEGATIVES_PREFIX
 from .page import confusion_table, contact_sheet, crop_picture, escape, isolate, legend, page, plot, table
 from .photo_check import PhotoCheck, photos_to_look_at
-from .photos import HELD_OUT, Photo, PhotoSet
+from .photos import HELD_OUT, Photo, PhotoSet, read_picture
 from .run_folder import HELD_OUT_PROBABILITIES
 from .settings import MAX_MADE_ACCEPTED
 from .training_run import TrainingRun
@@ -63,7 +62,7 @@ def _crop(run: TrainingRun) -> list[str]:
         f"<p class='note'>Only the part <code>--crop {run.photos.crop}</code> of each photo is used, the bright one "
         f"here ({escape(photo.path.name)}): all figures are of it. The model files record it, and edge-classify cuts "
         "it out of each frame.</p>",
-        crop_picture(read_photo(run.root / photo.path), run.photos.crop),
+        crop_picture(read_picture(photo.where(run.root)), run.photos.crop),
     ]
 
 
