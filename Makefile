@@ -3,7 +3,7 @@
 # make test     make check, then all other tests (installs everything)
 # make test-home-assistant    what a real Home Assistant makes of our MQTT (0.6 GB, with Python 3.13)
 # make test-packages    as root: install the Debian packages without which some tests are skipped
-# make docs     write docs/commands.md and the schema of configuration files from the commands' parsers
+# make docs     write what is made of the commands' parsers: docs/commands.md, man pages, completions, a JSON schema
 # make models   the whole grid of model files, as CI builds it: of drawn digits, or of PHOTOS=folder;
 #               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" RUN=runs/grid MODELS=models/grid]
 # make builtin-model [MNIST=mnist.npz]    train the digit reader that ships in the package
@@ -64,6 +64,7 @@ lint: $(CHECK)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 
 types: $(CHECK)

@@ -328,7 +328,7 @@ def test_a_wrong_command_line_is_refused_before_anything_is_read(
             "convert_variables_to_constants_v2",
             "edge_train.backbone.freeze",
         ),
-        ("ai_edge_litert.tools.flatbuffer_utils", "convert_object_to_bytearray", "metadata.add_metadata"),
+        ("ai_edge_litert.tools.flatbuffer_utils", "convert_object_to_bytearray", "metadata_writing.add_metadata"),
     ],
 )
 def test_an_undocumented_function_is_still_there(module: str, name: str, place: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -81,6 +82,16 @@ def anchors(page: Path) -> set[str]:
     """The names that GitHub gives a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_address_of_the_repository_is_the_same_everywhere() -> None:
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
+    folders = [ROOT / name for name in (".github", "docs", "edge", "train", "convert", "examples", "benchmarks")]
+    files = [*ROOT.glob("*.*"), *(path for folder in folders for path in folder.rglob("*.*"))]
+    texts = {path: path.read_text() for path in files if path.suffix in (".md", ".py", ".yml", ".yaml", ".toml", ".1")}
+    found = {path: re.findall(r"https?://[\w./-]+/edge-classify(?![\w-])", text) for path, text in texts.items()}
+    assert {path: others for path, names in found.items() if (others := set(names) - {address})} == {}
+    assert len([path for path, names in found.items() if names]) > 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -18,8 +18,8 @@ import pytest
 
 from conftest import TRAINING, Command, write_photos
 from edge_classify import DataError, UsageError
+from edge_classify.learn.photos.photo_set import Photo, PhotoSet
 from edge_train.cache import open_cache
-from edge_train.photos import Photo, PhotoSet
 from edge_train.settings import Settings
 from edge_train.shards.finding import find_listed_photos
 from edge_train.shards.making import make_shards

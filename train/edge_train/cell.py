@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edge_classify.learn.cross_validation import Calibration
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.system.atomic_write import write_atomic
 
@@ -17,7 +18,7 @@ from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
 from .features import read_cost
 from .fine_tuned_fit import fit_fine_tuned, forget_fold_networks
-from .fitting import Calibration, calibrate, fit_frozen, fit_unknown, validate, views_do_harm
+from .fitting import calibrate_fit, fit_frozen, fit_unknown, validate, views_do_harm
 from .measuring import CellModel, measure, measure_accuracy
 from .training_run import CellJob
 
@@ -63,7 +64,7 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
         fine_tuning["frozen_accuracy"] = measure_accuracy(job, database, fit)
         fit = fit_fine_tuned(job, database, fit)
         fine_tuning |= {"fine_tuned": fit.tuned_share > 0, "fine_tuned_share": fit.tuned_share}
-    calibration = calibrate(fit)
+    calibration = calibrate_fit(fit)
     confidences = calibration.probabilities.max(axis=1)
     open_set = fit_unknown(job, database, fit, confidences) if settings.unknown else None
     forget_fold_networks(database, fit)

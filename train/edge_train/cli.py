@@ -17,21 +17,15 @@ from typing import Literal
 
 from edge_classify.errors import DataError, EdgeClassifyError, UsageError
 from edge_classify.images.crop import WHOLE, Crop
-from edge_classify.learn.head import HeadSettings
+from edge_classify.learn.head import LEARNING_RATE_STILL_CAMERA, HeadSettings
+from edge_classify.learn.open_set import KEEP, KEEP_STILL_CAMERA
+from edge_classify.learn.photos.views import Augmentation
 from edge_classify.options import Parser, crop, integer, number
 from edge_classify.system.command import run
 
 from .backbone import ALPHAS, HUB, RESOLUTIONS
 from .cluster import core_count, node_count, open_cluster
-from .settings import (
-    AUTO,
-    FINE_TUNING_EPOCHS,
-    KEEP,
-    KEEP_STILL_CAMERA,
-    LEARNING_RATE_STILL_CAMERA,
-    Augmentation,
-    Settings,
-)
+from .settings import AUTO, FINE_TUNING_EPOCHS, Settings
 from .shards import command as make_shards_command
 from .shards.source import MAX_BAD, PhotoSource, parse_photos
 from .training import check, check_source, plan, train
@@ -43,12 +37,28 @@ log = logging.getLogger(__name__)
 _ALL = "all"
 _KERAS_BACKBONE = "mobilenet_v2"
 
+# What --help leaves to --help-all.
+_DETAILS = (
+    *(
+        "--max-bad",
+        "--cluster",
+        "--workers",
+        "--backbone",
+        "--epochs",
+        "--patience",
+        "--batch-size",
+        "--learning-rate",
+        "--label-smoothing",
+    ),
+    *("--class-weights", "--views", "--no-random-crops", "--no-color", "--seed", "--no-unknown", "--keep"),
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if words[:2] == ["shards", "make"]:
-        return make_shards_command.main(words[2:])
+    if words[:1] == ["make-shards"]:
+        return make_shards_command.main(words[1:])
     options = make_parser().parse_args(words)
     return run(lambda: _train(options), quiet=True, traceback=options.traceback)
 
@@ -58,16 +68,12 @@ def make_parser() -> Parser:
     parser = Parser(
         "edge-train",
         "Fit a classifier head on MobileNetV2's features of your photos, for each width and resolution.",
+        usage="edge-train PHOTOS [options]",
         examples=[
             ("edge-train photos", "one model: width 0.5 at 160 pixels; writes runs/photos"),
-            ("edge-train photos --check", "only report problems with the photos"),
-            (
-                "edge-train photos.csv",
-                "photos that a table names; for millions: edge-train shards make --help",
-            ),
-            ("edge-train photos --alpha all --resolution all", "every width at every resolution, to choose from"),
             ("edge-train photos --alpha 1.0 --resolution 224 --fine-tune", "slower to train, and more accurate"),
         ],
+        details=_DETAILS,
         errors=[DataError],
     )
     parser.add_argument(
@@ -75,9 +81,7 @@ def make_parser() -> Parser:
         type=_photos,
         metavar="PHOTOS",
         help="a folder with one folder of photos per class, or with train/ and validation/ or test/ that each have "
-        "these; a folder named unknown among the classes holds negatives: pictures of none of them. Or shards, "
-        "'shards-{0000..0099}.tar', or a table of photos with columns uri, label and perhaps split, photos.csv or "
-        "photos.parquet; these may also be addresses: https://, s3://, gs://, hf://",
+        "these; a class unknown holds negatives: pictures of none; or a table (.csv, .parquet), or shards",
     )
     parser.add_argument(
         "-o",
@@ -91,7 +95,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--plan",
         action="store_true",
-        help="only say what training would cost, by 200 of the photos: hours, here or on --cluster, and disk",
+        help="only say what training would cost, by 200 of the photos",
     )
     parser.add_argument(
         "--max-bad",
@@ -104,8 +108,8 @@ def make_parser() -> Parser:
         "--crop",
         type=_crop,
         metavar="X,Y,W,H",
-        help="use only this part of each photo, in fractions (the middle half: 0.25,0,0.5,1), and of each frame on the "
-        f"device; {AUTO}: find where the classes differ, if the camera does not move",
+        help="use only this part of photos and frames; the middle half: 0.25,0,0.5,1; "
+        f"{AUTO}: find where the classes differ, if the camera does not move",
     )
     _add_grid_options(parser)
     _add_fitting_options(parser)
@@ -115,7 +119,7 @@ def make_parser() -> Parser:
         "--cluster",
         metavar="ADDRESS",
         help="work on a Ray cluster, with the same result: HOST:PORT, or auto for the one that this machine is in, "
-        "or else one of this machine alone; needs edge-classify[cluster]",
+        "or else one of this machine alone; needs Ray",
     )
     parser.add_common_options()
     return parser
@@ -124,8 +128,7 @@ def make_parser() -> Parser:
 def _add_grid_options(parser: Parser) -> None:
     group = parser.add_argument_group(
         "grid",
-        "One model is trained for each width at each resolution: 6 × 5 = 30 if both are `all` and --weights is "
-        "imagenet; fewer if --weights is a folder with fewer widths.",
+        "One model for each width at each resolution: 6 × 5 = 30 if both are all.",
     )
     group.add_argument(
         "--alpha",
@@ -147,8 +150,7 @@ def _add_grid_options(parser: Parser) -> None:
         "--weights",
         default="imagenet",
         metavar="W",
-        help="pretrained weights of the backbone: imagenet (downloaded once), a weights file of Keras, a folder of "
-        "them, or none for random weights",
+        help="weights of the backbone: imagenet (downloaded once), a weights file of Keras, a folder of them, or none",
     )
     group.add_argument(
         "--backbone",
@@ -306,7 +308,7 @@ def open_pool(cluster: str | None, source: Path | PhotoSource) -> Iterator[Pool]
         if isinstance(source, Path) and node_count() > 1:
             log.warning(
                 "%s: every node reads this folder by itself: it must be on a disk that all have under this name; if it "
-                "is not, make shards of it (edge-train shards make)",
+                "is not, make shards of it (edge-train make-shards)",
                 source,
             )
         yield pool

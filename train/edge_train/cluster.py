@@ -113,7 +113,7 @@ def open_cluster(address: str, report: Callable[[str], None]) -> Iterator[Cluste
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
     except ImportError:
-        raise UsageError("--cluster: Ray is not installed: pip install 'edge-classify[cluster]'") from None
+        raise UsageError("--cluster: Ray is not installed: pip install ray") from None
     _connect(ray, address)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]

@@ -22,16 +22,16 @@ from edge_classify.errors import DataError
 from edge_classify.images.crop import cut
 from edge_classify.images.photo import decode_photo
 from edge_classify.images.preprocessing import Image
+from edge_classify.learn.photos.made_negatives import BLANKS, PHOTO_KINDS, TRIAL, choose_tried, draw, is_drawn
+from edge_classify.learn.photos.photo_set import HELD_OUT, TRAINING, VALIDATION, Photo
+from edge_classify.learn.photos.views import show_view
 from edge_classify.learn.rows import Rows
 
 from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
 from .cache import cache_folder, fetch, open_cache
 from .feature_model import make_feature_model, open_feature_model
-from .made_negatives import BLANKS, PHOTO_KINDS, TRIAL, choose_tried, draw, is_drawn
-from .photos import HELD_OUT, TRAINING, VALIDATION, Photo
 from .place import Place, read_near
 from .training_run import TrainingRun
-from .views import show_view
 from .workers import Pool, in_processes, name_photos
 
 _PHOTOS_PER_JOB = 32
@@ -205,13 +205,15 @@ def make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> 
 
 def _cut_into_jobs(missing: Sequence[_Missing]) -> Iterator[Sequence[_Missing]]:
     """Photos of a shard in its order, and never of two: its bytes are read in one go."""
-    files = [photo for photo in missing if photo.photo.place is None or photo.photo.place.size < 0]
+    files, shards = list[_Missing](), dict[str, list[tuple[Place, _Missing]]]()
+    for photo in missing:
+        place = photo.photo.place
+        if isinstance(place, Place) and place.size >= 0:
+            shards.setdefault(place.url, []).append((place, photo))
+        else:
+            files.append(photo)
     for start in range(0, len(files), _PHOTOS_PER_JOB):
         yield files[start : start + _PHOTOS_PER_JOB]
-    shards: dict[str, list[tuple[Place, _Missing]]] = {}
-    for photo in missing:
-        if (place := photo.photo.place) is not None and place.size >= 0:
-            shards.setdefault(place.url, []).append((place, photo))
     for own in shards.values():
         own.sort(key=lambda item: item[0].offset)
         for start in range(0, len(own), _PHOTOS_PER_JOB_OF_A_SHARD):
@@ -249,7 +251,7 @@ def _compute(job: Sequence[_Missing]) -> list[tuple[str, bytes]]:
 
 
 def _read_shard(job: Sequence[_Missing]) -> Mapping[Place, bytes]:
-    places = [place for missing in job if (place := missing.photo.place) is not None]
+    places = [missing.photo.place for missing in job if isinstance(missing.photo.place, Place)]
     try:
         return read_near(places)
     except OSError as error:

@@ -121,7 +121,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError:
-        raise UsageError(f"{url}: to read from {scheme}, run: pip install 'edge-classify[cluster]'") from None
+        raise UsageError(f"{url}: to read from {scheme}, run: pip install fsspec aiohttp") from None
     try:
         system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:

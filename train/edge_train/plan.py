@@ -17,6 +17,8 @@ from edge_classify.errors import DataError
 from edge_classify.images.folder import find_pictures
 from edge_classify.images.photo import decode_photo
 from edge_classify.learn.head import Examples, HeadSettings, fit_head
+from edge_classify.learn.photos.folds import FOLDS
+from edge_classify.learn.photos.views import show_view
 from edge_classify.learn.rows import Rows
 from edge_classify.model.labels import UNKNOWN
 
@@ -24,11 +26,10 @@ from .backbone import Backbone
 from .cache import cache_folder
 from .features import make_models, open_model, read_cost
 from .place import Place
-from .settings import FOLDS, HELD_OUT_SHARE, Settings
+from .settings import HELD_OUT_SHARE, Settings
 from .shards.source import PhotoSource
 from .shards.survey import examine
 from .shards.tar_shard import Shard, read_photos
-from .views import show_view
 
 # Photos that are looked at, and of each shard.
 _SAMPLE = 200

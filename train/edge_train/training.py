@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,9 @@ from edge_classify.errors import DataError
 from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
 from edge_classify.learn.metrics import wilson_interval
-from edge_classify.model.labels import UNKNOWN
-from edge_classify.system.checksum import file_sha256
-
-from . import run_folder
-from .backbone import RESOLUTIONS, Backbone
-from .bursts import join_bursts
-from .cache import open_cache
-from .cell import fit_cell
-from .choosing import accepts_too_much, best_cell, validation
-from .cluster import Cluster
-from .crop_search import find_crop
-from .features import compute_features, compute_run_features
-from .folder_lock import hold_folder
-from .near_duplicates import NearDuplicates, find_near_duplicates
-from .photo_check import check_photos, write_check
-from .photo_facts import collect_facts
-from .photos import (
+from edge_classify.learn.photos.bursts import join_bursts
+from edge_classify.learn.photos.near_duplicates import NearDuplicates, find_near_duplicates
+from edge_classify.learn.photos.photo_set import (
     HELD_OUT,
     NEGATIVE,
     TRAINING,
@@ -42,6 +29,20 @@ from .photos import (
     find_photos,
     fingerprint,
 )
+from edge_classify.model.labels import UNKNOWN
+from edge_classify.system.checksum import file_sha256
+
+from . import run_folder
+from .backbone import RESOLUTIONS, Backbone
+from .cache import open_cache
+from .cell import fit_cell
+from .choosing import accepts_too_much, best_cell, validation
+from .cluster import Cluster
+from .crop_search import find_crop
+from .features import compute_features, compute_run_features
+from .folder_lock import hold_folder
+from .photo_check import check_photos, write_check
+from .photo_facts import collect_facts, read_cached_facts
 from .plan import make_plan
 from .prepared_photos import choose_calibration, write_prepared
 from .run_identity import claim_folder, is_of_other_photos
@@ -208,7 +209,9 @@ def sort_photos(
         log.warning("skipped %s", line)
     crop = None if settings.crop == AUTO else settings.crop
     found = _cut(database, root, replace(found, photos=readable, skipped=skipped), crop, pool)
-    near_duplicates = find_near_duplicates(database, {photo.sha256 for photo in readable}, crop)
+    names = sorted({photo.sha256 for photo in readable})
+    read = partial(read_cached_facts, database, crop=crop)
+    near_duplicates = find_near_duplicates(names, read(names), read)
     photos = _split(database, root, found, near_duplicates)
     check_classes(photos)
     if settings.crop == AUTO:

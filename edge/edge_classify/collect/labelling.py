@@ -19,8 +19,8 @@ import numpy as np
 
 from ..errors import UsageError
 from .class_folder import class_folder
+from .folders import LABELLED, UNLABELLED
 from .record import Record, read_record
-from .store import LABELLED, UNLABELLED
 
 # Where removed photos wait, in case it is undone.
 REMOVED = "removed"
@@ -92,6 +92,12 @@ class Labelling:
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name[:80]!r} is no photo")
         return self._root / UNLABELLED / name
+
+    def picture(self, name: str) -> Path:
+        """Where that photo is now: whoever looked at it just before it was moved still sees it. Raises UsageError."""
+        path = self.path(name)
+        moves = (move for done in reversed(self._done.values()) for move in done.moves)
+        return next((move.after for move in moves if move.before == path and not path.exists()), path)
 
     def label(self, names: Iterable[str], label: str) -> Done:
         """Give these photos the class. Raises UsageError, or OSError with nothing lost."""

@@ -177,6 +177,15 @@ def read_model_file(path: str | Path) -> ModelFile:
     return ModelFile(path, labels, metadata.normalization, contract, card, intact, crop=crop)
 
 
+def read_flatbuffer(path: Path) -> bytes:
+    """The model in a file, without the zip appended to it. Raises ModelFileError."""
+    data = _read_bytes(path)
+    try:
+        return data[: _read_parts(data, set())[1]]
+    except _DamagedError as error:
+        raise ModelFileError(f"{path}: damaged or cut off ({error}): copy it again") from error
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:

@@ -6,9 +6,11 @@ import logging
 import os
 import threading
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from ..collect.folders import make_folders
 from ..collect.limits import DEFAULT_LIMITS, Limits
 from ..errors import DataError, UsageError
 from ..options import integer, is_folder, number, only_in_help_all, writes_file
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from ..collect.burst import Bursts
     from ..collect.likeness import Describe, Likeness
     from ..collect.record import Record
     from ..collect.store import Store
@@ -57,32 +60,30 @@ class _Seen(NamedTuple):
 class Collect:
     """Keeps photos in a `Store`, in a thread of its own, and none that is like another.
 
-    It reports on results, and is no reason to go on making them.
+    root: the store's folder, which exists. It reports on results, and is no reason to go on making them.
     """
 
     gone = True
 
-    def __init__(self, store: Store, models: Mapping[str, Model], destinations: Destinations) -> None:
-        from ..collect.burst import Bursts
+    def __init__(self, root: Path, limits: Limits, models: Mapping[str, Model], destinations: Destinations) -> None:
         from ..collect.reasons import Reasons
 
-        self._store = store
+        self._root = root
+        self._limits = limits
         self._models = models
         self._reasons = {name: Reasons() for name in models}
         self._interval = _INTERVAL_S if destinations.live else 0.0
         self._looked_at = dict.fromkeys(models, float("-inf"))
         self._seen: dict[str, _Seen] = {}
-        self._bursts = Bursts()
         self._kept = self._over_limit = 0
         self._say = destinations.standard_error.put
-        self._nice = False
-        self._queue = destinations.queue(self._consider, f"photos to {store.root}", limit=_WAITING)
+        self._queue = destinations.queue(self._consider, f"photos to {root}", limit=_WAITING)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._say(f"{self._kept} {'photo' if self._kept == 1 else 'photos'} kept in {self._store.root}\n")
+        self._say(f"{self._kept} {'photo' if self._kept == 1 else 'photos'} kept in {self._root}\n")
 
     def append(self, result: Result) -> None:
         reason = self._reasons[result.model].judge(result)
@@ -96,7 +97,7 @@ class Collect:
 
     def _consider(self, candidate: _Candidate) -> None:
         """Keep the frame, unless one like it is kept. Raises OSError if it cannot be written."""
-        self._work_behind_frames()
+        store = self._store
         result = candidate.result
         model = self._models[result.model]
         seen = self._seen_by(model)
@@ -104,22 +105,29 @@ class Collect:
         if not seen.likeness.is_new(description):
             return
         record = self._record(candidate, seen.checksum, description)
-        if self._store.add(_picture(result.frame.image, model), record) is None:
+        if store.add(_picture(result.frame.image, model), record) is None:
             if not self._over_limit:
-                log.warning("%s: as many photos are written as may be in a day; more will be counted", self._store.root)
+                log.warning("%s: as many photos are written as may be in a day; more will be counted", self._root)
             self._over_limit += 1
             return
         seen.likeness.remember(description)
         self._kept += 1
 
-    def _work_behind_frames(self) -> None:
-        """Give this thread, which exists for this output alone, the lowest priority, where the system can."""
-        if not self._nice:
-            self._nice = True
-            if hasattr(os, "setpriority"):
-                with suppress(OSError):  # our systemd unit does not let it
-                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-            self._store.remove_old()
+    @cached_property
+    def _store(self) -> Store:
+        """Opened by the thread that uses it, after the first result has been shown."""
+        from ..collect.store import Store
+
+        _work_behind_frames()
+        store = Store(self._root, self._limits)
+        store.remove_old()
+        return store
+
+    @cached_property
+    def _bursts(self) -> Bursts:
+        from ..collect.burst import Bursts
+
+        return Bursts()
 
     def _seen_by(self, model: Model) -> _Seen:
         """What the model has seen: also before this run, if its file is the same."""
@@ -153,6 +161,13 @@ class Collect:
             crop=classifier.model_file.crop,
             features=pack(description),
         )
+
+
+def _work_behind_frames() -> None:
+    """Give this thread the lowest priority, where the system can."""
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):  # our systemd unit does not let it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _picture(image: Image, model: Model) -> Image:
@@ -258,8 +273,10 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
 def open_output(options: argparse.Namespace, destinations: Destinations) -> Collect | None:
     if options.collect is None:
         return None
-    from ..collect.store import Store
-
+    try:
+        make_folders(options.collect)
+    except OSError as error:
+        raise DataError(f"{error.filename or options.collect}: cannot be made: {error.strerror}") from error
     limits = Limits(
         photos=options.collect_photos,
         total_bytes=round(options.collect_mb * _MB),
@@ -268,6 +285,5 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Coll
         free_bytes=round(options.collect_free_mb * _MB),
         days=options.collect_days,
     )
-    store = Store(options.collect, limits)
     destinations.standard_error.put(f"keeping photos of what the camera sees in {options.collect} (--collect)\n")
-    return Collect(store, {model.name: model for model in destinations.run.models}, destinations)
+    return Collect(options.collect, limits, {model.name: model for model in destinations.run.models}, destinations)

@@ -14,8 +14,8 @@ import cv2
 from aiohttp import web
 
 from ..collect.class_folder import class_folder
+from ..collect.folders import LABELLED
 from ..collect.labelling import Done, Labelling, Unlabelled
-from ..collect.store import LABELLED
 from ..errors import EdgeClassifyError, explain_os_error
 from ..images.photo import read_photo
 
@@ -65,12 +65,27 @@ class Actions:
         )
 
     async def _photo(self, request: web.Request) -> web.Response:
-        path = _or_refuse(lambda: self._labelling.path(request.match_info["name"]))
+        name = request.match_info["name"]
         try:
-            data = await asyncio.to_thread(_small, path)
-        except (OSError, EdgeClassifyError):
-            raise web.HTTPNotFound(reason="no such photo") from None
+            data = await asyncio.to_thread(self._small, name)
+        except EdgeClassifyError:
+            data = await self._photo_just_moved(name)
         return web.Response(body=data, content_type="image/jpeg")
+
+    async def _photo_just_moved(self, name: str) -> bytes:
+        """A card may be labelled before its picture has come: the page then asks for a photo that has moved."""
+        async with self._lock:
+            try:
+                return await asyncio.to_thread(self._small, name)
+            except EdgeClassifyError:
+                raise web.HTTPNotFound(reason="no such photo") from None
+
+    def _small(self, name: str) -> bytes:
+        """Raises EdgeClassifyError."""
+        image = read_photo(self._labelling.picture(name))
+        scale = min(1.0, _SMALL / image.shape[1])
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return bytes(cv2.imencode(".jpg", small)[1].tobytes())
 
     async def _label(self, request: web.Request) -> web.Response:
         content = await _read(request)
@@ -137,13 +152,6 @@ def _describe(photo: Unlabelled) -> dict[str, Any]:
     return {"name": photo.name, "reason": record.reason, "time": record.time, "scores": record.scores or {}}
 
 
-def _small(path: Path) -> bytes:
-    image = read_photo(path)
-    scale = min(1.0, _SMALL / image.shape[1])
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return bytes(cv2.imencode(".jpg", small)[1].tobytes())
-
-
 def _zip(folder: Path) -> IO[bytes]:
     """The photos are compressed already."""
     file = tempfile.TemporaryFile(dir=folder.parent)  # noqa: SIM115 - whoever is given it closes it
@@ -176,13 +184,6 @@ def _text(content: dict[str, Any], name: str) -> str:
     if not isinstance(text, str):
         raise _refused(f"expected {name}, a text")
     return text
-
-
-def _or_refuse(action: Callable[[], Path]) -> Path:
-    try:
-        return action()
-    except EdgeClassifyError:
-        raise web.HTTPNotFound(reason="no such photo") from None
 
 
 def _refused(reason: str) -> web.HTTPBadRequest:

@@ -1,4 +1,4 @@
-"""The command `edge-train shards make`: a folder of photos in, shards out."""
+"""The command `edge-train make-shards`: a folder of photos in, shards out."""
 
 from __future__ import annotations
 
@@ -26,10 +26,14 @@ def _make(options: argparse.Namespace) -> int:
 
 def make_parser() -> Parser:
     parser = Parser(
-        "edge-train shards make",
+        "edge-train make-shards",
         "Write the photos of a folder to a few large files, WebDataset's tar shards, for a bucket or for many machines "
         "at once. edge-train reads them in place of the folder, with the same result.",
-        examples=[("edge-train shards make photos shards", "then: edge-train 'shards/shards-{0000..0009}.tar'")],
+        usage="edge-train make-shards PHOTOS OUT [options]",
+        examples=[
+            ("edge-train make-shards photos shards", "writes shards/shards-0000.tar, ..., and shards/index.json"),
+            ("edge-train make-shards photos shards --size 100", "smaller ones: as many as there are cores, or more"),
+        ],
         errors=[DataError],
     )
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="a folder of photos, as edge-train takes it")

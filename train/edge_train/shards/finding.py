@@ -16,11 +16,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
+from edge_classify.learn.photos.layout import TEST, check_label, part_of
+from edge_classify.learn.photos.photo_set import HELD_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
 from edge_classify.model.labels import UNKNOWN
 
-from ..layout import TEST, check_label, part_of
 from ..photo_facts import keep_facts
-from ..photos import HELD_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
 from ..place import Place
 from ..workers import Pool
 from .source import PhotoSource

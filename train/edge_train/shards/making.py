@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from edge_classify.errors import DataError
 from edge_classify.images.formats import HEAD_BYTES, PICTURE_SUFFIXES, picture_format
+from edge_classify.learn.photos.layout import read_layout
+from edge_classify.learn.photos.photo_set import NEGATIVE, Photo, PhotoSet, find_photos, fingerprint
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import atomic_file, write_atomic
 
-from ..layout import read_layout
-from ..photos import NEGATIVE, Photo, PhotoSet, find_photos, fingerprint
 from .source import INDEX, INDEX_FORMAT, pattern
 from .tar_shard import ShardWriter
 

@@ -76,7 +76,7 @@ def parse_photos(text: str) -> Path | PhotoSource:
     if is_remote(text):
         raise UsageError(
             f"{text}: a folder in a store would have to be listed, which takes hours for millions of photos: give a "
-            "table of its photos (photos.csv or photos.parquet), or shards (edge-train shards make, then "
+            "table of its photos (photos.csv or photos.parquet), or shards (edge-train make-shards, then "
             f"'{text.rstrip('/')}/shards-{{0000..0099}}.tar')"
         )
     folder = Path(text)

@@ -10,8 +10,9 @@ from typing import NamedTuple, Protocol
 from edge_classify.collect.record import decode_record
 from edge_classify.errors import DataError
 from edge_classify.images.jpeg_comment import JPEG, read_comment
+from edge_classify.learn.photos.facts import read_facts
 
-from ..photo_facts import pack_facts, read_facts
+from ..photo_facts import pack_facts
 from ..place import Place
 from ..still_camera import read_exif_time
 

@@ -164,11 +164,17 @@ class Publisher:
             if event is None:
                 break
             try:
-                connection.publish(self._topics.event, event, note=event)
+                connection.publish(self._topics.event, self._with_type(event), note=event)
             except Trouble:
                 self._present.put_back([event])
                 raise
         self._present.sending = sum(note is not None for note in connection.unconfirmed.values())
+
+    def _with_type(self, text: str) -> str:
+        """An event as Home Assistant wants it; a state that it was not told of is "changed"."""
+        event = json.loads(text)
+        event["event_type"] = self._device.shown.get(event["model"], {}).get(event["state"], "changed")
+        return json.dumps(event, ensure_ascii=False)
 
     def _tell_attributes(self, connection: Connection, now: float) -> None:
         if now < self._attributes_at:

@@ -8,6 +8,8 @@ const UNKNOWN = "unknown";
 
 const byId = (id) => document.getElementById(id);
 let groups = [];
+// The card of each group, by the name of its first photo: its picture is asked for once.
+let cards = new Map();
 let classes = {};
 let keys = new Map();
 let focused = 0;
@@ -49,6 +51,7 @@ async function load() {
     const found = await ask("/photos.json");
     groups = found.groups;
     classes = found.classes;
+    cards.clear();
     selected.clear();
     focused = Math.min(focused, Math.max(0, groups.length - 1));
     showClasses();
@@ -80,11 +83,12 @@ function showCards() {
   byId("count").textContent = photos
     ? `${photos} ${photos === 1 ? "photo" : "photos"} on ${groups.length} ${groups.length === 1 ? "card" : "cards"}`
     : "No photo waits for a class.";
-  byId("cards").replaceChildren(...groups.map(makeCard));
+  cards = new Map(groups.map((group) => [group[0].name, cards.get(group[0].name) || makeCard(group)]));
+  byId("cards").replaceChildren(...cards.values());
   mark();
 }
 
-function makeCard(group, place) {
+function makeCard(group) {
   const card = element("li");
   const button = element("button", undefined, "card");
   button.type = "button";
@@ -97,8 +101,8 @@ function makeCard(group, place) {
   picture.alt = best ? `It looked like ${best}` : first.name;
   button.append(picture, element("span", `${first.reason || ""}${best ? `: ${best}` : ""}`, "what"));
   if (group.length > 1) button.append(element("b", `×${group.length}`));
-  button.onclick = (event) => choose(place, event.shiftKey);
-  button.onfocus = () => { focused = place; mark(); };
+  button.onclick = (event) => choose(groups.indexOf(group), event.shiftKey);
+  button.onfocus = () => { focused = groups.indexOf(group); mark(); };
   card.append(button);
   return card;
 }

@@ -8,19 +8,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from edge_classify.errors import DataError
-from edge_classify.images.crop import Crop, cut
-from edge_classify.images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
-from edge_classify.images.photo import decode_photo, without_library
-from edge_classify.images.preprocessing import Image
-from edge_classify.system.checksum import file_sha256
-
+from ...errors import DataError
+from ...images.crop import Crop, cut
+from ...images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
+from ...images.photo import decode_photo, without_library
+from ...images.preprocessing import Image
+from ...system.checksum import file_sha256
 from .layout import HELD_OUT as HELD_OUT
 from .layout import TRAINING as TRAINING
 from .layout import VALIDATION as VALIDATION
 from .layout import read_layout
-from .place import Place
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +27,22 @@ log = logging.getLogger(__name__)
 LEFT_OUT = "left_out"
 # The label of a negative: a picture of none of the classes.
 NEGATIVE = -1
+
+
+class Elsewhere(Protocol):
+    """Where a photo's bytes are, if they are no file in the folder, and what was read of them.
+
+    burst: as `Record.burst`. taken: when, in a text that sorts. `edge_train.place.Place` is such.
+    """
+
+    @property
+    def burst(self) -> str: ...
+
+    @property
+    def taken(self) -> str: ...
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +64,9 @@ class Photo:
     part: str = TRAINING
     fold: int = -1
     crop: Crop | None = None
-    place: Place | None = None
+    place: Elsewhere | None = None
 
-    def where(self, root: Path) -> Path | Place:
+    def where(self, root: Path) -> Path | Elsewhere:
         """Where its bytes are. root: of `path`."""
         return root / self.path if self.place is None else self.place
 
@@ -60,7 +75,7 @@ class Photo:
         return cut(read_picture(self.where(root)), self.crop)
 
 
-def read_picture(where: Path | Place) -> Image:
+def read_picture(where: Path | Elsewhere) -> Image:
     """The whole picture, as `decode_photo`. Raises DataError."""
     try:
         data = where.read_bytes()

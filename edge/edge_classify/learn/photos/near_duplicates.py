@@ -7,21 +7,18 @@ listed pair by pair where many photos are, as those of a camera that does not mo
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from edge_classify.images.crop import Crop, cut
-from edge_classify.images.preprocessing import Image
-
-from .photo_facts import read_cached_facts
-from .photos import read_picture
-from .place import Place
+from ...images.crop import Crop, cut
+from ...images.preprocessing import Image
+from .facts import PhotoFacts
+from .photo_set import Elsewhere, read_picture
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +63,17 @@ class NearDuplicates:
 
 
 def find_near_duplicates(
-    database: sqlite3.Connection, photos: Iterable[str], crop: Crop | None = None
+    names: Sequence[str],
+    facts: Iterable[PhotoFacts],
+    read_again: Callable[[Sequence[str]], Iterable[PhotoFacts]] | None = None,
 ) -> NearDuplicates:
-    """Group photos, by sha256, by what this part of them shows. The facts of it must be in the cache."""
-    names = sorted(photos)
-    if len(names) > _MAX_COMPARED:
-        return _find_in_bands(database, names, crop)
-    facts = list(read_cached_facts(database, names, crop))
+    """Group photos by what they show. names: their sha256, sorted. facts: of each of them, in this order.
+
+    read_again: the facts of some of them; with it, of very many photos not all are compared, nor kept in memory.
+    """
+    if read_again is not None and len(names) > _MAX_COMPARED:
+        return _find_in_bands(names, facts, read_again)
+    facts = list(facts)
     hashes = np.array([fact.difference_hash for fact in facts], np.uint64).reshape(-1, 4)
     shapes = _standardize(np.array([fact.thumbnail for fact in facts], np.uint8))
     leaders = _group_by_leader(hashes, shapes)
@@ -81,16 +82,18 @@ def find_near_duplicates(
     return _name_groups(names, groups, pairs)
 
 
-def _name_groups(names: list[str], groups: np.ndarray, pairs: list[tuple[int, int]]) -> NearDuplicates:
+def _name_groups(names: Sequence[str], groups: np.ndarray, pairs: list[tuple[int, int]]) -> NearDuplicates:
     sizes = np.bincount(groups, minlength=len(names))
     return NearDuplicates(
-        {name: names[group] for name, group in zip(names, groups, strict=True)},
+        {name: names[group] for name, group in zip(names, groups.tolist(), strict=True)},
         tuple((names[a], names[b]) for a, b in pairs if sizes[groups[a]] <= MAX_COPIES and groups[a] == groups[b]),
-        frozenset(names[group] for group in np.flatnonzero(sizes > MAX_COPIES)),
+        frozenset(names[group] for group in np.flatnonzero(sizes > MAX_COPIES).tolist()),
     )
 
 
-def _find_in_bands(database: sqlite3.Connection, names: list[str], crop: Crop | None) -> NearDuplicates:
+def _find_in_bands(
+    names: Sequence[str], facts: Iterable[PhotoFacts], read_again: Callable[[Sequence[str]], Iterable[PhotoFacts]]
+) -> NearDuplicates:
     """As `find_near_duplicates`, among the pairs that bands of the hash bring together.
 
     Time and memory stay in step with the number of photos.
@@ -99,14 +102,13 @@ def _find_in_bands(database: sqlite3.Connection, names: list[str], crop: Crop | 
         "%d photos are too many to compare each with every other: near-duplicates that differ much may be missed",
         len(names),
     )
-    facts = read_cached_facts(database, names, crop)
     hashes = np.fromiter((word for fact in facts for word in fact.difference_hash), np.uint64).reshape(-1, 4)
     candidates = _pair_by_bands(hashes)
     alike = []
     for start in range(0, len(candidates), _ROWS_PER_READ):
         block = candidates[start : start + _ROWS_PER_READ]
         ends = [
-            _standardize(np.array([fact.thumbnail for fact in read_cached_facts(database, own, crop)], np.uint8))
+            _standardize(np.array([fact.thumbnail for fact in read_again(own)], np.uint8))
             for own in ([names[index] for index in block[:, side]] for side in (0, 1))
         ]
         alike.append(block[(ends[0] * ends[1]).sum(axis=1) >= _MIN_CORRELATION])
@@ -205,7 +207,7 @@ def _standardize(thumbnails: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def are_same_picture(one: Path | Place, other: Path | Place, crop: Crop | None = None) -> bool:
+def are_same_picture(one: Path | Elsewhere, other: Path | Elsewhere, crop: Crop | None = None) -> bool:
     """Whether two photos are one picture, rescaled, recompressed, cut by a little or of another brightness.
 
     Unlike near-duplicates they show no thing, mask or caption that the other does not. crop: the part to compare.
