@@ -231,6 +231,23 @@ def test_shards_and_tables_come_from_a_web_server(photos: Path, tmp_path: Path, 
     assert find(f"{web}/{table.name}", 10).skipped == (f"{web}/photos/gone.png: no such file or object",)
 
 
+def test_of_very_many_photos_copies_stay_on_one_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than can each be compared with every other."""
+    root, rng = tmp_path / "photos", np.random.default_rng(0)
+    for label in ("a", "b"):
+        (root / label).mkdir(parents=True)
+        for number in range(30):
+            picture = cv2.resize(rng.integers(0, 255, (9, 9, 3), np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
+            assert cv2.imwrite(str(root / label / f"{number}.png"), picture)
+            assert cv2.imwrite(str(root / label / f"{number} small.jpg"), cv2.resize(picture, (80, 60)))
+    few = sort(root)
+    monkeypatch.setattr("edge_classify.learn.photos.near_duplicates._MAX_COMPARED", 10)
+    many = sort(root)
+    assert list(map(facts, many.photos)) == list(map(facts, few.photos))
+    sides = {photo.path.as_posix(): (photo.part, photo.fold) for photo in many.photos}
+    assert all(sides[name] == sides[name.replace(".png", " small.jpg")] for name in sides if name.endswith(".png"))
+
+
 def test_what_would_have_to_be_listed_or_installed_is_refused() -> None:
     with pytest.raises(UsageError, match=r"takes hours .*: give a table .*, or shards"):
         parse_photos("s3://bucket/photos")

@@ -45,7 +45,7 @@ def find_listed_photos(
     bad: list[str] = []
     lost: list[int] = []
     units = 0
-    for part in _survey_all(database, source.units(), pool):
+    for part in _survey_all(database, source, pool):
         units += 1
         found += part.photos
         bad += part.bad
@@ -67,7 +67,7 @@ def find_listed_photos(
     return PhotoSet(labels, tuple(photos), tuple(bad), len(set(parts.values())) > 1, held_out_name)
 
 
-def _survey_all(database: sqlite3.Connection, units: Iterator[Unit], pool: Pool) -> Iterator[Survey]:
+def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool) -> Iterator[Survey]:
     """What each unit holds: kept from an earlier run, or looked at now."""
     with database:
         database.execute("CREATE TABLE IF NOT EXISTS surveys (key TEXT PRIMARY KEY, survey BLOB NOT NULL)")
@@ -75,17 +75,18 @@ def _survey_all(database: sqlite3.Connection, units: Iterator[Unit], pool: Pool)
     waiting: deque[str] = deque()
 
     def unknown() -> Iterator[Unit]:
-        for unit in units:
+        for unit in source.units():
             key = _key(unit)
             row = key and database.execute("SELECT survey FROM surveys WHERE key = ?", (key,)).fetchone()
             if row:
                 kept.append(_decode(row[0]))
+                progress.update(len(kept[-1].photos))
             else:
                 waiting.append(key)
                 yield unit
 
     bad = 0
-    with tqdm(desc="reading photos", unit="photo") as progress:
+    with tqdm(total=source.count(), desc="reading photos", unit="photo") as progress:
         for found in pool(survey, unknown(), describe=str):
             key = waiting.popleft()
             with database:

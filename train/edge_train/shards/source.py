@@ -51,6 +51,14 @@ class PhotoSource:
     def is_table(self) -> bool:
         return is_table(self.text)
 
+    def count(self) -> int | None:
+        """How many photos the index counts in these shards; None if there is none, or if it is a table."""
+        if self.is_table:
+            return None
+        known = {shard["name"]: shard["photos"] for shard in read_index(self.text.rpartition("/")[0]).get("shards", [])}
+        counts = [known.get(url.rpartition("/")[2]) for url in expand(self.text)]
+        return None if None in counts else sum(count for count in counts if count)
+
     def rows(self) -> Iterator[Row]:
         """Of a table. Raises DataError or UsageError."""
         for part in read_table(self.text):
