@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import ROOT, classify_here, needs_programs, skip_for_packages, stop, write_photos
+from conftest import ROOT, classify_here, draw_photo, needs_programs, skip_for_packages, stop, write_photos
 from edge_classify import Classifier, read_photo
 from edge_classify.collect.likeness import describe_by, pack
 from edge_classify.collect.limits import Limits
@@ -736,6 +736,26 @@ def test_a_running_model_is_taught_exchanged_and_given_back(teachable: tuple[Pat
 
 def shown_frame(page: Page) -> int:
     return json.loads(page.ask("/state.json").content)["frame"]
+
+
+def test_a_class_is_added_to_a_model_that_remembers(teachable: tuple[Path, Path]) -> None:
+    model, folder = teachable
+    with serve_actions(folder, "--model", model) as page:
+        assert post(page, "/teach/add", {"model": "things"})[0] == 200
+        wait_for(lambda: teaching(page)["job"] is None)
+        assert "remembers none of its photos" in teaching(page)["failed"]
+        assert post(page, "/teach", {"model": "things"})[0] == 200
+        wait_for(lambda: teaching(page)["job"] is None)
+        assert post(page, "/use", {"model": "things"})[0] == 200
+        wait_for(lambda: teaching(page)["models"][0]["remembers"])
+        for label in NEW - {"wheel"}:
+            shutil.rmtree(folder / "labelled" / label)
+        (folder / "labelled" / "wheel").rename(folder / "labelled" / "ring")
+        for number, path in enumerate(sorted((folder / "labelled" / "ring").iterdir())):
+            cv2.imwrite(str(path), 255 - draw_photo("stripes", np.random.default_rng(100 + number)))
+        assert post(page, "/teach/add", {"model": "things"})[0] == 200
+        wait_for(lambda: teaching(page)["job"] is None)
+        assert file_labels(page, "taught") == {*NEW, "ring"}, teaching(page)["failed"]
 
 
 def test_what_cannot_be_taught_is_said_and_changes_nothing(teachable: tuple[Path, Path]) -> None:
