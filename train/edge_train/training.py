@@ -16,6 +16,7 @@ from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
 from edge_classify.learn.metrics import wilson_interval
 from edge_classify.learn.photos.bursts import join_bursts
+from edge_classify.learn.photos.made_negatives import MAX_MADE_ACCEPTED
 from edge_classify.learn.photos.near_duplicates import NearDuplicates, find_near_duplicates
 from edge_classify.learn.photos.photo_set import (
     HELD_OUT,
@@ -43,7 +44,7 @@ from .photo_check import check_photos, write_check
 from .photo_facts import collect_facts, read_cached_facts
 from .prepared_photos import choose_calibration, write_prepared
 from .run_identity import claim_folder, is_of_other_photos
-from .settings import AUTO, MAX_MADE_ACCEPTED, Settings
+from .settings import AUTO, Settings
 from .split import check_classes, split_photos
 from .still_camera import is_still_camera, sort_by_time
 from .training_run import CellJob, TrainingRun
