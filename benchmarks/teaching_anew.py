@@ -101,10 +101,8 @@ def print_rows(title: str, rows: Sequence[list[list[float]]]) -> None:
     print(title)
     for who, figures in zip(("edge-train", "edge-teach"), np.mean(rows, axis=0), strict=True):
         accuracy, shown, error, area, seconds = figures
-        print(
-            f"  {who}  classes {accuracy:.1%}, as shown {shown:.1%}; ECE {error:.3f}; AUROC {area:.4f}; {seconds:.1f} s",
-            flush=True,
-        )
+        shares = f"classes {accuracy:.1%}, as shown {shown:.1%}"
+        print(f"  {who}  {shares}; ECE {error:.3f}; AUROC {area:.4f}; {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
