@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edge_classify.learn.metrics import class_confidences, confusion, wilson_interval
+from edge_classify.learn.photos.made_negatives import MAX_MADE_ACCEPTED
 from edge_classify.learn.photos.photo_set import HELD_OUT, Photo, PhotoSet, read_picture
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
@@ -20,7 +21,6 @@ from .measuring import NEGATIVES_PREFIX
 from .page import confusion_table, contact_sheet, crop_picture, escape, isolate, legend, page, plot, table
 from .photo_check import PhotoCheck, photos_to_look_at
 from .run_folder import HELD_OUT_PROBABILITIES
-from .settings import MAX_MADE_ACCEPTED
 from .training_run import TrainingRun
 
 # Photos on each contact sheet.

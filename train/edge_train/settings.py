@@ -44,11 +44,6 @@ FINE_TUNING_SHARES = (0.25, 0.5, 0.75, 1.0)
 # and no fewer photos are recognised.
 MIN_FINE_TUNING_GAIN_ERRORS = 1.0
 
-# Unknown
-
-# The share of the negatives drawn to try it that a cell's `unknown` may accept; above it the cell is not to be trusted.
-MAX_MADE_ACCEPTED = 0.3
-
 # Measuring
 
 # With more classes than this, none is left out to see how well the others reject it: each costs a fit.

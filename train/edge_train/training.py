@@ -17,6 +17,7 @@ from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
 from edge_classify.learn.metrics import wilson_interval
 from edge_classify.learn.photos.bursts import join_bursts
+from edge_classify.learn.photos.made_negatives import MAX_MADE_ACCEPTED
 from edge_classify.learn.photos.near_duplicates import NearDuplicates, find_near_duplicates
 from edge_classify.learn.photos.photo_set import (
     HELD_OUT,
@@ -47,7 +48,7 @@ from .photo_facts import collect_facts, read_cached_facts
 from .plan import make_plan
 from .prepared_photos import choose_calibration, write_prepared
 from .run_identity import claim_folder, is_of_other_photos
-from .settings import AUTO, MAX_MADE_ACCEPTED, Settings
+from .settings import AUTO, Settings
 from .shards.finding import find_listed_photos
 from .shards.source import PhotoSource
 from .split import check_classes, split_photos
