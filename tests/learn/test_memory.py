@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_classify.learn.adding import fit_class
+from edge_classify.learn.adding import Known, add_photos, fit_class
 from edge_classify.learn.head import Head, softmax
 from edge_classify.learn.memory import decode, encode, remember
 from edge_classify.learn.photos.photo_set import NEGATIVE
@@ -94,3 +94,15 @@ def test_left_out_logits_are_those_of_a_fit_without_the_photo() -> None:
         others = np.arange(24) != photo
         without = fit_class(head, 1, features[others], labels[others], np.ones(23)).head
         assert logits[photo, 1] == pytest.approx(without.logits(features[photo : photo + 1])[0, 1], abs=0.5)
+
+
+def test_many_classes_and_photos_are_bounded() -> None:
+    rows, labels = clusters(12, 250, 0)
+    memory = remember(rows, FEATURES, labels, np.full(250, 12))
+    assert len(memory.rows) == 2000  # of 3000: as many of each class
+    head = Head(np.zeros((FEATURES, 250), np.float32), np.zeros(250, np.float32))
+    new = np.clip(np.random.default_rng(9).normal(1, 0.3, (3000, FEATURES + MIDDLE)), 0, 6).astype(np.float32)
+    added = add_photos(Known(head, memory, keep=0.95, balanced=True, blanks=None), new, np.full(3000, 250))
+    assert len(added.labels) == 502
+    assert added.memory.counts[-1] == 3000
+    assert (added.memory.labels == 250).sum() == 7

@@ -21,7 +21,7 @@ from .photos.photo_set import NEGATIVE
 
 # Photos remembered of each class: with 50 in place of 40 an added class is recognised as well (docs/teaching.md).
 PHOTOS_PER_CLASS = 40
-# And of all classes together, so that a file with many classes does not grow without bound; at least one of each.
+# And of all classes together, so that a file with many classes does not grow without bound; but two of each.
 MAX_PHOTOS = 2000
 _STEPS = 255
 
@@ -68,7 +68,7 @@ def remember(
     labels: class indices or NEGATIVE, (n,). Of each `per_class` are remembered at most, and MAX_PHOTOS of all.
     """
     groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    each = max(1, min(per_class, MAX_PHOTOS // max(1, len(groups))))
+    each = max(2, min(per_class, MAX_PHOTOS // max(1, len(groups))))
     order = np.concatenate([np.empty(0, np.intp), *(group[choose(rows[group], each)] for group in groups)])
     return Memory(rows[order].astype(np.float32), features, labels[order].astype(np.intp), np.asarray(counts, np.intp))
 

@@ -60,7 +60,7 @@ def change(
         one_scene=not counts_density(opened.model),
     )
     added = add_photos(known, rows, classes)
-    figures = _figures(names, added, len(added.labels) - int((classes != NEGATIVE).sum()))
+    figures = _figures(names, added)
     content = Content(
         labels=(*names, UNKNOWN),
         head=added.head,
@@ -188,9 +188,8 @@ class _Figure:
     rival: tuple[str, int]
 
 
-def _figures(names: Sequence[str], added: Added, remembered: int) -> list[_Figure]:
-    """remembered: how many of the photos in `added` are, which come first."""
-    answers, labels = added.logits.argmax(axis=1), added.labels
+def _figures(names: Sequence[str], added: Added) -> list[_Figure]:
+    answers, labels, remembered = added.logits.argmax(axis=1), added.labels, added.remembered
     found = []
     for index in np.unique(labels[remembered:]).tolist():
         own = answers[remembered:][labels[remembered:] == index]
