@@ -61,7 +61,7 @@ def _describe(run: Run, settings: Settings) -> dict[str, Any]:
         "seed": index["seed"],
         "arguments": index["arguments"],
         "settings": settings.of_files(),
-        "versions": {"train": index["versions"], "convert": converter_versions()},
+        "versions": {"train": index["versions"], "convert": converter_versions(run)},
     }
 
 
@@ -82,7 +82,7 @@ def cell_key(run: Run, cell: Cell, settings: Settings) -> str:
         index["arguments"],
         index["versions"],
         index["held_out_labels"],
-        converter_versions(),
+        converter_versions(run),
         *settings.of_files().values(),
         *(run.crop or ()),
     ]

@@ -28,7 +28,7 @@ from edge_train.run_folder import CALIBRATION, HELD_OUT, Cell, Index, Run, prepa
 @pytest.fixture(autouse=True)
 def _versions(monkeypatch: pytest.MonkeyPatch) -> None:
     # TensorFlow, whose version is recorded, need not be installed for this.
-    monkeypatch.setattr(convert_manifest, "converter_versions", lambda: {"tensorflow": "2"})
+    monkeypatch.setattr(convert_manifest, "converter_versions", lambda _: {"tensorflow": "2"})
 
 
 @pytest.fixture

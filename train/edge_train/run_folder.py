@@ -15,9 +15,9 @@ import platform
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -275,10 +275,18 @@ def write_index(folder: Path, index: Index) -> None:
     write_atomic(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def versions() -> dict[str, str]:
-    """What the run was made with."""
-    packages = ("edge-classify", "numpy", "opencv-python-headless", "tensorflow", "keras")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+def versions(backbone: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the run was made with. backbone: what its backbone files were, whose TensorFlow is then the one that counts.
+
+    A package that is not installed is left out.
+    """
+    found = {"python": platform.python_version()}
+    for package in ("edge-classify", "numpy", "opencv-python-headless"):
+        found[package] = version(package)
+    for package in ("tensorflow", "keras"):
+        with suppress(PackageNotFoundError, KeyError):
+            found[package] = version(package) if backbone is None else backbone[package]
+    return found
 
 
 def read_run(folder: Path) -> Run:

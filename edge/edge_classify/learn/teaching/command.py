@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ...errors import DataError, ModelFileError, SelfTestError
 from ...options import Parser, number, output_file
 from ...system.command import run
 from ..open_set import KEEP, KEEP_STILL_CAMERA
-from .class_changes import ClassChanges
+from .class_changes import Changed, ClassChanges
 from .teach import Taught, change_classes, teach
 
 
@@ -64,6 +66,7 @@ def make_parser() -> Parser:
         help="share of your own photos that should not be called unknown "
         f"(default: {KEEP:g}, or {KEEP_STILL_CAMERA:g} if the camera does not move)",
     )
+    parser.add_argument("--json", action="store_true", help="print what was made as one line of JSON")
     made.add_argument(
         "--no-memory",
         action="store_true",
@@ -113,7 +116,8 @@ def _change(options: argparse.Namespace) -> int:
         replace=options.replace,
         progress=_show_progress if sys.stderr.isatty() else None,
     )
-    print("\n".join([*changed.notes, f"{changed.path}: {len(changed.labels)} classes: {', '.join(changed.labels)}"]))
+    lines = [*changed.notes, f"{changed.path}: {len(changed.labels)} classes: {', '.join(changed.labels)}"]
+    _print(changed, lines, as_json=options.json)
     return 0
 
 
@@ -127,8 +131,12 @@ def _teach(options: argparse.Namespace) -> int:
         replace=options.replace,
         progress=_show_progress if sys.stderr.isatty() else None,
     )
-    print("\n".join(_report(taught)))
+    _print(taught, _report(taught), as_json=options.json)
     return 0
+
+
+def _print(made: Taught | Changed, lines: Sequence[str], *, as_json: bool) -> None:
+    print(json.dumps(asdict(made), ensure_ascii=False, default=str) if as_json else "\n".join(lines))
 
 
 def _show_progress(done: int, total: int) -> None:
