@@ -102,7 +102,7 @@ def _usage(parser: argparse.ArgumentParser) -> str:
         if not action.option_strings:
             words.append(formatter._format_args(action, action.metavar or action.dest))
         elif action.required:
-            words.append(_names(parser, action))
+            words.append(_names(parser, action).rpartition(", ")[2])  # its long name alone
     return " ".join([*words, "[OPTIONS]"])
 
 
