@@ -230,7 +230,7 @@ def _report(figures: Sequence[_Figure]) -> Iterator[str]:
         for rival, lost, of, taken in figure.rivals:
             yield (
                 f"{figure.label} can hardly be told from {rival}: {lost} of its {figure.photos} photos are taken for "
-                f"{rival}, and {taken} of {of} remembered ones of {rival} for it: give photos that show the difference, "
+                f"{rival}, and {taken} of {of} remembered ones of {rival} for it: give photos that show what differs, "
                 "or join the two"
             )
 
