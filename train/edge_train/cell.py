@@ -89,12 +89,12 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
         measurement.evaluation,
     )
     if open_set is not None:
-        cell = replace(cell, memory=_remember(job, database, fit, cost.features))
+        cell = replace(cell, memory=remember_photos(job, database, fit, cost.features))
     entry = run_folder.write_cell(job.run.folder, cell, measurement.negative_arrays())
     return {**entry, "curves": asdict(fit.curves)}
 
 
-def _remember(job: CellJob, database: sqlite3.Connection, fit: Fit, features: int) -> Memory:
+def remember_photos(job: CellJob, database: sqlite3.Connection, fit: Fit, features: int) -> Memory:
     """What model files remember of the photos: of many, some spread over them are chosen from."""
     labels = fit.examples.labels
     groups = []
