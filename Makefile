@@ -3,7 +3,8 @@
 # make test     make check, then all other tests (installs everything)
 # make test-home-assistant    what a real Home Assistant makes of our MQTT (0.6 GB, with Python 3.13)
 # make test-packages    as root: install the Debian packages without which some tests are skipped
-# make docs     write what is made of the commands' parsers: docs/commands.md, man pages, completions, a JSON schema
+# make docs     write what is made of the commands' parsers: docs/commands.md, man pages, completions, a JSON schema;
+#               then the web site of all pages, build/site, with an error for each broken link and missing picture
 # make models   the whole grid of model files, as CI builds it: of drawn digits, or of PHOTOS=folder;
 #               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" RUN=runs/grid MODELS=models/grid]
 # make backbones    backbone files of the whole grid, which let others train without TensorFlow, with their manifest;
@@ -23,6 +24,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEVICE = $(VENV)/.device
 CHECK = $(VENV)/.check
+DOCS = $(VENV)/.docs
 DESKTOP = $(VENV)/.desktop
 
 # Tests start many processes: each would compile all of our modules anew.
@@ -73,8 +75,9 @@ lint: $(CHECK)
 types: $(CHECK)
 	$(BIN)/mypy
 
-docs: $(CHECK)
+docs: $(DOCS)
 	$(BIN)/python docs/make_commands.py
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs/site . build/site
 
 models: $(DESKTOP)
 ifndef PHOTOS
@@ -131,8 +134,12 @@ $(CHECK): $(DEVICE)
 	$(PIP) --editable '.[dev]'
 	touch $@
 
-$(DESKTOP): $(CHECK)
-	$(PIP) --editable '.[train,dev]'
+$(DOCS): $(CHECK)
+	$(PIP) --editable '.[docs]'
+	touch $@
+
+$(DESKTOP): $(DOCS)
+	$(PIP) --editable '.[train,dev,cluster]'
 	# MediaPipe reads our model files in a test. Without its dependencies: it would bring a second OpenCV.
 	$(PIP) --no-deps mediapipe
 	$(PIP) absl-py

@@ -20,6 +20,7 @@ from edge_classify.cli import make_parser
 from edge_classify.collect.command import main as collect
 from edge_classify.config.schema import SCHEMA_FILE, json_schema
 from edge_classify.options import Parser
+from edge_train.shards.command import main as make_shards
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "commands.md"
@@ -38,6 +39,7 @@ def parsers() -> dict[str, Parser]:
         module, _, function = entry.partition(":")
         found[command] = _parser_of(getattr(import_module(module), function))
     found["edge-classify collect"] = _parser_of(collect)
+    found["edge-train make-shards"] = _parser_of(make_shards)
     return dict(sorted(found.items()))
 
 
@@ -102,7 +104,7 @@ def _usage(parser: argparse.ArgumentParser) -> str:
         if not action.option_strings:
             words.append(formatter._format_args(action, action.metavar or action.dest))
         elif action.required:
-            words.append(_names(parser, action))
+            words += [action.option_strings[0], formatter._format_args(action, action.metavar or action.dest.upper())]
     return " ".join([*words, "[OPTIONS]"])
 
 

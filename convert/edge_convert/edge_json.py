@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_classify.images.preprocessing import PREPARATION
+from edge_classify.learn.memory import Memory, describe
 from edge_classify.model.model_file import FORMAT
 from edge_train.run_folder import Cell, Run
 
@@ -15,11 +16,18 @@ from .versions import converter_versions
 
 
 def encode_contract(
-    run: Run, cell: Cell, precision: str, model: bytes, self_test: Mapping[str, Any], figures: Mapping[str, Any]
+    run: Run,
+    cell: Cell,
+    precision: str,
+    model: bytes,
+    self_test: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    memory: Memory | None,
 ) -> bytes:
     """edge.json: everything that a device, or a person, needs to know about this file.
 
     model: the flatbuffer that the parts are appended to. self_test: of `record_self_test`. figures: of `measure`.
+    memory: what is attached as the part `MEMORY_PART`, if it is.
     """
     content = {
         "format": FORMAT,
@@ -38,6 +46,8 @@ def encode_contract(
         "evaluation": figures,
         "provenance": _provenance(run, cell),
     }
+    if memory is not None:
+        content["memory"] = describe(memory)
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 

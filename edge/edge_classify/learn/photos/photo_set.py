@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ...errors import DataError
 from ...images.crop import Crop, cut
 from ...images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
-from ...images.photo import read_photo, without_library
+from ...images.photo import decode_photo, without_library
 from ...images.preprocessing import Image
+from ...model.labels import UNKNOWN
 from ...system.checksum import file_sha256
 from .layout import HELD_OUT as HELD_OUT
 from .layout import TRAINING as TRAINING
@@ -28,16 +30,33 @@ LEFT_OUT = "left_out"
 NEGATIVE = -1
 
 
-@dataclass(frozen=True)
-class Photo:
-    """One photo file.
+class Elsewhere(Protocol):
+    """Where a photo's bytes are, if they are no file in the folder, and what was read of them.
 
-    path: relative to the photos' folder.
+    burst: as `Record.burst`. taken: when, in a text that sorts. `edge_train.place.Place` is such.
+    """
+
+    @property
+    def burst(self) -> str: ...
+
+    @property
+    def taken(self) -> str: ...
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo.
+
+    path: relative to the photos' folder, or what it was when shards were made of them.
     label: index into the labels, or NEGATIVE.
     sha256: of the file's bytes, in hex.
     part: TRAINING, VALIDATION (only in a split of the user's own), HELD_OUT or LEFT_OUT.
     fold: of training photos, 0 to FOLDS − 1: heads fitted without a fold are tried on it.
     crop: the part of it that is used, and that the device will use of its frames; None: all of it.
+    place: where its bytes are, if not in a file at `path`.
     """
 
     path: Path
@@ -46,10 +65,24 @@ class Photo:
     part: str = TRAINING
     fold: int = -1
     crop: Crop | None = None
+    place: Elsewhere | None = None
+
+    def where(self, root: Path) -> Path | Elsewhere:
+        """Where its bytes are. root: of `path`."""
+        return root / self.path if self.place is None else self.place
 
     def read(self, root: Path) -> Image:
         """The part that is used, uint8 BGR. root: of `path`. Raises DataError."""
-        return cut(read_photo(root / self.path), self.crop)
+        return cut(read_picture(self.where(root)), self.crop)
+
+
+def read_picture(where: Path | Elsewhere) -> Image:
+    """The whole picture, as `decode_photo`. Raises DataError."""
+    try:
+        data = where.read_bytes()
+    except OSError as error:
+        raise DataError(f"{where}: {error.strerror}") from error
+    return decode_photo(data, str(where))
 
 
 @dataclass(frozen=True)
@@ -115,16 +148,10 @@ def find_photos(root: Path, *, with_unknown: bool) -> PhotoSet:
             layout.folders[folder].items(), key=lambda item: _order(item[0], layout.labels)
         ):
             index = layout.labels.index(label) if label in layout.labels else NEGATIVE
-            for path in _pictures_of_class(class_folder, left_out):
-                try:
-                    sha256, size = file_sha256(path), path.stat().st_size
-                except OSError as error:
-                    skipped.append(f"{path}: {error.strerror}")
-                    continue
-                if size:
-                    photos.append(Photo(path.relative_to(root), index, sha256, part))
-                else:
-                    skipped.append(f"{path}: the file is empty (0 bytes)")
+            paths = _pictures_of_class(class_folder, left_out)
+            found = [_look_at(path, path.relative_to(root), index, part) for path in paths]
+            photos += [photo for photo in found if isinstance(photo, Photo)]
+            skipped += [why for why in found if isinstance(why, str)]
     for note in layout.notes:
         log.warning("%s", note)
     warn_of_left_out(root, left_out)
@@ -133,6 +160,33 @@ def find_photos(root: Path, *, with_unknown: bool) -> PhotoSet:
     if given_split:
         held_out_name = f"{next(folder.name for folder, part in layout.parts.items() if part == HELD_OUT)}/"
     return PhotoSet(layout.labels, tuple(photos), tuple(skipped), given_split, held_out_name)
+
+
+def find_photos_of_classes(folders: Mapping[str, Path]) -> PhotoSet:
+    """The photos of folders that hold one class each, by class; those of `unknown` are negatives.
+
+    Their paths are those of the folders and the files in them. Warns of what is left out. Raises DataError.
+    """
+    labels = tuple(sorted(label for label in folders if label != UNKNOWN))
+    found: list[Photo | str] = []
+    for label, folder in sorted(folders.items()):
+        if not folder.is_dir():
+            raise DataError(f"{label}={folder}: no such folder: expected a folder of photos")
+        left_out: Counter[Kind] = Counter()
+        index = labels.index(label) if label in labels else NEGATIVE
+        found += [_look_at(path, path, index, TRAINING) for path in _pictures_of_class(folder, left_out)]
+        warn_of_left_out(folder, left_out)
+    photos = tuple(photo for photo in found if isinstance(photo, Photo))
+    return PhotoSet(labels, photos, tuple(why for why in found if isinstance(why, str)), False, "")
+
+
+def _look_at(path: Path, name: Path, label: int, part: str) -> Photo | str:
+    """The photo in this file, with `name` as its path, or why it is skipped."""
+    try:
+        sha256, size = file_sha256(path), path.stat().st_size
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return Photo(name, label, sha256, part) if size else f"{path}: the file is empty (0 bytes)"
 
 
 def fingerprint(photos: Iterable[Photo]) -> str:

@@ -37,8 +37,7 @@ def write_head(graph: Graph, parts: Sequence[int], head: Mapping[str, Any], prec
     """
     operators = _Operators(graph)
     if "basis" not in head:
-        weights = (head["kernel"].T.astype(np.float32), None)
-        logits = operators.product(parts[0], weights, head["bias"])
+        logits = operators.product(parts[0], (head["kernel"].T.astype(np.float32), None), head["bias"])
         return _finish(graph, operators.softmax(logits, len(head["bias"])), precision)
     features, *middle = parts
     ends, classes, dimensions = len(head["kernel"]), len(head["bias"]), len(head["basis"])
