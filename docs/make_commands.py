@@ -104,7 +104,7 @@ def _usage(parser: argparse.ArgumentParser) -> str:
         if not action.option_strings:
             words.append(formatter._format_args(action, action.metavar or action.dest))
         elif action.required:
-            words.append(_names(parser, action))
+            words += [action.option_strings[0], formatter._format_args(action, action.metavar or action.dest.upper())]
     return " ".join([*words, "[OPTIONS]"])
 
 

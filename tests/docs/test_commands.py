@@ -30,6 +30,9 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 FOREIGN = {
     "apt-get": {"--no-install-recommends"},
     "exiftool": {"--author"},
+    "docker": {
+        *("--cap-drop", "--device", "--file", "--read-only", "--rm", "--security-opt", "--tag", "--tmpfs", "--volume"),
+    },
     "pip": {"--constraint", "--no-deps"},
     "prometheus-node-exporter": {"--collector"},  # .textfile.directory
     "pytest": {"--hypothesis-profile", "--timeout"},

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -82,6 +85,27 @@ def anchors(page: Path) -> set[str]:
     """The names that GitHub gives a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_index_lists_every_page_once() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = re.findall(r"^- \[.+?\]\((.+?)\)", index.read_text(), re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    left_out = set(PAGES) - {(index.parent / path).resolve() for path in listed} - {index, ROOT / "README.md"}
+    assert left_out == set()
+
+
+@pytest.mark.slow
+def test_the_web_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """Of a broken link, a missing picture, a page in no menu, or a docstring that cannot be shown."""
+    if find_spec("sphinx") is None:
+        pytest.skip("no Sphinx to build the site with → make docs")
+    words = ("--quiet", "--fail-on-warning", "--conf-dir", ROOT / "docs" / "site", ROOT, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *map(str, words)], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "classify_frames" in (tmp_path / "docs" / "site" / "api.html").read_text()
 
 
 def test_the_address_of_the_repository_is_the_same_everywhere() -> None:

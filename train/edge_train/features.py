@@ -131,6 +131,12 @@ def missing_features(database: sqlite3.Connection, keys: Iterable[str]) -> Itera
     return (key for key in keys if not _is_cached(database, key))
 
 
+def has_feature_model(database: sqlite3.Connection, backbone: Backbone) -> bool:
+    """Whether the backbone as a TFLite model is in the cache."""
+    query = "SELECT 1 FROM feature_models WHERE key = ?"
+    return database.execute(query, (_backbone_key(backbone),)).fetchone() is not None
+
+
 def read_cost(database: sqlite3.Connection, backbone: Backbone) -> BackboneCost:
     """Row lengths and cost of a backbone whose features are in the cache."""
     (text,) = fetch(database, "SELECT size FROM feature_models WHERE key = ?", _backbone_key(backbone))
