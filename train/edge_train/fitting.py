@@ -96,7 +96,7 @@ def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     features = read_cost(database, job.backbone).features
     examples = _gather_examples(job, database)
     folds = list(_find_folds(job.run.photos.of(TRAINING, VALIDATION), settings.seed))
-    fold_fits, best_epochs = zip(*(_fit_without_fold(job, examples, fold, features) for fold in folds), strict=True)
+    fold_fits, best_epochs = zip(*(fit_without_fold(job, examples, fold, features) for fold in folds), strict=True)
     head = fold_fits[0].head
     if not job.run.photos.of(VALIDATION):
         epochs = max(1, round(float(np.mean(best_epochs))))
@@ -115,7 +115,7 @@ def views_do_harm(job: CellJob, database: sqlite3.Connection, fit: Fit) -> bool:
     without = _gather_examples(job.without_views(), database)
     gains = []
     for fold, fold_fit in list(zip(fit.folds, fit.fold_fits, strict=True))[:VIEW_FOLDS]:
-        fit_without, _ = _fit_without_fold(job, without, fold, fit.features)
+        fit_without, _ = fit_without_fold(job, without, fold, fit.features)
         losses = _losses(fold_fit, fold.chosen_on)
         gains.append(losses - _losses(fit_without, fold.chosen_on))
     gain = np.concatenate(gains)
@@ -137,8 +137,8 @@ def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
     )
 
 
-def _fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Fit, int]:
-    """The fit, and the number of epochs that was best."""
+def fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Fit, int]:
+    """A head fitted without some photos, and the number of epochs that was best on these."""
     settings = job.run.settings
     fitted, chosen_on = replace(examples, photos=fold.fitted), replace(examples, photos=fold.chosen_on)
     head, epochs, curves = fit_head(fitted, chosen_on, features, job.run.head, settings.seed)
@@ -232,8 +232,13 @@ def fit_space(job: CellJob, fit: Fit, photos: np.ndarray, blanks: np.ndarray) ->
 
 def folds_to_tune(folds: Sequence[Fold]) -> Sequence[Fold]:
     """The first of the folds that together have enough photos to judge on: tuning without each of many takes long."""
-    photos = np.cumsum([len(fold.chosen_on) for fold in folds])
-    return folds[: int(np.searchsorted(photos, FINE_TUNING_PHOTOS)) + 1]
+    return first_folds(folds, FINE_TUNING_PHOTOS)
+
+
+def first_folds(folds: Sequence[Fold], photos: int) -> Sequence[Fold]:
+    """The first of the folds that together have so many photos to choose on, or all."""
+    counts = np.cumsum([len(fold.chosen_on) for fold in folds])
+    return folds[: int(np.searchsorted(counts, photos)) + 1]
 
 
 def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[Fold]:

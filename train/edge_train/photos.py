@@ -38,6 +38,7 @@ class Photo:
     sha256: of the file's bytes, in hex.
     part: TRAINING, VALIDATION (only in a split of the user's own), HELD_OUT or LEFT_OUT.
     fold: of training photos, 0 to FOLDS − 1: heads fitted without a fold are tried on it.
+    group: the same for photos that show almost the same: near-duplicates, a burst, a while of one scene.
     crop: the part of it that is used, and that the device will use of its frames; None: all of it.
     """
 
@@ -46,6 +47,7 @@ class Photo:
     sha256: str
     part: str = TRAINING
     fold: int = -1
+    group: str = ""
     crop: Crop | None = None
 
     def read(self, root: Path) -> Image:
