@@ -3,9 +3,12 @@
 # make test     make check, then all other tests (installs everything)
 # make test-home-assistant    what a real Home Assistant makes of our MQTT (0.6 GB, with Python 3.13)
 # make test-packages    as root: install the Debian packages without which some tests are skipped
-# make docs     write docs/commands.md and the schema of configuration files from the commands' parsers
+# make docs     write what is made of the commands' parsers: docs/commands.md, man pages, completions, a JSON schema;
+#               then the web site of all pages, build/site, with an error for each broken link and missing picture
 # make models   the whole grid of model files, as CI builds it: of drawn digits, or of PHOTOS=folder;
 #               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" RUN=runs/grid MODELS=models/grid]
+# make backbones    backbone files of the whole grid, which let others train without TensorFlow, with their manifest;
+#               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" PICTURES=folder BACKBONES=build/backbones]
 # make builtin-model [MNIST=mnist.npz]    train the digit reader that ships in the package
 # make benchmarks   the figures of benchmarks/README.md, with real photos beside the clone
 
@@ -16,10 +19,12 @@ ALPHA ?= all
 RESOLUTION ?= all
 RUN ?= runs/grid
 MODELS ?= models/grid
+BACKBONES ?= build/backbones
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEVICE = $(VENV)/.device
 CHECK = $(VENV)/.check
+DOCS = $(VENV)/.docs
 DESKTOP = $(VENV)/.desktop
 
 # Tests start many processes: each would compile all of our modules anew.
@@ -32,7 +37,7 @@ JOBS ?= 4
 HOME_ASSISTANT = build/home-assistant
 PYTHON313 ?= python3.13
 
-.PHONY: demo check test test-home-assistant fast-tests slow-tests test-packages lint types docs models builtin-model benchmarks clean
+.PHONY: demo check test test-home-assistant fast-tests slow-tests test-packages lint types docs models backbones builtin-model benchmarks clean
 
 demo: $(DEVICE)
 	$(BIN)/edge-classify --camera demo --count 1800 --web
@@ -64,13 +69,15 @@ lint: $(CHECK)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 
 types: $(CHECK)
 	$(BIN)/mypy
 
-docs: $(CHECK)
+docs: $(DOCS)
 	$(BIN)/python docs/make_commands.py
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs/site . build/site
 
 models: $(DESKTOP)
 ifndef PHOTOS
@@ -81,6 +88,10 @@ endif
 	$(BIN)/edge-convert --verify $(MODELS)
 	$(BIN)/edge-benchmark $(MODELS) --result-json $(MODELS)/benchmark.json --markdown $(MODELS)/benchmark.md
 	cd $(MODELS) && sha256sum *.tflite *.json *.md report.html > SHA256SUMS
+
+backbones: $(DESKTOP)
+	$(BIN)/python train/recipes/backbones.py --output $(BACKBONES) --weights $(WEIGHTS) --alpha $(ALPHA) --resolution $(RESOLUTION) $(if $(PICTURES),--photos $(PICTURES))
+	cd $(BACKBONES) && sha256sum *.tflite *.json > SHA256SUMS
 
 builtin-model: $(DESKTOP)
 	$(BIN)/python train/recipes/builtin_model.py --output runs/builtin $(if $(MNIST),--mnist $(MNIST))
@@ -123,7 +134,11 @@ $(CHECK): $(DEVICE)
 	$(PIP) --editable '.[dev]'
 	touch $@
 
-$(DESKTOP): $(CHECK)
+$(DOCS): $(CHECK)
+	$(PIP) --editable '.[docs]'
+	touch $@
+
+$(DESKTOP): $(DOCS)
 	$(PIP) --editable '.[train,dev]'
 	# MediaPipe reads our model files in a test. Without its dependencies: it would bring a second OpenCV.
 	$(PIP) --no-deps mediapipe

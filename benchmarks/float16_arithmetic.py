@@ -30,7 +30,7 @@ from edge_classify import read_photo
 from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.images.preprocessing import preprocess
 from edge_classify.model.model_file import CONTRACT_PART
-from edge_convert.edge_json import attach
+from edge_classify.model.parts import attach
 
 BOARD = "pi5"
 SCRIPT = "answer_pictures.py"

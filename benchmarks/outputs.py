@@ -1,17 +1,19 @@
 """What the outputs cost the loop while the network is absent, never answers, or is slow: against none, in turn.
 
-    python benchmarks/outputs.py [--turns N] [--frames N] [--mqtt-alone]
+    python benchmarks/outputs.py [--starts N] [--turns N] [--frames N] [--mqtt-alone]
 
 Each run is a new process that classifies the demo. Every output is on: MQTT and a webhook to the same place, a hook,
-metrics, photos and the page, which nobody looks at; or --mqtt alone. Prints the medians of the p50 and p99 of the total
-latency and of the time from the start to the first result, and the median of each turn's ratios and difference to the
-run without.
+metrics, photos and the page, which nobody looks at; or --mqtt alone. Runs come in random order, and one of each turn is
+without outputs again: what that differs by is noise. Prints the median time from the start to the first result (a start
+is ended there), and p50 and p99 of the total latency over the frames of all turns, the first two seconds left out (the
+outputs' libraries are imported then); and how all three differ from the runs without.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import socket
 import statistics
 import subprocess
@@ -25,6 +27,8 @@ from typing import NamedTuple
 
 from common import machine
 
+# Frames of the demo's first two seconds.
+_IMPORTING = 60
 EDGE_CLASSIFY = str(Path(sys.executable).with_name("edge-classify"))
 
 
@@ -46,7 +50,10 @@ def options_for(place: Place, folder: Path, *, mqtt_alone: bool) -> list[str]:
         words += ["--webhook", f"http://{place.host}:{place.port}/", "--on-change", "true"]
         words += [
             "--metrics",
-            "127.0.0.1:9464",
+            f"127.0.0.1:{free_port()}",
+            "--web",
+            "--web-address",
+            f"127.0.0.1:{free_port()}",
             "--collect",
             str(folder / "photos"),
             "--events",
@@ -55,19 +62,34 @@ def options_for(place: Place, folder: Path, *, mqtt_alone: bool) -> list[str]:
     return words
 
 
-def run(frames: int, more: list[str]) -> tuple[float, float, float]:
-    """p50 and p99 of the total latency, and milliseconds to the first result."""
-    words = [EDGE_CLASSIFY, "--camera", "demo", "--json", "--count", str(frames), *more]
+def start(more: list[str]) -> float:
+    """Milliseconds to the first result."""
     began = time.perf_counter()
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    lines = [process.stdout.readline()]
-    first = (time.perf_counter() - began) * 1e3
-    lines += process.stdout.readlines()
-    if process.wait():
-        raise SystemExit(f"failed: {' '.join(words)}")
-    totals = sorted(json.loads(line)["timing_ms"]["total"] for line in lines)
-    return totals[len(totals) // 2], totals[int(0.99 * (len(totals) - 1))], first
+    with classifying(more) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        took = (time.perf_counter() - began) * 1e3
+        process.kill()
+    return took
+
+
+def run(frames: int, more: list[str]) -> list[float]:
+    """The total latency of each frame, in milliseconds, but for those of the first two seconds."""
+    with classifying(["--count", str(frames + _IMPORTING), *more]) as process:
+        assert process.stdout is not None
+        lines = process.stdout.readlines()[_IMPORTING:]
+    if process.returncode:
+        raise SystemExit(f"failed with {' '.join(more)}")
+    return [json.loads(line)["timing_ms"]["total"] for line in lines]
+
+
+def classifying(more: list[str]) -> subprocess.Popen[str]:
+    words = [EDGE_CLASSIFY, "--camera", "demo", "--json", *more]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[int(share * (len(values) - 1))]
 
 
 def answer_slowly(listening: socket.socket) -> None:
@@ -85,8 +107,9 @@ def read_slowly(connection: socket.socket) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=15)
-    parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--starts", type=int, default=40)
+    parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--mqtt-alone", action="store_true")
     options = parser.parse_args()
     print(machine())
@@ -103,19 +126,25 @@ def main() -> None:
             "slow": Place("127.0.0.1", slow.getsockname()[1]),
         }
         folder = Path(name)
-        cases: dict[str, list[str]] = {"without": []}
-        cases |= {name: options_for(place, folder, mqtt_alone=options.mqtt_alone) for name, place in places.items()}
-        turns = [{name: run(options.frames, more) for name, more in cases.items()} for _ in range(options.turns)]
-    for name in cases:
-        p50, p99, first = (statistics.median(turn[name][place] for turn in turns) for place in range(3))
-        half, ratio = (
-            statistics.median(turn[name][place] / turn["without"][place] for turn in turns) for place in (0, 1)
-        )
-        later = statistics.median(turn[name][2] - turn["without"][2] for turn in turns)
+        cases = ("without", "again", *places)
+        starts: dict[str, list[float]] = {case: [] for case in cases}
+        totals: dict[str, list[float]] = {case: [] for case in cases}
+
+        def more(case: str) -> list[str]:
+            return options_for(places[case], folder, mqtt_alone=options.mqtt_alone) if case in places else []
+
+        for _ in range(options.starts):
+            for case in random.sample(cases, len(cases)):
+                starts[case].append(start(more(case)))
+        for _ in range(options.turns):
+            for case in random.sample(cases, len(cases)):
+                totals[case] += run(options.frames, more(case))
+    for case in cases:
+        first, p50, p99 = statistics.median(starts[case]), quantile(totals[case], 0.5), quantile(totals[case], 0.99)
         print(
-            f"{name:<11} p50 {p50:6.2f} ms ({half:.2f} ×)   p99 {p99:6.2f} ms ({ratio:.2f} ×)   "
-            f"first result {first:6.1f} ms ({later:+.1f} ms)",
-            flush=True,
+            f"{case:<11} first result {first:6.1f} ms ({first - statistics.median(starts['without']):+.1f} ms)   "
+            f"p50 {p50:6.2f} ms ({p50 / quantile(totals['without'], 0.5):.2f} ×)   "
+            f"p99 {p99:6.2f} ms ({p99 / quantile(totals['without'], 0.99):.2f} ×)"
         )
 
 

@@ -1,7 +1,7 @@
-"""Writes docs/commands.md, the reference of all commands, from their parsers, and the schema of configuration files:
-python docs/make_commands.py
+"""Writes what is made of the commands' parsers: docs/commands.md, the reference of all commands, their man pages, the
+files that complete them in a shell, and the schema of configuration files: python docs/make_commands.py
 
-A test says if one is out of date. It is the same whatever the version of Python, whose --help differs.
+A test says if one is out of date. They are the same whatever the version of Python, whose --help differs.
 """
 
 from __future__ import annotations
@@ -15,16 +15,22 @@ from pathlib import Path
 from typing import NoReturn
 from unittest import mock
 
+import command_files
 from edge_classify.cli import make_parser
 from edge_classify.collect.command import main as collect
 from edge_classify.config.schema import SCHEMA_FILE, json_schema
+from edge_classify.options import Parser
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "commands.md"
+_COMPLETION = """\
+Bash completes options, files and fixed values after `source <(edge-classify --print-completion bash)`, and zsh after
+`eval "$(edge-classify --print-completion zsh)"`; each command prints its own. Put that line into `~/.bashrc` or
+`~/.zshrc` to have it always. Man pages are installed too: `man edge-train`, if the command's folder is in `PATH`."""
 _TITLES = {"options": "Options", "positional arguments": "Arguments"}
 
 
-def parsers() -> dict[str, argparse.ArgumentParser]:
+def parsers() -> dict[str, Parser]:
     """The parser of each command that pyproject.toml installs."""
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     found = {}
@@ -36,12 +42,12 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 class _Caught(Exception):  # noqa: N818
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
+    def __init__(self, parser: Parser) -> None:
         self.parser = parser
 
 
-def _parser_of(main: Callable[[list[str]], int]) -> argparse.ArgumentParser:
-    def catch(parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+def _parser_of(main: Callable[[list[str]], int]) -> Parser:
+    def catch(parser: Parser, *_: object) -> NoReturn:
         raise _Caught(parser)
 
     with mock.patch.object(argparse.ArgumentParser, "parse_args", catch):
@@ -64,11 +70,24 @@ def page() -> str:
     lines += [
         f"[{command}](#{command.replace(' ', '-')})" + (" ·" if command != max(found) else "") for command in found
     ]
+    lines += ["", _COMPLETION]
     for command, parser in found.items():
         lines += ["", f"## {command}", "", _text(parser.description or ""), "", "```"]
         lines += [_usage(parser), "```", *_tables(parser)]
-        lines += ["", "```", *(parser.epilog or "").splitlines(), "```"]
+        lines += ["", "```", *parser.format_end().splitlines(), "```"]
     return "\n".join(lines) + "\n"
+
+
+def files() -> dict[Path, str]:
+    """The text of every file that is made of the parsers."""
+    found = parsers()
+    usages = {command: _usage(parser) for command, parser in found.items()}
+    return {
+        PAGE: page(),
+        SCHEMA_FILE: schema(),
+        **command_files.completions(found),
+        **command_files.man_pages(found, usages),
+    }
 
 
 def schema() -> str:
@@ -83,7 +102,7 @@ def _usage(parser: argparse.ArgumentParser) -> str:
         if not action.option_strings:
             words.append(formatter._format_args(action, action.metavar or action.dest))
         elif action.required:
-            words.append(_names(parser, action))
+            words += [action.option_strings[0], formatter._format_args(action, action.metavar or action.dest.upper())]
     return " ".join([*words, "[OPTIONS]"])
 
 
@@ -115,5 +134,6 @@ def _text(words: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
-    SCHEMA_FILE.write_text(schema())
+    for path, text in files().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)

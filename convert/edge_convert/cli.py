@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_classify.errors import DataError, ModelFileError
+from edge_classify.model.classifier import Classifier
 from edge_classify.options import Parser, integer, number
 from edge_classify.system.command import run
 from edge_train.backbone import ALPHAS, RESOLUTIONS
@@ -29,6 +30,9 @@ IMAGENET = "imagenet"
 _IMAGENET_OPTIONS = ("alpha", "resolution", "photos", "weights", "top", "labels")
 _DEFAULTS = Settings()
 
+# What --help leaves to --help-all.
+_DETAILS = ("--calibration-photos", "--workers", "--author", "--license", "--weights", "--top", "--labels")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
@@ -42,12 +46,12 @@ def _parser() -> Parser:
         "edge-convert",
         "Make .tflite model files of a run: one for each width, resolution and precision, each measured on the "
         "held-out photos.",
+        usage="edge-convert RUN -o MODELS [options]",
         examples=(
             ("edge-convert runs/cups -o models", "all four precisions of each cell, with a manifest and a report"),
-            ("edge-convert runs/cups -o models --precision int8 float16", "only these precisions"),
-            ("edge-convert --verify models", "check a folder of model files, here or on the device"),
             (f"edge-convert {IMAGENET} -o models --photos pictures", "the pretrained network, with its 1000 classes"),
         ),
+        details=_DETAILS,
         errors=(ModelFileError, DataError),
     )
     parser.add_argument(
@@ -64,7 +68,8 @@ def _parser() -> Parser:
         "--verify",
         type=Path,
         metavar="MODELS",
-        help="check a folder of model files against its manifest and run each file's self-test, and exit",
+        help="check a folder of model files against its manifest and run each file's self-test, and exit; or one "
+        "model file, which needs no manifest",
     )
     parser.add_argument(
         "--precision",
@@ -94,6 +99,11 @@ def _parser() -> Parser:
         default=_DEFAULTS.max_accepted,
         metavar="PERCENT",
         help="maximum share of the negatives drawn to try `unknown` that get a class's label (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--no-memory",
+        action="store_true",
+        help="leave out the features of some training photos, with which edge-teach adds classes to a file later",
     )
     parser.add_argument(
         "--export",
@@ -170,6 +180,11 @@ def _work(parser: Parser, options: argparse.Namespace) -> Callable[[], int]:
 
 
 def _verify(folder: Path) -> int:
+    if folder.is_file():
+        if Classifier(folder).model_file.contract is None:
+            raise ModelFileError(f"{folder}: not made by edge-convert or edge-teach: it records nothing to check")
+        print(f"{folder}: is as it was made, and passes its self-test on this machine")
+        return 0
     count, faults = verify(folder)
     if faults:
         raise ModelFileError("; ".join(faults))
@@ -202,6 +217,7 @@ def _settings(options: argparse.Namespace, default_precisions: Sequence[str]) ->
         max_accepted=options.max_accepted,
         author=options.author,
         license=options.license,
+        memory=not options.no_memory,
         exports=tuple(options.export),
         replace=options.replace,
     )

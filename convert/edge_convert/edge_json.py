@@ -1,141 +1,33 @@
-"""The zip appended to a TFLite model: labels.txt, edge.json, the self-test's pictures. See docs/model-file.md."""
+"""edge.json, from the run folder and what was measured. See docs/model-file.md."""
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import cv2
-import numpy as np
-
-from edge_classify.images.crop import Crop
-from edge_classify.images.preprocessing import PREPARATION, Image
-from edge_classify.model.classifier import Classifier
-from edge_classify.model.model_file import CARD_PART, FORMAT, PICTURE_PART
-from edge_classify.model.self_test import prepare_card
-from edge_train.run_folder import Cell, Index, Run
+from edge_classify.images.preprocessing import PREPARATION
+from edge_classify.learn.memory import Memory, describe
+from edge_classify.model.model_file import FORMAT
+from edge_train.run_folder import Cell, Run
 
 from .versions import converter_versions
 
-# In grey levels, mean over the card. OpenCV's linear resize differs by 0.07 at most between ARM and x86-64; area or
-# nearest interpolation, other crops and swapped colours differ by 0.7 to 80.
-_PIXEL_TOLERANCE = 0.25
-# If XNNPACK cannot run (tflite-runtime, a container without /sys), other kernels round differently: over a grid of 20
-# cells int8 shifted by up to 0.13, dynamic by up to 0.07, float32 by 0.00001.
-_SCORE_TOLERANCES = {"float32": 0.01, "float16": 0.01, "dynamic": 0.2, "int8": 0.2}
-# What other kernels may shift the recorded picture's scores by here, as a share of the tolerance: other machines round
-# differently again, and of a still camera `unknown` is steep.
-_MAX_SHIFT = 0.5
-# So many pictures, those with the largest entropy, are tried with other kernels.
-_TRIED = 16
-# Test cards to choose from.
-_CARD_VARIANTS = 32
-# Calibration photos whose mean is mixed with a card.
-_PHOTOS_IN_MIXTURE = 8
-# Such means to choose from, and cards to mix them with.
-_MIXTURES = 4
-# The photos' shares of a mixture to choose from.
-_PHOTO_SHARES = (0.7, 0.85, 1.0)
-
-
-def attach(model: bytes, parts: Mapping[str, bytes]) -> bytes:
-    """Append `parts` to the model as an uncompressed zip, as TFLite Metadata does; equal input gives equal bytes."""
-    file = io.BytesIO(model)
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
-        for name, data in parts.items():
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
-    return file.getvalue()
-
-
-def encode_labels(labels: tuple[str, ...]) -> bytes:
-    """labels.txt: one label per line, in output order."""
-    return ("\n".join(labels) + "\n").encode()
-
-
-def record_self_test(
-    classifier: Classifier, precision: str, calibration: Image, crop: Crop | None
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Record the self-test: its entry in edge.json, and its pictures as PNG, by part.
-
-    calibration: prepared photos, uint8 RGB [n, R, R, 3]. crop: the part of the picture that they show.
-
-    The device must prepare a drawn card as recorded, and classify a picture as recorded. A picture whose probabilities
-    are spread out shows a wrong result best. Most models find a card alone so strange that they only answer
-    `unknown`, so it is mixed with the mean of a few calibration photos, and of many such mixtures the one with the
-    largest entropy is recorded, if it gives about the same without XNNPACK.
-    """
-    height, width = classifier.input_size
-    cards = [prepare_card(variant, height, width, crop) for variant in range(_CARD_VARIANTS)]
-    pictures = [*enumerate(cards), *_mix(cards[:_MIXTURES], calibration)]
-    scores = [classifier.probabilities(picture[..., ::-1]) for _, picture in pictures]
-    spread_out = np.argsort([-_entropy(probabilities) for probabilities in scores], kind="stable")[:_TRIED].tolist()
-    others = _run_without_delegates(classifier, [pictures[index][1] for index in spread_out])
-    shifts = [float(np.abs(scores[index] - other).max()) for index, other in zip(spread_out, others, strict=True)]
-    steady = [shift <= _MAX_SHIFT * _SCORE_TOLERANCES[precision] for shift in shifts]
-    best = spread_out[steady.index(True) if any(steady) else int(np.argmin(shifts))]
-    variant, picture = pictures[best]
-    entry = {
-        "variant": variant,
-        "labels": list(classifier.labels),
-        "scores": [round(float(score), 6) for score in scores[best]],
-        "pixel_tolerance": _PIXEL_TOLERANCE,
-        "score_tolerance": _SCORE_TOLERANCES[precision],
-    }
-    return entry, {CARD_PART: _encode_png(cards[variant]), PICTURE_PART: _encode_png(picture)}
-
-
-def _run_without_delegates(classifier: Classifier, pictures: Sequence[Image]) -> list[np.ndarray]:
-    """The probabilities of prepared pictures, uint8 RGB [R, R, 3], where XNNPACK cannot run; float64 [labels] each."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    interpreter = Interpreter(
-        model_content=classifier.model_file.path.read_bytes(),
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    interpreter.allocate_tensors()
-    (image,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
-    scale, zero_point = output["quantization"]
-    rows = []
-    for picture in pictures:
-        interpreter.set_tensor(image["index"], picture[None])
-        interpreter.invoke()
-        scores = interpreter.get_tensor(output["index"])[0].astype(np.float64)
-        rows.append((scores - zero_point) * scale if scale else scores)
-    return rows
-
-
-def _mix(cards: list[Image], calibration: Image) -> list[tuple[int, Image]]:
-    """Mixtures of each card with means of calibration photos, each with the card's number."""
-    step = max(1, len(calibration) // _PHOTOS_IN_MIXTURE)
-    groups = [calibration[first::step][:_PHOTOS_IN_MIXTURE] for first in range(_MIXTURES)]
-    means = [group.mean(axis=0) for group in groups if len(group)]
-    return [
-        (variant, np.round(share * mean + (1 - share) * card).astype(np.uint8))
-        for variant, card in enumerate(cards)
-        for mean in means
-        for share in _PHOTO_SHARES
-    ]
-
-
-def _entropy(probabilities: np.ndarray) -> float:
-    return -float((probabilities * np.log(probabilities + 1e-9)).sum())
-
-
-def _encode_png(picture: Image) -> bytes:
-    _, png = cv2.imencode(".png", picture[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    return png.tobytes()
-
 
 def encode_contract(
-    run: Run, cell: Cell, precision: str, model: bytes, self_test: Mapping[str, Any], figures: Mapping[str, Any]
+    run: Run,
+    cell: Cell,
+    precision: str,
+    model: bytes,
+    self_test: Mapping[str, Any],
+    figures: Mapping[str, Any],
+    memory: Memory | None,
 ) -> bytes:
     """edge.json: everything that a device, or a person, needs to know about this file.
 
     model: the flatbuffer that the parts are appended to. self_test: of `record_self_test`. figures: of `measure`.
+    memory: what is attached as the part `MEMORY_PART`, if it is.
     """
     content = {
         "format": FORMAT,
@@ -152,16 +44,19 @@ def encode_contract(
         "decision": {"unknown": cell.has_unknown, **cell.decision},
         "test_card": self_test,
         "evaluation": figures,
-        "provenance": _provenance(run.index, cell),
+        "provenance": _provenance(run, cell),
     }
+    if memory is not None:
+        content["memory"] = describe(memory)
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
 
-def _provenance(index: Index, cell: Cell) -> dict[str, Any]:
+def _provenance(run: Run, cell: Cell) -> dict[str, Any]:
+    index = run.index
     return {
         "data_fingerprint": index["photos"]["fingerprint"],
         "seed": index["seed"],
         "arguments": index["arguments"],
         "weights": {"name": cell.weights_name, "sha256": cell.weights_sha256},
-        "versions": {"train": index["versions"], "convert": converter_versions()},
+        "versions": {"train": index["versions"], "convert": converter_versions(run)},
     }

@@ -9,9 +9,15 @@ import numpy as np
 
 from edge_classify.images.preprocessing import Image
 from edge_classify.learn.metrics import evaluate
+from edge_classify.learn.photos.made_negatives import (
+    PHOTO_KINDS,
+    TRIAL,
+    choose_tried,
+    draw,
+    make_senseless,
+    measure_made,
+)
 from edge_classify.model.classifier import Classifier
-from edge_train.made_negatives import PHOTO_KINDS, TRIAL, choose_tried, draw, make_senseless
-from edge_train.measuring import measure_made
 from edge_train.run_folder import HELD_OUT, Cell, Run
 
 # A loss of this many photos may be chance: with few held-out photos, one is several points.

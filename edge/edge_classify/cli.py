@@ -41,7 +41,7 @@ _DETAILS = (
     *("--fps", "--flip", "--give-up", "--fast", "--max-fps", "--skip-still", "--count"),
     *("--models", "--budget-ms", "--metric", "--input-range", "--input-size", "--num-threads"),
     *("--threshold-high", "--threshold-low", "--top-k"),
-    *("--check-config", "--show-config", "--traceback", "--version"),
+    *("--check-config", "--show-config"),
     *("sources", "--labels"),
 )
 

@@ -23,6 +23,10 @@ _Parse = TypeVar("_Parse", bound=Callable[[str], Any])
 # How variables that set options begin.
 VARIABLES = "EDGE_CLASSIFY_"
 
+# For each of these, COMPLETIONS has a file of each command.
+SHELLS = ("bash", "zsh")
+COMPLETIONS = Path(__file__).parent / "system" / "completions"
+
 # Columns of the text after the options.
 _WIDTH = 76
 
@@ -30,8 +34,7 @@ _WIDTH = 76
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, as all of ours are.
 
-    details: options, and arguments by their `dest`, that are only in --help-all, which is then an option too (see also
-        `only_in_help_all`).
+    details: options, and arguments by their `dest`, that are only in --help-all (see also `only_in_help_all`).
     examples: command lines with what they do, shown at the end of --help.
     errors: the kinds of error that this command can end with; --help lists their exit codes.
     usage: the first line of --help, if the generated one would be long.
@@ -63,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.given = {}
         self._details = details
-        self._examples = examples
+        self.examples = examples
         self._errors = errors
         self._stopped = stopped
 
@@ -78,19 +81,27 @@ class Parser(argparse.ArgumentParser):
             self.exit(DataError.exit_code, f"error: {explain_os_error(error)}\n")
 
     def add_common_options(self, group: argparse._ArgumentGroup | None = None) -> None:
-        """--traceback, --version and --help, last in --help; in this group, or one of their own."""
+        """--traceback, --version, --help and their like, last in --help; in this group, or one of their own."""
         group = group or self.add_argument_group("about this program")
-        group.add_argument(
+        traceback = group.add_argument(
             "--traceback", action="store_true", help="print a Python traceback on errors, to report a bug"
         )
-        group.add_argument(
+        version = group.add_argument(
             "--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit"
         )
+        completion = group.add_argument(
+            "--print-completion",
+            action=_PrintCompletion,
+            choices=SHELLS,
+            default=argparse.SUPPRESS,
+            help="print what completes this command in that shell, and exit",
+        )
+        for option in (traceback, version, completion):
+            only_in_help_all(option)
         group.add_argument("-h", "--help", action="help", help="print this and exit")
-        if self._details:
-            group.add_argument(
-                "--help-all", action=_HelpAll, nargs=0, default=argparse.SUPPRESS, help="print all options and exit"
-            )
+        group.add_argument(
+            "--help-all", action=_HelpAll, nargs=0, default=argparse.SUPPRESS, help="print all options and exit"
+        )
 
     def format_help(self) -> str:
         """The text of --help."""
@@ -110,12 +121,20 @@ class Parser(argparse.ArgumentParser):
 
     def format_all(self) -> str:
         """The text of --help-all."""
-        lines = ["", "examples:"] if self._examples else []
-        for command, what in self._examples:
+        return super().format_help() + "\n" + self.format_end()
+
+    def format_end(self) -> str:
+        """What stands below the options: examples and exit codes."""
+        lines = ["examples:"] if self.examples else []
+        for command, what in self.examples:
             lines += [f"  {command}", f"      {what}"]
-        codes = "; ".join(f"{code} {meaning}" for code, meaning in exit_codes(self._errors, self._stopped))
-        lines += ["", "exit codes:", *(f"  {line}" for line in textwrap.wrap(codes, _WIDTH))]
-        return super().format_help() + "\n".join(lines) + "\n"
+        codes = "; ".join(f"{code} {meaning}" for code, meaning in self.exit_codes())
+        lines += [*[""] * bool(lines), "exit codes:", *(f"  {line}" for line in textwrap.wrap(codes, _WIDTH))]
+        return "\n".join(lines) + "\n"
+
+    def exit_codes(self) -> list[tuple[int, str]]:
+        """(code, meaning) of every way that this command can end."""
+        return exit_codes(self._errors, self._stopped)
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse's, which takes the value -1..1 for an option; behind a space it does not."""
@@ -138,6 +157,15 @@ class _HelpAll(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         assert isinstance(parser, Parser)
         parser._print_message(parser.format_all(), sys.stdout)
+        parser.exit()
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints a file that docs/make_commands.py has written: nothing is computed, nor needed, on the device."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, shell: Any, *__: object) -> NoReturn:
+        assert isinstance(parser, Parser)
+        parser._print_message((COMPLETIONS / f"{parser.prog.split()[0]}.{shell}").read_text("utf-8"), sys.stdout)
         parser.exit()
 
 

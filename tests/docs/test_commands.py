@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import subprocess
@@ -13,14 +12,26 @@ import pytest
 
 import make_commands
 from conftest import ROOT
+from edge_classify.options import Parser
 
-COMMANDS = ("edge-benchmark", "edge-classify", "edge-classify collect", "edge-convert", "edge-doctor", "edge-train")
+COMMANDS = (
+    "edge-benchmark",
+    "edge-classify",
+    "edge-classify collect",
+    "edge-convert",
+    "edge-doctor",
+    "edge-teach",
+    "edge-train",
+)
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("**/*.md")])
 
 # Options of other programs that the pages name.
 FOREIGN = {
     "apt-get": {"--no-install-recommends"},
     "exiftool": {"--author"},
+    "docker": {
+        *("--cap-drop", "--device", "--file", "--read-only", "--rm", "--security-opt", "--tag", "--tmpfs", "--volume"),
+    },
     "pip": {"--constraint", "--no-deps"},
     "prometheus-node-exporter": {"--collector"},  # .textfile.directory
     "pytest": {"--hypothesis-profile", "--timeout"},
@@ -32,21 +43,22 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*[a-z0-9]")
 
 
 @pytest.fixture(scope="module")
-def parsers() -> dict[str, argparse.ArgumentParser]:
+def parsers() -> dict[str, Parser]:
     return make_commands.parsers()
 
 
-def test_every_command_is_here(parsers: dict[str, argparse.ArgumentParser]) -> None:
+def test_every_command_is_here(parsers: dict[str, Parser]) -> None:
     assert set(parsers) == set(COMMANDS)
 
 
-def test_the_reference_of_commands_and_the_schema_are_up_to_date() -> None:
-    assert make_commands.PAGE.read_text() == make_commands.page(), "run: python docs/make_commands.py"
-    assert make_commands.SCHEMA_FILE.read_text() == make_commands.schema(), "run: python docs/make_commands.py"
+def test_what_is_made_of_the_parsers_is_up_to_date() -> None:
+    for path, text in make_commands.files().items():
+        assert path.is_file(), f"there is no {path.name} yet: python docs/make_commands.py writes it"
+        assert path.read_text() == text, "run: python docs/make_commands.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_options_named_in_a_page_exist(page: Path, parsers: dict[str, argparse.ArgumentParser]) -> None:
+def test_options_named_in_a_page_exist(page: Path, parsers: dict[str, Parser]) -> None:
     known = {"--help", *(name for parser in parsers.values() for name in make_commands.options(parser))}
     known |= {name for names in FOREIGN.values() for name in names}
     assert sorted(set(_OPTION.findall(page.read_text())) - known) == []
@@ -77,9 +89,7 @@ def with_subcommand(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_command_lines_in_a_page_use_options_of_that_command(
-    page: Path, parsers: dict[str, argparse.ArgumentParser]
-) -> None:
+def test_command_lines_in_a_page_use_options_of_that_command(page: Path, parsers: dict[str, Parser]) -> None:
     wrong = []
     for command, *words in command_lines(page.read_text()):
         known = {"-h", "--help", *make_commands.options(parsers[command])}
@@ -90,14 +100,16 @@ def test_command_lines_in_a_page_use_options_of_that_command(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_fits_a_terminal_and_ends_with_examples_and_exit_codes(
-    name: str, parsers: dict[str, argparse.ArgumentParser], monkeypatch: pytest.MonkeyPatch
+    name: str, parsers: dict[str, Parser], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     text = parsers[name].format_help()
+    assert len(text.splitlines()) <= 60
     assert [line for line in text.splitlines() if len(line) > 80] == []
     assert "default: None" not in text
     assert text.startswith(f"usage: {name} ")
+    assert len(parsers[name].examples) == 2
     examples, exit_codes = text.index("\nexamples:\n"), text.index("\nexit codes:\n")
     assert examples < exit_codes
     for line in re.findall(r"^  (edge-.*)$", text[examples:exit_codes], re.MULTILINE):
@@ -110,15 +122,15 @@ def test_help_fits_a_terminal_and_ends_with_examples_and_exit_codes(
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_says_what_it_does_in_one_style(name: str, parsers: dict[str, argparse.ArgumentParser]) -> None:
+def test_every_option_says_what_it_does_in_one_style(name: str, parsers: dict[str, Parser]) -> None:
     for option, action in make_commands.options(parsers[name]).items():
         assert action.help, option
         assert not action.help.endswith("."), option
         assert "_" not in option, f"{option}: words of an option are joined by -"
-    assert {"--traceback", "--version"} <= set(make_commands.options(parsers[name]))
+    assert {"--traceback", "--version", "--help-all"} <= set(make_commands.options(parsers[name]))
 
 
-def test_an_option_of_several_commands_means_the_same(parsers: dict[str, argparse.ArgumentParser]) -> None:
+def test_an_option_of_several_commands_means_the_same(parsers: dict[str, Parser]) -> None:
     """One spelling: no option of one command is another's with - for _ or without its last s."""
     names = {name for parser in parsers.values() for name in make_commands.options(parser) if name.startswith("--")}
     folded: dict[str, set[str]] = {}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -81,6 +85,37 @@ def anchors(page: Path) -> set[str]:
     """The names that GitHub gives a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_index_lists_every_page_once() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = re.findall(r"^- \[.+?\]\((.+?)\)", index.read_text(), re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    left_out = set(PAGES) - {(index.parent / path).resolve() for path in listed} - {index, ROOT / "README.md"}
+    assert left_out == set()
+
+
+@pytest.mark.slow
+def test_the_web_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """Of a broken link, a missing picture, a page in no menu, or a docstring that cannot be shown."""
+    if find_spec("sphinx") is None:
+        pytest.skip("no Sphinx to build the site with → make docs")
+    words = ("--quiet", "--fail-on-warning", "--conf-dir", ROOT / "docs" / "site", ROOT, tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *map(str, words)], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "classify_frames" in (tmp_path / "docs" / "site" / "api.html").read_text()
+
+
+def test_the_address_of_the_repository_is_the_same_everywhere() -> None:
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
+    folders = [ROOT / name for name in (".github", "docs", "edge", "train", "convert", "examples", "benchmarks")]
+    files = [*ROOT.glob("*.*"), *(path for folder in folders for path in folder.rglob("*.*"))]
+    texts = {path: path.read_text() for path in files if path.suffix in (".md", ".py", ".yml", ".yaml", ".toml", ".1")}
+    found = {path: re.findall(r"https?://[\w./-]+/edge-classify(?![\w-])", text) for path, text in texts.items()}
+    assert {path: others for path, names in found.items() if (others := set(names) - {address})} == {}
+    assert len([path for path, names in found.items() if names]) > 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -30,7 +30,7 @@ from edge_classify.collect.quality import hint
 from edge_classify.collect.record import Record, decode_record, read_record
 from edge_classify.collect.store import Store
 from edge_classify.collect.taking import Taking
-from edge_classify.errors import DataError, UsageError
+from edge_classify.errors import UsageError
 from edge_classify.images.jpeg_comment import read_comment, with_comment
 from edge_classify.model.features import ending_at_features
 from edge_classify.model.interpreter import BUILTIN_MODEL
@@ -539,7 +539,8 @@ def wait_for(done: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, command) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be made"):
-        Store(tmp_path / "file" / "photos")
+    done = command("edge-classify", "--camera", "demo", "--count", 1, "--collect", tmp_path / "file" / "photos")
+    assert done.returncode == 6
+    assert done.stderr.splitlines()[-1].endswith("photos: cannot be made: Not a directory")

@@ -26,6 +26,8 @@ from edge_classify.doctor.finding import Finding
 from edge_classify.doctor.machine_checks import check_machine, check_software
 from edge_classify.model import classifier, interpreter
 from edge_classify.model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, interpreter_class, load_interpreter
+from edge_classify.model.model_file import read_model_file
+from edge_classify.system.checksum import file_sha256
 from edge_classify.system.machine import System, is_throttled
 
 Machine = Callable[..., System]
@@ -393,3 +395,21 @@ def test_colour_is_for_terminals_and_no_color_is_respected(no_color: str) -> Non
     assert (b"\x1b[32mgreen" in shown) is not bool(no_color)
     if no_color:
         assert b"\x1b" not in shown
+
+
+def test_versions_for_a_bug_report_name_neither_user_host_folder_nor_label(command, int8_model: Path) -> None:
+    environment = {**os.environ, "EDGE_CLASSIFY_MQTT": "mqtt://me:secret@broker/home"}
+    done = command("edge-doctor", "--versions", int8_model, env=environment)
+    assert done.returncode == 0, done.stderr
+    found = dict(re.split(" {2,}", line, maxsplit=1) for line in done.stdout.splitlines())
+    for package in ("numpy", "ai-edge-litert", "opencv-python-headless"):
+        assert re.search(rf"\b{package} \d", found["packages"]), package
+    assert os.uname().machine in found["machine"]
+    assert "EDGE_CLASSIFY_MQTT" in found["variables"]
+    labels = read_model_file(int8_model).labels
+    assert labels is not None
+    assert f"sha256 {file_sha256(int8_model)}, {len(labels)} labels, format 1, hub 1.0 at 96, int8" in found["model"]
+    private = {socket.gethostname(), str(Path.home()), sys.prefix, int8_model.stem, "secret", "broker", *labels}
+    assert not [word for word in private if word in done.stdout]
+    done = command("edge-doctor", "--versions", "--json", "gone.tflite")
+    assert json.loads(done.stdout)["model"] == "the file: there is no such model file"

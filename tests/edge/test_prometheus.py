@@ -39,6 +39,7 @@ from edge_classify.outputs.run import Run
 from edge_classify.pipeline.decision import Change
 from edge_classify.pipeline.latency import StageTimes
 from edge_classify.pipeline.loop import Model
+from edge_classify.pipeline.models import Models
 from edge_classify.sources.opening import open_source
 from edge_classify.system.machine import System
 
@@ -129,7 +130,7 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def run() -> Iterator[Run]:
     with open_source("demo") as source:
-        yield Run(source, [Model("builtin", Classifier())])
+        yield Run(source, Models([Model("builtin", Classifier())]))
 
 
 def result(state: str, *, milliseconds: float = 1.0, still: bool = False, changed: bool = False) -> Result:
@@ -141,7 +142,7 @@ def result(state: str, *, milliseconds: float = 1.0, still: bool = False, change
 
 
 def rendered(run: Run, counts: dict[str, ModelCounts], **settings: Any) -> Samples:
-    families = Families(run, counts, threading.Event(), process=True, **settings)
+    families = Families(run, lambda: counts, threading.Event(), process=True, **settings)
     return samples(generate_latest(families).decode())
 
 
@@ -344,7 +345,7 @@ def test_labels_of_any_characters_arrive_as_they_are(run: Run) -> None:
     labels = ['a"b', "a\\nb", "a\nb", "ü ☕ 猫", "{x=}", "crane", "crane", "#", "x" * 300, "", "unknown"]
     counts = ModelCounts(labels)
     counts.append(result("a\nb"))
-    families = Families(run, {"m": counts, "file\udcff": counts}, threading.Event(), process=False)
+    families = Families(run, lambda: {"m": counts, "file\udcff": counts}, threading.Event(), process=False)
     found = samples(generate_latest(families).decode())
     shown = {dict(of).get("edge_classify_state", "") for name, of in found if name == "edge_classify_state"}
     assert shown == set(labels)
@@ -512,6 +513,7 @@ def test_a_port_in_use_is_told_once_and_taken_when_it_is_free() -> None:
         with running(EDGE_CLASSIFY, "--camera", "demo", "--metrics", f"127.0.0.1:{port}") as process:
             lines = process.lines  # type: ignore[attr-defined]
             until(lambda: any(" ms " in line for line in lines), "results")
+            until(lambda: any("in use" in line for line in lines), "the warning")
             other.close()
             found = until(lambda: scrape(port), "metrics")
             assert value(found, "frames_total", model="builtin", result="classified") > 0
@@ -537,16 +539,16 @@ def test_a_restart_takes_the_port_at_once() -> None:
 
 
 def test_an_address_that_others_reach_is_told(command) -> None:
-    done = command("edge-classify", "--camera", "demo", "--count", 1, "--metrics", f"0.0.0.0:{free_port()}")
+    done = command("edge-classify", "--camera", "demo", "--count", 60, "--metrics", f"0.0.0.0:{free_port()}")
     assert done.returncode == 0
     assert "/metrics, for anybody in the network to read\n" in done.stderr
 
 
 def test_an_address_that_is_not_ours_is_told_and_classification_goes_on(command) -> None:
-    done = command("edge-classify", "--camera", "demo", "--count", 3, "--metrics", "192.0.2.1:9464")
+    done = command("edge-classify", "--camera", "demo", "--count", 60, "--metrics", "192.0.2.1:9464")
     assert done.returncode == 0
     assert "warning: metrics: 192.0.2.1:9464: this machine has no such address now" in done.stderr
-    assert "3 frames" in done.stdout
+    assert "60 frames" in done.stdout
 
 
 def test_a_file_is_written_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,3 +180,42 @@ def test_tflite_runtime_in_an_environment_of_its_own(on_pi, roots: dict[str, Pat
     done = on_pi("bookworm", "pi4", "/old/bin/edge-classify", "--camera", "demo", "--count", 30, "--json")
     assert done.returncode == 0, done.stderr
     assert_the_demo_is_read(done.stdout, 30)
+
+
+# Each by its own command, into folders that no other test looks at. What pip is told in this environment, uv is too.
+TOOLS = {
+    "pipx": ("PIPX_HOME=/tools/pipx", "PIPX_BIN_DIR=/tools/bin-pipx", "PIPX_MAN_DIR=/tools/man", "pipx", "install"),
+    "uv": (
+        "UV_TOOL_DIR=/tools/uv",
+        "UV_TOOL_BIN_DIR=/tools/bin-uv",
+        "UV_PYTHON_DOWNLOADS=never",
+        "uv",
+        "tool",
+        "install",
+    ),
+}
+
+
+@PLACES
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_wheel_installs_as_people_do(
+    on_pi, roots: dict[str, Path], wheel: Path, suite: str, board: str, tool: str
+) -> None:
+    shutil.rmtree(roots[suite] / "tools", ignore_errors=True)
+    index = os.environ.get("PIP_INDEX_URL")
+    certificates = "/etc/ssl/certs/ca-certificates.crt"
+    settings = ["env", f"PIP_CERT={certificates}", f"SSL_CERT_FILE={certificates}", "PIP_NO_COMPILE=1"]
+    settings += [f"UV_DEFAULT_INDEX={index}"] * bool(index)
+    done = on_pi(suite, board, *settings, "/venv/bin/pip", "install", "--quiet", tool)
+    assert done.returncode == 0, done.stderr
+    done = on_pi(suite, board, *settings, *TOOLS[tool], f"/wheels/{wheel.name}[web]")
+    assert done.returncode == 0, done.stderr
+    done = on_pi(suite, board, "/tools/bin/edge-doctor", "--versions")
+    assert re.search(rf"installed by {tool}( tool)? in a virtual environment", done.stdout), done.stdout + done.stderr
+    assert "aiohttp" in done.stdout
+    done = on_pi(suite, board, "/tools/bin/edge-classify", "--camera", "demo", "--count", 30, "--json")
+    assert done.returncode == 0, done.stderr
+    assert_the_demo_is_read(done.stdout, 30)
+    man_page = "man/man1/edge-classify.1" if tool == "pipx" else "uv/edge-classify/share/man/man1/edge-classify.1"
+    assert (roots[suite] / "tools" / man_page).is_file()
+    shutil.rmtree(roots[suite] / "tools")

@@ -8,8 +8,8 @@ import numpy as np
 
 from edge_classify.collect.photo_file import encode, write
 from edge_classify.collect.record import Record
-from edge_train.bursts import join_bursts
-from edge_train.photos import find_photos
+from edge_classify.learn.photos.bursts import join_bursts
+from edge_classify.learn.photos.photo_set import find_photos
 from edge_train.split import split_photos
 
 

@@ -15,11 +15,11 @@ from conftest import TRAINING, Command, draw_photo, write_photos
 from edge_classify import Classifier, UsageError, read_photo
 from edge_classify.images.crop import Crop, cut, make_crop
 from edge_classify.images.preprocessing import preprocess
+from edge_classify.learn.photos.photo_set import find_photos
 from edge_classify.model.model_file import read_model_file
 from edge_train.cache import open_cache
 from edge_train.cli import make_parser
 from edge_train.crop_search import find_crop
-from edge_train.photos import find_photos
 from edge_train.settings import Settings
 from edge_train.training import sort_photos
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edge_classify.learn.cross_validation import Fold
 from edge_classify.learn.head import Head
 from edge_train.fine_tuned_fit import choose_share
 from edge_train.fine_tuning import TunedWeights
-from edge_train.fitting import Fold, folds_to_tune
+from edge_train.fitting import folds_to_tune
 
 LABELS = np.arange(400) % 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edge_train.made_negatives import (
+from edge_classify.learn.photos.made_negatives import (
     BLANKS,
     DRAWN_KINDS,
     PHOTO_KINDS,
@@ -14,8 +14,8 @@ from edge_train.made_negatives import (
     is_drawn,
     kind_of,
     make_senseless,
+    measure_made,
 )
-from edge_train.measuring import measure_made
 
 
 def test_drawings_are_the_same_each_time_and_none_is_both_fitted_and_tried_on() -> None:

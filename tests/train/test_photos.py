@@ -16,10 +16,10 @@ import pytest
 from conftest import TRAINING, Command, write_photos
 from edge_classify import DataError
 from edge_classify.images.folder import list_pictures
+from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, VALIDATION, find_photos, fingerprint
+from edge_classify.learn.photos.photo_set import TRAINING as TRAINED_ON
 from edge_train.cache import open_cache
 from edge_train.cli import main
-from edge_train.photos import HELD_OUT, LEFT_OUT, VALIDATION, find_photos, fingerprint
-from edge_train.photos import TRAINING as TRAINED_ON
 from edge_train.split import check_classes, split_photos
 from edge_train.training import read_negatives
 

@@ -16,12 +16,13 @@ from conftest import TRAINING, write_photos
 from edge_classify.errors import DataError
 from edge_classify.images.crop import Crop
 from edge_classify.learn.head import HeadSettings
+from edge_classify.learn.photos.photo_set import NEGATIVE, Photo, PhotoSet
+from edge_classify.learn.photos.views import Augmentation
 from edge_train.backbone import Backbone
 from edge_train.folder_lock import hold_folder
-from edge_train.photos import NEGATIVE, Photo, PhotoSet
 from edge_train.run_folder import FORMAT
 from edge_train.run_identity import claim_folder
-from edge_train.settings import Augmentation, Settings
+from edge_train.settings import Settings
 from edge_train.training_run import CellJob, TrainingRun
 
 

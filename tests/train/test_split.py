@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_train.photos import HELD_OUT, LEFT_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
+from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
 from edge_train.split import split_photos
 
 CLASSES = 3

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from conftest import draw_photo, write_photos
+from edge_classify.learn.photos.near_duplicates import MAX_COPIES, are_same_picture, find_near_duplicates
+from edge_classify.learn.photos.photo_set import HELD_OUT, TRAINING, Photo, PhotoSet, find_photos
 from edge_train.cache import open_cache
-from edge_train.near_duplicates import MAX_COPIES, are_same_picture, find_near_duplicates
 from edge_train.photo_check import check_photos
-from edge_train.photo_facts import collect_facts
-from edge_train.photos import HELD_OUT, TRAINING, Photo, PhotoSet, find_photos
+from edge_train.photo_facts import collect_facts, read_cached_facts
 from edge_train.settings import Settings
 from edge_train.split import check_classes, split_photos
 from edge_train.still_camera import is_still_camera, sort_by_time
@@ -66,7 +66,8 @@ def read(cache: sqlite3.Connection, root: Path) -> PhotoSet:
 
 def test_photos_of_a_still_camera_are_one_scene_and_no_copies(tmp_path: Path, cache: sqlite3.Connection) -> None:
     found = read(cache, write_still_photos(tmp_path, 25))
-    alike = find_near_duplicates(cache, {photo.sha256 for photo in found.photos})
+    names = sorted({photo.sha256 for photo in found.photos})
+    alike = find_near_duplicates(names, read_cached_facts(cache, names))
     assert len(alike.scenes) == 1
     assert alike.pairs == ()
     assert is_still_camera(cache, found.photos)
@@ -93,7 +94,8 @@ def test_groups_do_not_grow_by_chains(tmp_path: Path, cache: sqlite3.Connection)
             x = first + 8 * number
             cv2.imwrite(str(tmp_path / label / f"{number}.png"), panorama[:, x : x + 320])
     found = read(cache, tmp_path)
-    alike = find_near_duplicates(cache, {photo.sha256 for photo in found.photos})
+    names = sorted({photo.sha256 for photo in found.photos})
+    alike = find_near_duplicates(names, read_cached_facts(cache, names))
     assert max(list(alike.groups.values()).count(group) for group in alike.groups.values()) <= MAX_COPIES
     check_classes(split_photos(found, alike.groups))
 

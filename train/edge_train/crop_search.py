@@ -18,9 +18,8 @@ import numpy as np
 
 from edge_classify.images.crop import Crop
 from edge_classify.images.preprocessing import Image
-
-from .photos import TRAINING, Photo, PhotoSet
-from .settings import FOLDS
+from edge_classify.learn.photos.folds import FOLDS
+from edge_classify.learn.photos.photo_set import TRAINING, Photo, PhotoSet
 
 log = logging.getLogger(__name__)
 

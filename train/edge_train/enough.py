@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from edge_classify.learn.cross_validation import Fold, fit_without_fold
 from edge_classify.learn.head import head_logits
 from edge_classify.learn.learning_curve import LearningCurve, draw_learning_curve
+from edge_classify.learn.photos.photo_set import TRAINING, VALIDATION
 
-from .fitting import Fit, Fold, first_folds, fit_without_fold
-from .photos import TRAINING, VALIDATION
+from .fitting import Fit, first_folds
 from .settings import LEARNING_CURVE_PHOTOS
 from .training_run import CellJob
 
@@ -30,8 +31,9 @@ def find_learning_curve(job: CellJob, fit: Fit) -> LearningCurve:
     groups = [photo.group for photo in job.run.photos.of(TRAINING, VALIDATION)]
 
     def answer(fitted: np.ndarray, tried: np.ndarray) -> np.ndarray:
-        part, _ = fit_without_fold(job, fit.examples, Fold(fitted, tried), fit.features)
-        return head_logits(part.head, fit.examples, tried).argmax(axis=1)
+        fold = Fold(fitted, tried)
+        head, _, _ = fit_without_fold(fit.examples, fold, fit.features, job.run.head, job.run.settings.seed)
+        return head_logits(head, fit.examples, tried).argmax(axis=1)
 
     return draw_learning_curve(
         fit.examples.labels,

@@ -21,15 +21,15 @@ from edge_classify.errors import DataError
 from edge_classify.images.crop import cut
 from edge_classify.images.photo import decode_photo
 from edge_classify.images.preprocessing import Image
+from edge_classify.learn.photos.made_negatives import BLANKS, PHOTO_KINDS, TRIAL, choose_tried, draw, is_drawn
+from edge_classify.learn.photos.photo_set import HELD_OUT, TRAINING, VALIDATION, Photo
+from edge_classify.learn.photos.views import show_view
 from edge_classify.learn.rows import Rows
 
 from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
 from .cache import cache_folder, fetch, open_cache
 from .feature_model import make_feature_model, open_feature_model
-from .made_negatives import BLANKS, PHOTO_KINDS, TRIAL, choose_tried, draw, is_drawn
-from .photos import HELD_OUT, TRAINING, VALIDATION, Photo
 from .training_run import TrainingRun
-from .views import show_view
 from .workers import in_processes, name_photos
 
 _PHOTOS_PER_JOB = 32
@@ -89,6 +89,12 @@ def compute_features(
             with database:
                 database.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
             progress.update(len(job))
+
+
+def has_feature_model(database: sqlite3.Connection, backbone: Backbone) -> bool:
+    """Whether the backbone as a TFLite model is in the cache."""
+    query = "SELECT 1 FROM feature_models WHERE key = ?"
+    return database.execute(query, (_backbone_key(backbone),)).fetchone() is not None
 
 
 def read_cost(database: sqlite3.Connection, backbone: Backbone) -> BackboneCost:

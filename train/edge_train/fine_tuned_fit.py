@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_classify.learn.head import Curves, accuracy, fit_temperature, softmax
+from edge_classify.learn.photos.photo_set import TRAINING, VALIDATION
 
 from .features import compute_run_features, forget_features, gather_features
 from .fitting import Fit, folds_to_tune
-from .photos import TRAINING, VALIDATION
 from .settings import FINE_TUNING_SHARES, MIN_FINE_TUNING_GAIN_ERRORS
 from .training_run import CellJob
 

@@ -18,20 +18,15 @@ from tqdm import tqdm
 
 from edge_classify.images.preprocessing import Image
 from edge_classify.learn.head import Curves, Examples, Head, accuracy, calibrated_loss, softmax, split_batches
+from edge_classify.learn.photos.photo_set import TRAINING, VALIDATION
+from edge_classify.learn.photos.views import show_view
 from edge_classify.learn.rows import Rows
 
 from .backbone import Backbone, load_backbone, save_weights
 from .cache import cache_folder
 from .feature_model import open_feature_model, split_for_fine_tuning
-from .photos import TRAINING, VALIDATION
-from .settings import (
-    FINE_TUNING_LEARNING_RATE,
-    FINE_TUNING_VIEWS,
-    MAX_GRADIENT_NORM,
-    WARM_UP_SHARE,
-)
+from .settings import FINE_TUNING_LEARNING_RATE, FINE_TUNING_VIEWS, MAX_GRADIENT_NORM, WARM_UP_SHARE
 from .training_run import CellJob
-from .views import show_view
 from .workers import threads_per_worker
 
 if TYPE_CHECKING:

@@ -13,16 +13,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edge_classify.learn.head import (
-    Curves,
-    Examples,
-    Head,
-    cross_entropy,
-    fit_head,
-    fit_temperature,
-    head_logits,
-    softmax,
+from edge_classify.learn.cross_validation import (
+    VIEW_FOLDS,
+    Calibration,
+    Fold,
+    at_most,
+    calibrate,
+    fit_without_fold,
+    is_clear_gain,
+    make_folds,
+    photo_losses,
+    weigh_classes,
 )
+from edge_classify.learn.head import Curves, Examples, Head, fit_head, head_logits
 from edge_classify.learn.open_set import (
     MAX_PHOTOS,
     FeatureSpace,
@@ -31,25 +34,18 @@ from edge_classify.learn.open_set import (
     fit_feature_space,
     fit_open_set,
 )
+from edge_classify.learn.photos.folds import FOLDS
+from edge_classify.learn.photos.made_negatives import BLANKS
+from edge_classify.learn.photos.photo_set import TRAINING, VALIDATION, Photo
 from edge_classify.model.answers import Answers, pack
 
 from .backbone import Backbone
 from .features import gather_features, read_cost
-from .made_negatives import BLANKS
-from .photos import TRAINING, VALIDATION, Photo
-from .settings import FINE_TUNING_PHOTOS, FOLDS, MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS, VIEW_FOLDS
+from .settings import FINE_TUNING_PHOTOS
 from .training_run import CellJob
 
 # A part of a SHA-256 that no two runs on one machine share by chance.
 _FINGERPRINT_DIGITS = 16
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Photos to fit on and photos to choose on: indices into the cell's photos."""
-
-    fitted: np.ndarray
-    chosen_on: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -72,20 +68,6 @@ class Fit:
     tuned_share: float = 0.0
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A head whose probabilities mean what they say, and what they are for the photos chosen on.
-
-    loss: mean cross-entropy of these photos, in nats. probabilities: their classes', (n, K), each photo's by the head
-    fitted without it.
-    """
-
-    head: Head
-    temperature: float
-    loss: float
-    probabilities: np.ndarray
-
-
 def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     """Fit heads on the frozen backbone's features: one without each fold, and one on all photos.
 
@@ -96,7 +78,7 @@ def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     features = read_cost(database, job.backbone).features
     examples = _gather_examples(job, database)
     folds = list(_find_folds(job.run.photos.of(TRAINING, VALIDATION), settings.seed))
-    fold_fits, best_epochs = zip(*(fit_without_fold(job, examples, fold, features) for fold in folds), strict=True)
+    fold_fits, best_epochs = zip(*(_fit_without_fold(job, examples, fold, features) for fold in folds), strict=True)
     head = fold_fits[0].head
     if not job.run.photos.of(VALIDATION):
         epochs = max(1, round(float(np.mean(best_epochs))))
@@ -115,12 +97,10 @@ def views_do_harm(job: CellJob, database: sqlite3.Connection, fit: Fit) -> bool:
     without = _gather_examples(job.without_views(), database)
     gains = []
     for fold, fold_fit in list(zip(fit.folds, fit.fold_fits, strict=True))[:VIEW_FOLDS]:
-        fit_without, _ = fit_without_fold(job, without, fold, fit.features)
-        losses = _losses(fold_fit, fold.chosen_on)
-        gains.append(losses - _losses(fit_without, fold.chosen_on))
-    gain = np.concatenate(gains)
-    error = float(gain.std()) / np.sqrt(len(gain))
-    return bool(gain.mean() > max(MIN_VIEW_GAIN, MIN_VIEW_GAIN_ERRORS * error))
+        fit_without, _ = _fit_without_fold(job, without, fold, fit.features)
+        losses = photo_losses(fold_fit.head, fold_fit.examples, fold.chosen_on)
+        gains.append(losses - photo_losses(fit_without.head, fit_without.examples, fold.chosen_on))
+    return is_clear_gain(np.concatenate(gains))
 
 
 def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
@@ -133,25 +113,17 @@ def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
         views=len(views),
         photos=np.arange(len(photos)),
         labels=labels,
-        weights=_class_weights(labels, len(job.run.photos.labels), settings.class_weights),
+        weights=weigh_classes(labels, len(job.run.photos.labels), balanced=settings.class_weights == "balanced"),
     )
 
 
-def fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Fit, int]:
-    """A head fitted without some photos, and the number of epochs that was best on these."""
-    settings = job.run.settings
-    fitted, chosen_on = replace(examples, photos=fold.fitted), replace(examples, photos=fold.chosen_on)
-    head, epochs, curves = fit_head(fitted, chosen_on, features, job.run.head, settings.seed)
-    return Fit(job.backbone, features, head, fitted, curves), epochs
+def _fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Fit, int]:
+    """The fit, and the number of epochs that was best."""
+    head, epochs, curves = fit_without_fold(examples, fold, features, job.run.head, job.run.settings.seed)
+    return Fit(job.backbone, features, head, replace(examples, photos=fold.fitted), curves), epochs
 
 
-def _losses(fit: Fit, photos: np.ndarray) -> np.ndarray:
-    """Each photo's cross-entropy, in nats."""
-    probabilities = softmax(head_logits(fit.head, fit.examples, photos))
-    return -np.log(probabilities[np.arange(len(photos)), fit.examples.labels[photos]] + 1e-12)
-
-
-def calibrate(fit: Fit) -> Calibration:
+def calibrate_fit(fit: Fit) -> Calibration:
     """Fit the temperature on the folds' photos, each scored by the head fitted without it."""
     logits = np.concatenate(
         [
@@ -159,15 +131,7 @@ def calibrate(fit: Fit) -> Calibration:
             for fold, fold_fit in zip(fit.folds, fit.fold_fits, strict=True)
         ]
     )
-    labels = np.concatenate([fit.examples.labels[fold.chosen_on] for fold in fit.folds])
-    temperature = fit_temperature(logits, labels)
-    probabilities = softmax(logits / temperature)
-    return Calibration(
-        fit.head.with_temperature(temperature),
-        temperature,
-        cross_entropy(probabilities, labels),
-        probabilities,
-    )
+    return calibrate(fit.head, logits, np.concatenate([fit.examples.labels[fold.chosen_on] for fold in fit.folds]))
 
 
 def validate(job: CellJob, fit: Fit, calibration: Calibration) -> Answers:
@@ -196,7 +160,7 @@ def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidence
     seed, negatives = job.run.settings.seed, job.run.photos.negatives(TRAINING)[:MAX_PHOTOS]
 
     def space_of(part: Fit) -> FeatureSpace:
-        photos = _at_most(MAX_PHOTOS, part.examples.photos, np.random.default_rng(seed))
+        photos = at_most(MAX_PHOTOS, part.examples.photos, np.random.default_rng(seed))
         space = fit_space(job, part, photos, read_blanks(database, part))
         if not negatives:
             return space
@@ -242,26 +206,7 @@ def first_folds(folds: Sequence[Fold], photos: int) -> Sequence[Fold]:
 
 
 def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[Fold]:
-    """The user's own validation photos if there are any; otherwise each fifth of the training photos in turn.
-
-    No more photos are chosen on than choosing needs, so that memory does not grow with their number.
-    """
-    rng = np.random.default_rng(seed)
+    """The user's own validation photos if there are any; otherwise each fifth of the training photos in turn."""
     has_validation = any(photo.part == VALIDATION for photo in photos)
-    folds = np.array([photo.fold for photo in photos])
     numbers = [-1] if has_validation else range(FOLDS)
-    for number in numbers:
-        chosen_on = np.flatnonzero(folds == number)
-        fitted = np.flatnonzero(folds != number)
-        if len(chosen_on) and len(fitted):
-            yield Fold(fitted, _at_most(MAX_PHOTOS // len(numbers), chosen_on, rng))
-
-
-def _at_most(count: int, photos: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return photos if len(photos) <= count else np.sort(rng.permutation(photos)[:count])
-
-
-def _class_weights(labels: np.ndarray, classes: int, choice: str) -> np.ndarray:
-    counts = np.bincount(labels, minlength=classes)
-    weights = len(labels) / (classes * np.maximum(counts, 1)) if choice == "balanced" else np.ones(classes)
-    return weights.astype(np.float32)
+    return make_folds(np.array([photo.fold for photo in photos]), numbers, seed)

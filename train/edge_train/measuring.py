@@ -10,22 +10,21 @@ from typing import Any
 import numpy as np
 
 from edge_classify.learn.head import Head, accuracy
-from edge_classify.learn.metrics import auroc, evaluate, fpr_at_tpr
+from edge_classify.learn.metrics import auroc, evaluate, measure_negatives
 from edge_classify.learn.open_set import MAX_PHOTOS, OpenSet, fit_open_set, with_unknown
+from edge_classify.learn.photos.folds import FOLDS
+from edge_classify.learn.photos.made_negatives import PHOTO_KINDS, TRIAL, choose_tried, measure_made
+from edge_classify.learn.photos.photo_set import HELD_OUT, Photo
 from edge_classify.learn.rows import Rows
 
 from .features import gather_features
 from .fitting import Fit, fit_space, read_blanks
-from .made_negatives import PHOTO_KINDS, TRIAL, choose_tried, kind_of
-from .photos import HELD_OUT, Photo
-from .settings import FOLDS, MAX_CLASSES_LEFT_OUT
+from .settings import MAX_CLASSES_LEFT_OUT
 from .training_run import CellJob
 
 # Of the arrays' names in the run folder, whose format calls negatives strangers.
 NEGATIVES_PREFIX = "strangers:"
 _ROWS_PER_READ = 1024
-# Of the classes' own photos; the figure's name in run.json says it too.
-_KEPT_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def measure(
         **evaluate(probabilities, _truth(held_out), photos.labels),
         **fine_tuning,
         "held_out": photos.held_out_name,
-        "strangers": {name: _measure_negatives(probabilities, outputs) for name, outputs in negatives.items()},
+        "strangers": {name: measure_negatives(probabilities, outputs) for name, outputs in negatives.items()},
         **made,
     }
     # A fine-tuned backbone was trained on all classes: none would be new to it.
@@ -105,21 +104,6 @@ def measure(
 
 def _truth(photos: Sequence[Photo]) -> np.ndarray:
     return np.array([photo.label for photo in photos])
-
-
-def _measure_negatives(own: np.ndarray, negatives: np.ndarray) -> dict[str, Any]:
-    """How well `unknown` separates held-out photos of the classes from negatives; both are probabilities (n, K + 1)."""
-    return {
-        "pictures": len(negatives),
-        "auroc": auroc(1 - own[:, -1], 1 - negatives[:, -1]),
-        "accepted_at_95_kept": fpr_at_tpr(1 - own[:, -1], 1 - negatives[:, -1], keep=_KEPT_SHARE),
-        "accepted": _share_accepted(negatives),
-    }
-
-
-def _share_accepted(outputs: np.ndarray) -> float:
-    """Of probabilities (n, K + 1): the share whose best is a class."""
-    return float((outputs.argmax(axis=1) < outputs.shape[1] - 1).mean())
 
 
 def _measure_made(
@@ -133,22 +117,6 @@ def _measure_made(
     }
     drawn = model.probabilities(gather_features(database, fit.backbone, TRIAL))
     return {"made_negatives": measure_made(own, drawn, outputs)}
-
-
-def measure_made(own: np.ndarray, drawn: np.ndarray, senseless: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The figures of made negatives: of drawn ones the same as of other negatives, and the share accepted of each kind.
-
-    own, drawn, senseless: probabilities (n, K + 1) of held-out photos, of `TRIAL`, and, by kind, of senseless photos.
-
-    Senseless photos count by kind only. Where colours and textures are what tells the classes, as with flowers, sound
-    cells accept half of them; where `unknown` collapses, drawn ones are accepted as well.
-    """
-    kinds = np.array([kind_of(picture) for picture in TRIAL])
-    by_kind = {kind: drawn[kinds == kind] for kind in dict.fromkeys(kinds.tolist())} | dict(senseless)
-    return {
-        **_measure_negatives(own, drawn),
-        "kinds": {kind: _share_accepted(outputs) for kind, outputs in by_kind.items()},
-    }
 
 
 def _leave_out_classes(job: CellJob, fit: Fit, blanks: np.ndarray) -> dict[str, float]:

@@ -150,7 +150,7 @@ def _matrix_cell(count: int, share: float) -> str:
     if not count:
         return "<td></td>"
     many = " class=many" if share >= _DARK_SHARE else ""
-    return f"<td{many} style='--share: {0.06 + 0.94 * share:.2f}'>{count}</td>"
+    return f"<td style='--share: {0.06 + 0.94 * share:.2f}'{many}>{count}</td>"
 
 
 def legend(names: Iterable[str], colors: Iterable[str]) -> str:

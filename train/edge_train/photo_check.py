@@ -14,14 +14,14 @@ import numpy as np
 from edge_classify.images.crop import Crop, cut
 from edge_classify.images.formats import FORMATS_BY_SUFFIX
 from edge_classify.images.photo import read_photo
+from edge_classify.learn.photos.near_duplicates import MAX_COPIES, NearDuplicates, are_same_picture
+from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, Photo, PhotoSet
 from edge_classify.system.atomic_write import write_atomic
 
 from .backbone import Backbone
 from .features import read_features
-from .near_duplicates import MAX_COPIES, NearDuplicates, are_same_picture
 from .page import contact_sheet, escape, isolate, page
 from .photo_facts import read_cached_facts
-from .photos import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, Photo, PhotoSet
 from .training_run import TrainingRun
 
 # A class with fewer training photos than this is reported.

@@ -1,11 +1,10 @@
-"""Facts of each photo, read once and cached: is it readable, how large, of which format, what does it look like."""
+"""Facts of each photo, read once and cached; and whether it can be read at all."""
 
 from __future__ import annotations
 
 import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,47 +13,16 @@ import numpy as np
 from tqdm import tqdm
 
 from edge_classify.errors import DataError
-from edge_classify.images.crop import Crop, cut
-from edge_classify.images.formats import HEAD_BYTES, picture_format
-from edge_classify.images.photo import decode_photo
-from edge_classify.images.preprocessing import Image
+from edge_classify.images.crop import Crop
+from edge_classify.learn.photos.facts import HASH_SIDE, THUMBNAIL_SIDE, PhotoFacts, read_facts
 
 from .cache import fetch
 from .workers import in_processes, name_photos
 
-# A difference hash has this many rows of this many bits.
-_HASH_SIDE = 16
-_THUMBNAIL_SIDE = 32
 _PHOTOS_PER_JOB = 64
 # A cached row: width, height and format, then the hash and the thumbnail.
 _HEADER = struct.Struct("<II8s")
-_HASH_BYTES = _HASH_SIDE**2 // 8
-
-
-@dataclass(frozen=True)
-class PhotoFacts:
-    """What is known of a photo, or of a part of it, without any network.
-
-    width, height: pixels, upright. format: by content: jpeg, png, ... or "" if unknown.
-    difference_hash: 256 bits, uint64 (4,) (dHash, Krawetz 2013). thumbnail: uint8 grey (32, 32).
-    """
-
-    width: int
-    height: int
-    format: str
-    difference_hash: np.ndarray
-    thumbnail: Image
-
-
-def read_facts(data: bytes, name: str, crop: Crop | None = None) -> PhotoFacts:
-    """The facts of a part of an image file's picture. Raises DataError if it is no picture; `name` is for the error."""
-    image = cut(decode_photo(data, name), crop)
-    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    small = cv2.resize(grey, (_HASH_SIDE + 1, _HASH_SIDE), interpolation=cv2.INTER_AREA)
-    difference_hash = np.packbits(small[:, 1:] > small[:, :-1]).view(np.uint64)
-    thumbnail = cv2.resize(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    kind = picture_format(data[:HEAD_BYTES])
-    return PhotoFacts(image.shape[1], image.shape[0], kind, difference_hash, np.asarray(thumbnail, np.uint8))
+_HASH_BYTES = HASH_SIDE**2 // 8
 
 
 def collect_facts(database: sqlite3.Connection, photos: Mapping[str, Path], crop: Crop | None = None) -> dict[str, str]:
@@ -113,7 +81,7 @@ def _read_chunk(crop: Crop | None, chunk: list[tuple[str, Path]]) -> list[bytes 
 def _unpack(blob: bytes) -> PhotoFacts:
     width, height, kind = _HEADER.unpack_from(blob)
     rest = np.frombuffer(blob, np.uint8, offset=_HEADER.size)
-    thumbnail = rest[_HASH_BYTES:].reshape(_THUMBNAIL_SIDE, _THUMBNAIL_SIDE)
+    thumbnail = rest[_HASH_BYTES:].reshape(THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     difference_hash = rest[:_HASH_BYTES].copy().view(np.uint64)
     return PhotoFacts(width, height, kind.rstrip(b"\0").decode(), difference_hash, thumbnail)
 

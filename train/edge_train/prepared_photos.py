@@ -8,9 +8,9 @@ from contextlib import ExitStack
 import numpy as np
 
 from edge_classify.images.preprocessing import preprocess
+from edge_classify.learn.photos.photo_set import TRAINING, Photo, PhotoSet
 
 from . import run_folder
-from .photos import TRAINING, Photo, PhotoSet
 from .settings import CALIBRATION_PHOTOS
 from .training_run import TrainingRun
 

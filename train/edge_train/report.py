@@ -12,6 +12,7 @@ import numpy as np
 from edge_classify.images.photo import read_photo
 from edge_classify.learn.learning_curve import SHARES
 from edge_classify.learn.metrics import class_confidences, confusion, wilson_interval
+from edge_classify.learn.photos.photo_set import HELD_OUT, Photo, PhotoSet
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
 
@@ -21,7 +22,6 @@ from .enough import learning_curve
 from .measuring import NEGATIVES_PREFIX
 from .page import confusion_table, contact_sheet, crop_picture, escape, isolate, legend, long, page, plot, table
 from .photo_check import PhotoCheck, photos_to_look_at
-from .photos import HELD_OUT, Photo, PhotoSet
 from .run_folder import HELD_OUT_PROBABILITIES
 from .settings import MAX_MADE_ACCEPTED
 from .training_run import TrainingRun

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from edge_classify.errors import DataError
 from edge_classify.images.crop import WHOLE
+from edge_classify.learn.photos.photo_set import PhotoSet, fingerprint
 from edge_classify.system.atomic_write import write_atomic
 
-from .photos import PhotoSet, fingerprint
 from .run_folder import FORMAT, INDEX, STARTED
 from .training_run import CellJob, TrainingRun
 

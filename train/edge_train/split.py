@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from edge_classify.errors import DataError
+from edge_classify.learn.photos.folds import FOLDS, deal_folds
+from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, TRAINING, Photo, PhotoSet
 
-from .photos import HELD_OUT, LEFT_OUT, TRAINING, Photo, PhotoSet
-from .settings import FOLDS, HELD_OUT_SHARE, MIN_PHOTOS_PER_CLASS, WHILES_PER_FOLD
+from .settings import HELD_OUT_SHARE, MIN_PHOTOS_PER_CLASS, WHILES_PER_FOLD
 
 
 def split_photos(found: PhotoSet, groups: Mapping[str, str], by_time: Sequence[Photo] = ()) -> PhotoSet:
@@ -44,7 +45,8 @@ def split_photos(found: PhotoSet, groups: Mapping[str, str], by_time: Sequence[P
         photos = [
             replace(photo, part=HELD_OUT if groups[photo.sha256] in held_out else TRAINING) for photo in found.photos
         ]
-    folds, whiles = _deal_folds([photo for photo in photos if photo.sha256 not in scene], groups), dict(groups)
+    folds = deal_folds([photo for photo in photos if photo.part == TRAINING and photo.sha256 not in scene], groups)
+    whiles = dict(groups)
     for run in _classes(photo for photo in _in_order(by_time, photos) if photo.part == TRAINING):
         folds |= {sha256: place * FOLDS // len(run) for place, sha256 in enumerate(run)}
         count = FOLDS * WHILES_PER_FOLD
@@ -123,14 +125,3 @@ def _choose_held_out(photos: Iterable[Photo], groups: dict[str, str]) -> set[str
 
 def _shuffled(group: str) -> str:
     return hashlib.sha256(b"held out" + group.encode()).hexdigest()
-
-
-def _deal_folds(photos: Iterable[Photo], groups: dict[str, str]) -> dict[str, int]:
-    """A fold for each group of training photos, dealt evenly within each class."""
-    dealt: dict[int, int] = defaultdict(int)
-    folds: dict[str, int] = {}
-    for group, label in sorted({(groups[photo.sha256], photo.label) for photo in photos if photo.part == TRAINING}):
-        if group not in folds:
-            folds[group] = dealt[label] % FOLDS
-            dealt[label] += 1
-    return folds

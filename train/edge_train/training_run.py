@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edge_classify.learn.head import HeadSettings
+from edge_classify.learn.head import LEARNING_RATE_STILL_CAMERA, HeadSettings
+from edge_classify.learn.open_set import KEEP, KEEP_STILL_CAMERA
+from edge_classify.learn.photos.photo_set import Photo, PhotoSet, fingerprint
 
 from . import run_folder
 from .backbone import Backbone
-from .photos import Photo, PhotoSet, fingerprint
-from .settings import KEEP, KEEP_STILL_CAMERA, LEARNING_RATE_STILL_CAMERA, Settings
+from .settings import Settings
 
 # Of what a cell's entry says: one that an older edge-train left is made again.
-_ENTRY_VERSION = 4
+_ENTRY_VERSION = 5
 
 
 @dataclass(frozen=True)

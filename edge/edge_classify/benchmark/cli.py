@@ -57,11 +57,13 @@ def _parser() -> Parser:
         "Measure how long each model file takes on this device, from camera frame to label,\n"
         "and say which to take: the fastest of those that are as accurate as the best, within a time budget if you\n"
         "give one. Times are in milliseconds.",
+        usage="edge-benchmark MODEL [MODEL ...] [options]",
         examples=[
             ("edge-benchmark models", "measure every file in a folder"),
             ("edge-benchmark models --budget-ms 30", "find the file to take of those that take at most 30 ms"),
         ],
         errors=[ModelFileError, SelfTestError, DataError, BudgetError],
+        details=("--num-runs", "--warmup-runs", "--csv", "--verbose"),
     )
     parser.add_argument(
         "models", nargs="+", metavar="MODEL", help="a .tflite file, a folder of them, or a manifest.json"

@@ -20,8 +20,8 @@ import numpy as np
 
 from ..errors import UsageError
 from .class_folder import class_folder
+from .folders import LABELLED, UNLABELLED
 from .record import Record, read_record
-from .store import LABELLED, UNLABELLED
 
 # Where removed photos wait, in case it is undone.
 REMOVED = "removed"
@@ -86,7 +86,7 @@ class Labelling:
         """How many photos each class has."""
         folder = self._root / LABELLED
         folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        return {path.name: sum(1 for _ in path.glob("*.jpg")) for path in folders if not path.name.startswith(".")}
+        return {path.name: sum(1 for _ in path.glob("[!.]*")) for path in folders if not path.name.startswith(".")}
 
     def path(self, name: str) -> Path:
         """The file of a photo without a class. Raises UsageError for what is no such name."""

@@ -19,17 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError
 from ..images.preprocessing import Image
 from ..system.atomic_write import write_atomic
+from .folders import LABELLED, UNLABELLED, make_folders
 from .likeness import REMEMBERED
 from .limits import DEFAULT_LIMITS, Limits
 from .photo_file import encode, remove_halves, stamp, write
 from .reasons import BY_USE
 from .record import Record, iso_time
 
-UNLABELLED = "unlabelled"
-LABELLED = "labelled"
 _TODAY = "today.json"
 
 _DAY_S = 86400.0
@@ -49,7 +47,7 @@ class _Kept(NamedTuple):
 class Store:
     """Keeps photos in a folder. Not for use from two threads at once; other programs may label and delete meanwhile.
 
-    root: made if it is not there, for its owner alone. Raises DataError if that cannot be.
+    root: made if it is not there, for its owner alone. Raises OSError if that cannot be.
     clock: Unix seconds; for tests.
     """
 
@@ -57,11 +55,7 @@ class Store:
         self.root = root
         self._limits = limits
         self._clock = clock
-        try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"{error.filename or root}: cannot be made: {error.strerror}") from error
+        make_folders(root)
         for folder in (root, self._folder):
             remove_halves(folder)
 
@@ -87,7 +81,7 @@ class Store:
         photos, written = self._written_today()
         if photos >= self._limits.photos_per_day or written + len(data) > self._limits.bytes_per_day:
             return None
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have cleared it away
+        make_folders(self.root)  # somebody may have cleared it away
         if shutil.disk_usage(self._folder).free - len(data) < self._limits.free_bytes:
             raise OSError(errno.ECANCELED, "less would be left free than --collect-free-mb", str(self._folder))
         self._make_room(len(data))

@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.model is None and (options.labels or options.input_range or options.input_size):
         parser.error("--labels, --input-range and --input-size are for a model file: name one with MODEL")
+    if options.versions:
+        return run(lambda: _print_versions(options.model, options.json), quiet=True, traceback=options.traceback)
     if options.print_service:
         return run(lambda: _print_service(Path(sys.prefix)), traceback=options.traceback)
     if options.print_drop_in:
@@ -60,6 +62,7 @@ def _parser() -> Parser:
         "Diagnose this machine, its cameras and optionally a model file, and suggest fixes.\n"
         "Each line is green (fine), yellow (could be better) or red (does not work). The exit\n"
         "code is 0 if no line is red, otherwise that of the first red line.",
+        usage="edge-doctor [MODEL] [options]",
         examples=[
             ("edge-doctor", "check this machine and its cameras"),
             ("edge-doctor models/mobilenet_v2_0.5_160_int8.tflite", "also test a model file and time it here"),
@@ -81,6 +84,11 @@ def _parser() -> Parser:
         help="configuration file of edge-classify to check (default: /etc/edge-classify.toml, if it is there)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument(
+        "--versions",
+        action="store_true",
+        help="print what a bug report needs about this installation, and about MODEL, and exit",
+    )
     parser.add_argument(
         "--print-service", action="store_true", help="print a systemd unit that runs edge-classify at boot, and exit"
     )
@@ -156,6 +164,16 @@ def _print_finding(finding: Finding, color: bool) -> None:
     print(f"{level} {finding.check:<{_CHECK_WIDTH}} {finding.text}", flush=True)
     if finding.remedy:
         print(f"{'':{_LEVEL_WIDTH + _CHECK_WIDTH + 1}} → {finding.remedy}", flush=True)
+
+
+def _print_versions(model: str | None, as_json: bool) -> int:
+    from .versions import versions
+
+    found = versions(model, System())
+    width = max(map(len, found))
+    lines = "\n".join(f"{name:<{width}}  {text}" for name, text in found.items())
+    print(json.dumps(found, ensure_ascii=False) if as_json else lines)
+    return 0
 
 
 def _print_service(prefix: Path) -> int:

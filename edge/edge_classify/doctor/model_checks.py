@@ -128,10 +128,11 @@ def _accuracy(contract: Mapping[str, Any]) -> Finding:
         return Finding("yellow", "accuracy", "not measured when the file was made", "try it on your own pictures")
     accuracy, photos = evaluation["accuracy"], evaluation["photos"]
     low, high = wilson_interval(accuracy, photos)
-    text = (
-        f"{accuracy:.1%} on {photos} held-out photos (95% confidence interval: {low:.0%} to {high:.0%}), "
-        f"float32 {evaluation['float32_accuracy']:.1%}"
-    )
+    text = f"{accuracy:.1%} on {photos} held-out photos (95% confidence interval: {low:.0%} to {high:.0%}), "
+    if "taught" in contract["provenance"]:
+        text += "cross-validated: each judged by a head that had not learnt it"
+    else:
+        text += f"float32 {evaluation['float32_accuracy']:.1%}"
     if contract["decision"]["unknown"]:
         text += f"; {evaluation['kept']:.1%} of them not called unknown"
         if "accuracy_with_unknown" in evaluation:
@@ -140,13 +141,14 @@ def _accuracy(contract: Mapping[str, Any]) -> Finding:
 
 
 def _provenance(provenance: Mapping[str, Any]) -> Finding:
-    converter = provenance["versions"]["convert"]
+    converter, taught = provenance["versions"]["convert"], provenance.get("taught")
     return Finding(
         "green",
         "provenance",
         f"photos {provenance['data_fingerprint'][:12]}, seed {provenance.get('seed')}, "
         f"weights {provenance['weights']['name']}, edge-classify {converter['edge-classify']}, "
-        f"TensorFlow {converter['tensorflow']}",
+        f"TensorFlow {converter['tensorflow']}"
+        + (f"; its head taught by edge-teach to the backbone of {taught['parent']['name']}" if taught else ""),
     )
 
 

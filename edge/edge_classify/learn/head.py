@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .rows import Rows
+from .rows import Readable
 
+# Of a camera that does not move, in place of the head's own: at that, 60 epochs are too few to tell small things from
+# light that drifts.
+LEARNING_RATE_STILL_CAMERA = 1e-3
 # Rows read at a time when a head is measured: memory stays bounded.
 _ROWS_PER_READ = 1024
 # At most about so many rows give the features' mean.
@@ -99,7 +102,7 @@ class Examples:
     weights: how much a photo of each class counts, float32, (K,).
     """
 
-    rows: Rows
+    rows: Readable
     views: int
     photos: np.ndarray
     labels: np.ndarray

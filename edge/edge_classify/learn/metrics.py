@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 _CALIBRATION_BINS = 10
+# Of the classes' own photos, for `accepted_at_95_kept`.
+_KEPT_SHARE = 0.95
 
 T = TypeVar("T")
 
@@ -108,6 +110,21 @@ def fpr_at_tpr(known: np.ndarray, strange: np.ndarray, keep: float) -> float:
     known, strange: scores as for `auroc`.
     """
     return float((strange > np.quantile(known, 1 - keep)).mean())
+
+
+def measure_negatives(own: np.ndarray, negatives: np.ndarray) -> dict[str, Any]:
+    """How well `unknown` separates held-out photos of the classes from negatives; both are probabilities (n, K + 1)."""
+    return {
+        "pictures": len(negatives),
+        "auroc": auroc(1 - own[:, -1], 1 - negatives[:, -1]),
+        "accepted_at_95_kept": fpr_at_tpr(1 - own[:, -1], 1 - negatives[:, -1], keep=_KEPT_SHARE),
+        "accepted": share_accepted(negatives),
+    }
+
+
+def share_accepted(outputs: np.ndarray) -> float:
+    """Of probabilities (n, K + 1): the share whose best is a class."""
+    return float((outputs.argmax(axis=1) < outputs.shape[1] - 1).mean())
 
 
 def pareto_front(items: Iterable[T], cost: Callable[[T], float], accuracy: Callable[[T], float]) -> list[T]:

@@ -24,6 +24,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+# The share of own photos to keep, if the user names none. Of a camera that does not move: what it shows is always
+# nearly the same, and what is wrongly called unknown is most of its errors.
+KEEP = 0.95
+KEEP_STILL_CAMERA = 0.99
+
 # At most this many dimensions of the subspace: what photos have beyond these, negatives have too.
 _MAX_DIMENSIONS = 48
 # With more classes than that there is one for each, up to this many.

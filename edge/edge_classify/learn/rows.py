@@ -6,12 +6,33 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 # Files of up to this many bytes are read at once, and kept in memory.
 _SMALL_FILE_BYTES = 64_000_000
+
+
+class Readable(Protocol):
+    """Rows that are read by their indices."""
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """The rows with these indices, (len(indices), *shape), in any order and as often as wanted."""
+
+
+@dataclass(frozen=True)
+class EveryNth:
+    """Of some rows each `step`-th, from the first on."""
+
+    rows: Readable
+    step: int
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """As `Readable.read`."""
+        return self.rows.read(np.asarray(indices, np.intp) * self.step)
 
 
 class Rows:

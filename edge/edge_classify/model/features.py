@@ -24,13 +24,10 @@ _TENSOR_SHAPE = 0
 def ending_at_features(graph: bytes) -> bytes:
     """The content of a .tflite file, changed so that its only output is the pooled features, shape (1, D).
 
-    They are what the operator gives that takes the mean of a whole map with the most channels, and of several the last.
-    Raises ValueError if there is none, or if the file is damaged.
+    Raises ValueError as `pooled_features`.
     """
-    model = Table.root(graph)
-    subgraph = model.table_at(_MODEL_SUBGRAPHS, 0)
-    tensor = _pooled_features(model, subgraph)
-    place = subgraph.vector_offset(_GRAPH_OUTPUTS)
+    tensor = pooled_features(graph)
+    place = Table.root(graph).table_at(_MODEL_SUBGRAPHS, 0).vector_offset(_GRAPH_OUTPUTS)
     if place is None:
         raise ValueError("a graph without outputs")
     # The vector of outputs is one more at the end: what is there already stays where it is.
@@ -39,7 +36,14 @@ def ending_at_features(graph: bytes) -> bytes:
     return bytes(changed + struct.pack("<Ii", 1, tensor))
 
 
-def _pooled_features(model: Table, subgraph: Table) -> int:
+def pooled_features(graph: bytes) -> int:
+    """Which tensor of the content of a .tflite file has them.
+
+    They are what the operator gives that takes the mean of a whole map with the most channels, and of several the last.
+    Raises ValueError if there is none, or if the file is damaged.
+    """
+    model = Table.root(graph)
+    subgraph = model.table_at(_MODEL_SUBGRAPHS, 0)
     pooling = {
         index
         for index, code in enumerate(model.tables(_MODEL_OPERATOR_CODES))

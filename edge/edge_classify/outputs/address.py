@@ -78,10 +78,13 @@ def why_not(address: Address, error: OSError) -> tuple[str, str]:
 
 
 def _is_ip_address(host: str) -> bool:
+    if ":" not in host:
+        parts = host.split(".")
+        return len(parts) == 4 and all(part in map(str, range(256)) for part in parts)
     import socket
 
     try:
-        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
+        socket.inet_pton(socket.AF_INET6, host)
     except (OSError, ValueError):
         return False
     return True

@@ -6,9 +6,11 @@ import logging
 import os
 import threading
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from ..collect.folders import make_folders
 from ..collect.limits import DEFAULT_LIMITS, Limits
 from ..errors import DataError, UsageError
 from ..options import integer, is_folder, number, only_in_help_all, writes_file
@@ -16,10 +18,10 @@ from ..system.checksum import file_sha256
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
     import numpy as np
 
+    from ..collect.burst import Bursts
     from ..collect.likeness import Describe, Likeness
     from ..collect.record import Record
     from ..collect.store import Store
@@ -44,11 +46,13 @@ _NICENESS = 19
 class _Candidate(NamedTuple):
     result: Result
     reason: str
+    model: Model
 
 
 class _Seen(NamedTuple):
     """What one model's pictures look like. checksum: of its file."""
 
+    model: Model
     checksum: str
     describe: Describe
     likeness: Likeness
@@ -57,81 +61,91 @@ class _Seen(NamedTuple):
 class Collect:
     """Keeps photos in a `Store`, in a thread of its own, and none that is like another.
 
-    It reports on results, and is no reason to go on making them.
+    root: the store's folder, which exists. It reports on results, and is no reason to go on making them.
     """
 
     gone = True
 
-    def __init__(self, store: Store, models: Mapping[str, Model], destinations: Destinations) -> None:
-        from ..collect.burst import Bursts
+    def __init__(self, root: Path, limits: Limits, destinations: Destinations) -> None:
         from ..collect.reasons import Reasons
 
-        self._store = store
-        self._models = models
-        self._reasons = {name: Reasons() for name in models}
+        self._root = root
+        self._limits = limits
+        models = destinations.run.models
+        self._models = {model.name: model for model in models}
+        models.tell(self._take)
+        self._reasons = {model.name: Reasons() for model in models}
         self._interval = _INTERVAL_S if destinations.live else 0.0
-        self._looked_at = dict.fromkeys(models, float("-inf"))
+        self._looked_at = dict.fromkeys(self._models, float("-inf"))
         self._seen: dict[str, _Seen] = {}
-        self._bursts = Bursts()
         self._kept = self._over_limit = 0
         self._say = destinations.standard_error.put
-        self._nice = False
-        self._queue = destinations.queue(self._consider, f"photos to {store.root}", limit=_WAITING)
+        self._queue = destinations.queue(self._consider, f"photos to {root}", limit=_WAITING)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._say(f"{self._kept} {'photo' if self._kept == 1 else 'photos'} kept in {self._store.root}\n")
+        self._say(f"{self._kept} {'photo' if self._kept == 1 else 'photos'} kept in {self._root}\n")
 
     def append(self, result: Result) -> None:
         reason = self._reasons[result.model].judge(result)
         if reason is None or result.frame.captured_at - self._looked_at[result.model] < self._interval:
             return
         self._looked_at[result.model] = result.frame.captured_at
-        self._queue.put(_Candidate(result, reason))
+        self._queue.put(_Candidate(result, reason, self._models[result.model]))
 
     def counts(self) -> dict[str, int]:
         return {"photos not kept": self._queue.dropped, "photos over the day's limit": self._over_limit}
 
+    def _take(self, model: Model) -> None:
+        self._models = {**self._models, model.name: model}
+
     def _consider(self, candidate: _Candidate) -> None:
         """Keep the frame, unless one like it is kept. Raises OSError if it cannot be written."""
-        self._work_behind_frames()
+        store = self._store
         result = candidate.result
-        model = self._models[result.model]
+        model = candidate.model
         seen = self._seen_by(model)
         description = seen.describe(result.frame.image)
         if not seen.likeness.is_new(description):
             return
         record = self._record(candidate, seen.checksum, description)
-        if self._store.add(_picture(result.frame.image, model), record) is None:
+        if store.add(_picture(result.frame.image, model), record) is None:
             if not self._over_limit:
-                log.warning("%s: as many photos are written as may be in a day; more will be counted", self._store.root)
+                log.warning("%s: as many photos are written as may be in a day; more will be counted", self._root)
             self._over_limit += 1
             return
         seen.likeness.remember(description)
         self._kept += 1
 
-    def _work_behind_frames(self) -> None:
-        """Give this thread, which exists for this output alone, the lowest priority, where the system can."""
-        if not self._nice:
-            self._nice = True
-            if hasattr(os, "setpriority"):
-                with suppress(OSError):  # our systemd unit does not let it
-                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-            self._store.remove_old()
+    @cached_property
+    def _store(self) -> Store:
+        """Opened by the thread that uses it, after the first result has been shown."""
+        from ..collect.store import Store
+
+        _work_behind_frames()
+        store = Store(self._root, self._limits)
+        store.remove_old()
+        return store
+
+    @cached_property
+    def _bursts(self) -> Bursts:
+        from ..collect.burst import Bursts
+
+        return Bursts()
 
     def _seen_by(self, model: Model) -> _Seen:
         """What the model has seen: also before this run, if its file is the same."""
         from ..collect.likeness import Likeness, describe_by
         from ..collect.record import read_record
 
-        if model.name not in self._seen:
+        if model.name not in self._seen or self._seen[model.name].model is not model:
             checksum = file_sha256(model.classifier.model_file.path)
             records = (read_record(path) for path in self._store.newest())
             kept = [record.description() for record in records if record is not None and record.sha256 == checksum]
             likeness = Likeness(description for description in kept if description is not None)
-            self._seen[model.name] = _Seen(checksum, describe_by(model.classifier), likeness)
+            self._seen[model.name] = _Seen(model, checksum, describe_by(model.classifier), likeness)
         return self._seen[model.name]
 
     def _record(self, candidate: _Candidate, checksum: str, description: np.ndarray) -> Record:
@@ -141,7 +155,7 @@ class Collect:
         result = candidate.result
         scores = result.classification.scores
         best = scores.argsort()[::-1][:_SCORES]
-        classifier = self._models[result.model].classifier
+        classifier = candidate.model.classifier
         return Record(
             time=result.captured_time,
             reason=candidate.reason,
@@ -153,6 +167,13 @@ class Collect:
             crop=classifier.model_file.crop,
             features=pack(description),
         )
+
+
+def _work_behind_frames() -> None:
+    """Give this thread the lowest priority, where the system can."""
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):  # our systemd unit does not let it
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _picture(image: Image, model: Model) -> Image:
@@ -258,8 +279,10 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
 def open_output(options: argparse.Namespace, destinations: Destinations) -> Collect | None:
     if options.collect is None:
         return None
-    from ..collect.store import Store
-
+    try:
+        make_folders(options.collect)
+    except OSError as error:
+        raise DataError(f"{error.filename or options.collect}: cannot be made: {error.strerror}") from error
     limits = Limits(
         photos=options.collect_photos,
         total_bytes=round(options.collect_mb * _MB),
@@ -268,6 +291,5 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Coll
         free_bytes=round(options.collect_free_mb * _MB),
         days=options.collect_days,
     )
-    store = Store(options.collect, limits)
     destinations.standard_error.put(f"keeping photos of what the camera sees in {options.collect} (--collect)\n")
-    return Collect(store, {model.name: model for model in destinations.run.models}, destinations)
+    return Collect(options.collect, limits, destinations)

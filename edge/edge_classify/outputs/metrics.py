@@ -18,13 +18,14 @@ from ..options import is_folder, writes_file
 from ..system.atomic_write import atomic_file
 from .address import Address, address, listen, why_not
 from .metric_counts import ModelCounts
+from .output import START_PAUSE_S
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from ..pipeline.loop import Result
+    from ..pipeline.loop import Model, Result
     from .destinations import Destinations
     from .http_server import HttpServer
     from .metric_families import Families
@@ -37,9 +38,9 @@ PATH = "/metrics"
 
 WRITE_INTERVAL_S = 15.0
 _LISTEN_INTERVAL_S = 5.0
+# From here on any user may serve.
+_FREE_PORTS = 1024
 _WARN_INTERVAL_S = 60.0
-# The first result goes to all outputs before the library's import competes with them for the interpreter.
-_FIRST_RESULT_S = 0.2
 # The end of a run waits so long for the publisher; if no camera was its source, for a file with all counts.
 _END_TIMEOUT_S = 0.3
 _FILE_END_TIMEOUT_S = 10.0
@@ -67,6 +68,7 @@ class Metrics:
         self._run = run
         self._publisher = publisher
         self._counts = {model.name: ModelCounts(model.classifier.labels) for model in run.models}
+        run.models.tell(self._begin_anew)
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
 
@@ -91,12 +93,16 @@ class Metrics:
     def counts(self) -> dict[str, int]:
         return {"metrics not written": self._publisher.lost}
 
+    def _begin_anew(self, model: Model) -> None:
+        """Another model's counts are not this one's: Prometheus takes it for a restart."""
+        self._counts = {**self._counts, model.name: ModelCounts(model.classifier.labels)}
+
     def _publish(self) -> None:
-        self._ended.wait(_FIRST_RESULT_S)
+        self._ended.wait(START_PAUSE_S)
         try:
             from .metric_families import Families
 
-            families = Families(self._run, self._counts, self._ended, process=self._publisher.serves)
+            families = Families(self._run, lambda: self._counts, self._ended, process=self._publisher.serves)
             self._publisher.run(families)
         except Exception:
             log.exception("metrics: failed, and are not published any more; classification goes on")
@@ -119,20 +125,18 @@ class MetricsServer:
         # Whether `run` or `stop` comes first.
         self._handover = threading.Lock()
         self._server: HttpServer | None = None
-        # Whoever asks before the first result waits for it.
-        self._listener = self._listen()
 
     def run(self, families: Families) -> None:
         from .http_server import HttpServer
 
-        while self._listener is None:
+        while (listener := self._listen()) is None:
             if self._ended.wait(_LISTEN_INTERVAL_S):
                 return
-            self._listener = self._listen()
         with self._handover:
-            if self._ended.is_set():  # the listener is closed
+            if self._ended.is_set():
+                listener.close()
                 return
-            self._server = HttpServer(self._listener, {PATH: _application(families)})
+            self._server = HttpServer(listener, {PATH: _application(families)})
         self._server.run()
 
     def stop(self) -> None:
@@ -140,8 +144,6 @@ class MetricsServer:
             self._ended.set()
             if self._server is not None:
                 self._server.stop()
-            elif self._listener is not None:
-                self._listener.close()
 
     def _listen(self) -> socket.socket | None:
         try:
@@ -258,6 +260,8 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:  # noqa: ARG001
 
 def _check_port(address: Address) -> None:
     """Refuse what will not get better by itself."""
+    if address.port >= _FREE_PORTS:
+        return
     try:
         listen(address).close()
     except OSError as error:

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Protocol, Self
 if TYPE_CHECKING:
     from ..pipeline.loop import Result
 
+# An output's own thread waits so long after the first result, until that has been shown: what it imports then would
+# compete for the interpreter, and costs a Pi up to half a second.
+START_PAUSE_S = 0.2
+
 
 class Output(Protocol):
     """Takes results, one after another. A context manager, which ends what the output has begun.

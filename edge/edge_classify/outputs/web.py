@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import sys
 import threading
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import UsageError
 from ..options import only_in_help_all
 from .address import Address, address, listen, why_not
+from .output import START_PAUSE_S
 
 if TYPE_CHECKING:
     import socket
@@ -65,8 +68,6 @@ class Web:
         self._tls = tls
         self._ended = threading.Event()
         self._warned = False
-        # Browsers may connect before the first result, and wait for it.
-        self._socket = self._listen()
         self._token = token
         self._run = destinations.run
         self._results: list[Result] = []
@@ -84,8 +85,6 @@ class Web:
             self._server.stop()
         if self._thread is not None:
             self._thread.join(_JOIN_TIMEOUT_S)
-        if self._socket is not None:
-            self._socket.close()
 
     def append(self, result: Result) -> None:
         event = result.event()
@@ -116,19 +115,21 @@ class Web:
             return None
 
     def _serve(self) -> None:
-        while self._socket is None:
+        if self._ended.wait(START_PAUSE_S):
+            return
+        while (listener := self._listen()) is None:
             if self._ended.wait(_LISTEN_INTERVAL_S):
                 return
-            self._socket = self._listen()
         from ..web.access import Access
+        from ..web.actions import Actions
         from ..web.server import Server
         from ..web.view import View
 
         options = self._options
         access = Access(options.web_address.host, tuple(options.web_host), self._token)
         view = View(self._run.source, self._run.models, self._history)
-        actions = options.collect if options.web_actions else None
-        self._server = Server(self._socket, view, access, options.web_frame, self._tls, actions)
+        actions = partial(Actions, options.collect, view, self._run.models) if options.web_actions else None
+        self._server = Server(listener, view, access, options.web_frame, self._tls, actions)
         self._view = view
         self._server.run()
 
@@ -220,11 +221,9 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
 def open_output(options: argparse.Namespace, destinations: Destinations) -> Web | None:
     if not options.web:
         return None
-    import socket
-
     place: Address = options.web_address
     token = None
-    name = socket.gethostname()
+    name = os.uname().nodename
     # Nobody can open 0.0.0.0; this machine's own name works in the whole local network.
     host = str(place) if place.from_here == place else f"{name}{'' if '.' in name else '.local'}:{place.port}"
     said = f"page: {'https' if options.web_cert else 'http'}://{host}/"

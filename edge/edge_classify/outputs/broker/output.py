@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
 
-from ...system.machine import System
-from .discovery import Device, described, discovery
+from ..output import START_PAUSE_S
 from .present import Present
-from .shown import shown_labels
 from .signals import Signals
-from .topics import Topics, levels, slug
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ...pipeline.loop import Result
+    from ...pipeline.loop import Model, Result
     from ..run import Run
     from .address import Address
+    from .discovery import Device
 
-# Until the first result has been shown; what is imported then costs a Pi half a second.
-_START_PAUSE_S = 0.1
 # For the last messages, at the end.
 _END_TIMEOUT_S, _END_TIMEOUT_LIVE_S = 5.0, 1.0
 _JOIN_TIMEOUT_S = 0.1
@@ -60,27 +56,13 @@ class Mqtt:
     def __init__(self, settings: Settings, run: Run, say: Callable[[str], object]) -> None:
         self._settings = settings
         self._say = say
-        self._live = run.source.live
-        labels = {model.name: model.classifier.labels for model in run.models}
-        contracts = [model.classifier.model_file.contract for model in run.models]
-        name = slug(settings.device)
-        self._device = Device(
-            settings.device,
-            name,
-            Topics(f"{settings.address.prefix}/{name}"),
-            levels(labels),
-            {model: shown_labels(found) for model, found in labels.items()},
-            described(contracts, list(labels)),
-            camera=run.source.live,
-            image=settings.image,
-            temperature=System().temperature() is not None,
-        )
-        message, with_labels = discovery(self._device)
-        self._message = message if settings.discovery is not None else None
-        shown = self._device.shown if with_labels else {model: {} for model in labels}
-        self._present = Present(shown, run.source, settings.quiet_s, keep_picture=settings.image)
+        self._run = run
         self._signals = Signals()
-        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="mqtt", daemon=True)
+        self._present = Present(
+            [model.name for model in run.models], run.source, settings.quiet_s, keep_picture=settings.image
+        )
+        run.models.tell(self._tell_exchange)
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +72,7 @@ class Mqtt:
         signals.stop.set()
         if thread.ident is not None:
             signals.wake()
-            signals.settled.wait(_END_TIMEOUT_LIVE_S if self._live else _END_TIMEOUT_S)
+            signals.settled.wait(_END_TIMEOUT_LIVE_S if self._run.source.live else _END_TIMEOUT_S)
             # One that waits for a broker's answer is left behind; the broker then says that we are gone.
             thread.join(_JOIN_TIMEOUT_S)
         if not thread.is_alive():
@@ -106,12 +88,46 @@ class Mqtt:
         present = self._present
         return {"MQTT events lost": present.dropped, "MQTT events not sent": len(present.events) + present.sending}
 
-    def _run(self) -> None:
-        self._signals.stop.wait(_START_PAUSE_S)
+    def _live(self) -> None:
+        self._signals.stop.wait(START_PAUSE_S)
         from .connection import Broker
+        from .discovery import discovery
         from .link import keep_connected
 
-        settings = self._settings
+        settings, run = self._settings, self._run
         broker = Broker(settings.address, settings.password, settings.ca, settings.cert, settings.key)
-        discovery = self._message, settings.discovery or ""
-        keep_connected(broker, self._device, discovery, self._present, self._signals, self._say)
+
+        def describe() -> tuple[Device, dict[str, Any] | None]:
+            device = _describe(settings, run)
+            message, with_labels = discovery(device)
+            return (
+                device if with_labels else replace(device, shown={}),
+                message if settings.discovery is not None else None,
+            )
+
+        keep_connected(broker, describe, settings.discovery or "", self._present, self._signals, self._say)
+
+    def _tell_exchange(self, _model: Model) -> None:
+        self._signals.exchanged.set()
+        self._signals.wake()
+
+
+def _describe(settings: Settings, run: Run) -> Device:
+    from ...system.machine import System
+    from .discovery import Device, described
+    from .shown import shown_labels
+    from .topics import Topics, levels, slug
+
+    labels = {model.name: model.classifier.labels for model in run.models}
+    name = slug(settings.device)
+    return Device(
+        settings.device,
+        name,
+        Topics(f"{settings.address.prefix}/{name}"),
+        levels(labels),
+        {model: shown_labels(found) for model, found in labels.items()},
+        described([model.classifier.model_file.contract for model in run.models], list(labels)),
+        camera=run.source.live,
+        image=settings.image,
+        temperature=System().temperature() is not None,
+    )

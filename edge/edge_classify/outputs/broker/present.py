@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,16 +39,14 @@ class _Counts(NamedTuple):
 class Present:
     """The present state of each model, the changes that have not been told yet, and how the run goes.
 
-    shown: by model, what Home Assistant is shown for each label; what it cannot be told apart by is "changed".
+    models: their names.
     quiet_s: seconds without a result after which the state is no longer true.
     keep_picture: whether the frame of the last change is wanted.
     dropped: how many changes were lost, because more than 1,000 waited.
     sending: how many changes were sent, and are not confirmed by the broker.
     """
 
-    def __init__(
-        self, shown: Mapping[str, Mapping[str, str]], source: Source | None, quiet_s: float, *, keep_picture: bool
-    ) -> None:
+    def __init__(self, models: Iterable[str], source: Source | None, quiet_s: float, *, keep_picture: bool) -> None:
         self.states: dict[str, str] = {}
         self.scores: dict[str, float] = {}
         self.events: deque[str] = deque()
@@ -56,14 +54,14 @@ class Present:
         self.dropped = 0
         self.sending = 0
         self.last_result_at = perf_counter()
-        self._shown = shown
+        self._models = list(models)
         self._source = source
         self._quiet_s = quiet_s
         self._keep_picture = keep_picture
         self._lock = threading.Lock()
         self._frames = 0
-        self._results = dict.fromkeys(shown, 0)
-        self._unknown = dict.fromkeys(shown, 0)
+        self._results = dict.fromkeys(self._models, 0)
+        self._unknown = dict.fromkeys(self._models, 0)
         self._totals: deque[float] = deque(maxlen=_LATENCY_FRAMES)
         self._counts = _Counts(self.last_result_at, 0, dict(self._results), dict(self._unknown))
 
@@ -80,7 +78,6 @@ class Present:
         event = result.event()
         if event is None:
             return False
-        event["event_type"] = self._shown[model].get(event["state"], "changed")
         if self._keep_picture:
             self.picture = result.frame.image
         with self._lock:
@@ -123,7 +120,7 @@ class Present:
             "camera": "lost" if self.camera_is_lost() else "ok",
             "models": [],
         }
-        for model in self._shown:
+        for model in self._models:
             results = after.results[model] - before.results[model]
             unknown = after.unknown[model] - before.unknown[model]
             found["models"].append(

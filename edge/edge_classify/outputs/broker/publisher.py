@@ -72,6 +72,13 @@ class Publisher:
         connection.subscribe(topics)
         self._announce(connection)
 
+    def become(self, connection: Connection, device: Device, message: dict[str, Any] | None, now: float) -> None:
+        """Have the device known as it is now: the same, with other labels."""
+        self._device, self._message = device, message
+        self._announce(connection)
+        if message is not None:
+            self._due.append((now + _AGAIN_DELAY_S, self._tell_all_again))
+
     def step(self, connection: Connection, now: float) -> float:
         """Tell what is due; returns for how many seconds nothing else is."""
         for message in self._inbox:
@@ -164,11 +171,17 @@ class Publisher:
             if event is None:
                 break
             try:
-                connection.publish(self._topics.event, event, note=event)
+                connection.publish(self._topics.event, self._with_type(event), note=event)
             except Trouble:
                 self._present.put_back([event])
                 raise
         self._present.sending = sum(note is not None for note in connection.unconfirmed.values())
+
+    def _with_type(self, text: str) -> str:
+        """An event as Home Assistant wants it; a state that it was not told of is "changed"."""
+        event = json.loads(text)
+        event["event_type"] = self._device.shown.get(event["model"], {}).get(event["state"], "changed")
+        return json.dumps(event, ensure_ascii=False)
 
     def _tell_attributes(self, connection: Connection, now: float) -> None:
         if now < self._attributes_at:

@@ -6,20 +6,18 @@ listed pair by pair where many photos are, as those of a camera that does not mo
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from edge_classify.images.crop import Crop, cut
-from edge_classify.images.photo import read_photo
-from edge_classify.images.preprocessing import Image
-
-from .photo_facts import read_cached_facts
+from ...images.crop import Crop, cut
+from ...images.photo import read_photo
+from ...images.preprocessing import Image
+from .facts import PhotoFacts
 
 # Two photos are near-duplicates if at most this many of their 256 hash bits differ, and their thumbnails correlate at
 # least this much. Chosen on Alien vs Predator and TrashNet, whose pairs were looked at: all found were near-duplicates.
@@ -54,20 +52,17 @@ class NearDuplicates:
     scenes: frozenset[str]
 
 
-def find_near_duplicates(
-    database: sqlite3.Connection, photos: Iterable[str], crop: Crop | None = None
-) -> NearDuplicates:
-    """Group photos, by sha256, by what this part of them shows. The facts of it must be in the cache."""
-    names = sorted(photos)
-    facts = list(read_cached_facts(database, names, crop))
+def find_near_duplicates(names: Sequence[str], facts: Iterable[PhotoFacts]) -> NearDuplicates:
+    """Group photos by what they show. names: their sha256, sorted. facts: of each of them, in this order."""
+    facts = list(facts)
     hashes = np.array([fact.difference_hash for fact in facts], np.uint64).reshape(-1, 4)
     shapes = _standardize(np.array([fact.thumbnail for fact in facts], np.uint8))
     groups, pairs = _merge_small_groups(hashes, shapes, _group_by_leader(hashes, shapes))
     sizes = np.bincount(groups, minlength=len(names))
     return NearDuplicates(
-        {name: names[group] for name, group in zip(names, groups, strict=True)},
+        {name: names[group] for name, group in zip(names, groups.tolist(), strict=True)},
         tuple((names[a], names[b]) for a, b in pairs if sizes[groups[a]] <= MAX_COPIES and groups[a] == groups[b]),
-        frozenset(names[group] for group in np.flatnonzero(sizes > MAX_COPIES)),
+        frozenset(names[group] for group in np.flatnonzero(sizes > MAX_COPIES).tolist()),
     )
 
 

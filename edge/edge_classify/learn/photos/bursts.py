@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edge_classify.collect.record import read_record
-
-from .photos import Photo
+from ...collect.record import read_record
+from .photo_set import Photo
 
 
 def join_bursts(root: Path, photos: Sequence[Photo], groups: Mapping[str, str]) -> dict[str, str]:

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_classify.errors import DataError
-from edge_classify.images.folder import Kind, find_pictures, list_folder
-from edge_classify.images.formats import HEAD_BYTES, describe_other, picture_format
-from edge_classify.model.labels import UNKNOWN
-from edge_classify.recognize import recognize
+from ...errors import DataError
+from ...images.folder import Kind, find_pictures, list_folder
+from ...images.formats import HEAD_BYTES, describe_other, picture_format
+from ...model.labels import UNKNOWN
+from ...recognize import recognize
 
 # What a photo is used for. Nothing is ever chosen on a photo that is held out: figures are reported on those.
 TRAINING = "training"

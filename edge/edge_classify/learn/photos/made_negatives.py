@@ -8,15 +8,16 @@ are other pictures. Equal names give equal pictures.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from edge_classify.images.preprocessing import Image
-
-from .photos import HELD_OUT, NEGATIVE, TRAINING, Photo
+from ...images.preprocessing import Image
+from ..metrics import measure_negatives, share_accepted
+from .photo_set import HELD_OUT, NEGATIVE, TRAINING, Photo
 
 # Sides of drawn pictures, in pixels.
 _SIDE = 240
@@ -192,3 +193,22 @@ def _list_drawings(part: str, kinds: Sequence[str], each: int) -> tuple[Photo, .
 BLANKS = _list_drawings(TRAINING, ("plain", "texture"), _BLANK_EACH)
 # Drawings that `unknown` is tried on.
 TRIAL = _list_drawings(HELD_OUT, DRAWN_KINDS, _TRIED_EACH)
+
+
+def measure_made(
+    own: np.ndarray, drawn: np.ndarray, senseless: Mapping[str, np.ndarray], pictures: Sequence[Photo] = TRIAL
+) -> dict[str, Any]:
+    """The figures of made negatives: of drawn ones the same as of other negatives, and the share accepted of each kind.
+
+    own, drawn, senseless: probabilities (n, K + 1) of held-out photos, of `pictures`, and, by kind, of senseless
+        photos. pictures: drawings.
+
+    Senseless photos count by kind only. Where colours and textures are what tells the classes, as with flowers, sound
+    cells accept half of them; where `unknown` collapses, drawn ones are accepted as well.
+    """
+    kinds = np.array([kind_of(picture) for picture in pictures])
+    by_kind = {kind: drawn[kinds == kind] for kind in dict.fromkeys(kinds.tolist())} | dict(senseless)
+    return {
+        **measure_negatives(own, drawn),
+        "kinds": {kind: share_accepted(outputs) for kind, outputs in by_kind.items()},
+    }

@@ -1,0 +1,1 @@
+"""Photos to learn from: which there are, which are alike, how they are shown, and what stands for nothing."""

@@ -1,0 +1,1 @@
+"""Teaching: a new head for a model file, from photos, on the device itself."""
