@@ -41,6 +41,7 @@ from .cell import fit_cell
 from .choosing import accepts_too_much, best_cell, validation
 from .cluster import Cluster
 from .crop_search import find_crop
+from .enough import learning_curve
 from .features import compute_features, compute_run_features
 from .folder_lock import hold_folder
 from .photo_check import check_photos, write_check
@@ -406,6 +407,9 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
         cells = ", ".join(map(_cell_name, kept_frozen))
         lines.append(f"fine-tuning was no better on photos not trained on; the backbone stayed frozen for: {cells}")
     lines += _doubts(entries)
+    curve = learning_curve(entries[best_cell(entries)])
+    if curve is not None:
+        lines.append(curve.sentence())
     return "\n".join(lines)
 
 
