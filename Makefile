@@ -7,6 +7,8 @@
 #               then the web site of all pages, build/site, with an error for each broken link and missing picture
 # make models   the whole grid of model files, as CI builds it: of drawn digits, or of PHOTOS=folder;
 #               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" RUN=runs/grid MODELS=models/grid]
+# make backbones    backbone files of the whole grid, which let others train without TensorFlow, with their manifest;
+#               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" PICTURES=folder BACKBONES=build/backbones]
 # make builtin-model [MNIST=mnist.npz]    train the digit reader that ships in the package
 # make benchmarks   the figures of benchmarks/README.md, with real photos beside the clone
 
@@ -17,6 +19,7 @@ ALPHA ?= all
 RESOLUTION ?= all
 RUN ?= runs/grid
 MODELS ?= models/grid
+BACKBONES ?= build/backbones
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEVICE = $(VENV)/.device
@@ -34,7 +37,7 @@ JOBS ?= 4
 HOME_ASSISTANT = build/home-assistant
 PYTHON313 ?= python3.13
 
-.PHONY: demo check test test-home-assistant fast-tests slow-tests test-packages lint types docs models builtin-model benchmarks clean
+.PHONY: demo check test test-home-assistant fast-tests slow-tests test-packages lint types docs models backbones builtin-model benchmarks clean
 
 demo: $(DEVICE)
 	$(BIN)/edge-classify --camera demo --count 1800 --web
@@ -85,6 +88,10 @@ endif
 	$(BIN)/edge-convert --verify $(MODELS)
 	$(BIN)/edge-benchmark $(MODELS) --result-json $(MODELS)/benchmark.json --markdown $(MODELS)/benchmark.md
 	cd $(MODELS) && sha256sum *.tflite *.json *.md report.html > SHA256SUMS
+
+backbones: $(DESKTOP)
+	$(BIN)/python train/recipes/backbones.py --output $(BACKBONES) --weights $(WEIGHTS) --alpha $(ALPHA) --resolution $(RESOLUTION) $(if $(PICTURES),--photos $(PICTURES))
+	cd $(BACKBONES) && sha256sum *.tflite *.json > SHA256SUMS
 
 builtin-model: $(DESKTOP)
 	$(BIN)/python train/recipes/builtin_model.py --output runs/builtin $(if $(MNIST),--mnist $(MNIST))

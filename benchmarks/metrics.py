@@ -30,6 +30,7 @@ from edge_classify.outputs.metrics import Metrics
 from edge_classify.outputs.run import Run
 from edge_classify.pipeline.latency import StageTimes
 from edge_classify.pipeline.loop import Model
+from edge_classify.pipeline.models import Models
 from edge_classify.sources import demo
 from edge_classify.sources.opening import open_source
 
@@ -110,7 +111,7 @@ def a_scrape(results: list[Result], run: Run) -> None:
     counts = ModelCounts(LABELS)
     for result in results:
         counts.append(result)
-    families = Families(run, {"builtin": counts}, threading.Event(), process=True)
+    families = Families(run, lambda: {"builtin": counts}, threading.Event(), process=True)
     page = prometheus_client.generate_latest(families)
     times = []
     for _ in range(ROUNDS):
@@ -140,7 +141,7 @@ def main() -> None:
     print(machine(), f"load {os.getloadavg()[0]:.0f}")
     results = drawn_results()
     with open_source("demo") as source:
-        run = Run(source, [Model("builtin", Classifier())])
+        run = Run(source, Models([Model("builtin", Classifier())]))
         a_frame(results, run)
         a_scrape(results, run)
     the_start()

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from edge_classify.errors import DataError, EdgeClassifyError, explain_os_error, first_line
+from edge_classify.learn.memory import encode
 from edge_classify.model.classifier import Classifier
 from edge_classify.model.manifest import Evaluation, ManifestEntry
 from edge_classify.model.metadata_writing import Description, add_metadata
-from edge_classify.model.model_file import CONTRACT_PART, LABELS_PART, read_model_file
+from edge_classify.model.model_file import CONTRACT_PART, LABELS_PART, MEMORY_PART, read_model_file
 from edge_classify.model.parts import attach, encode_labels
 from edge_classify.model.self_test_recording import record_self_test
 from edge_classify.system.atomic_write import write_atomic
@@ -157,8 +158,10 @@ def _make_file(
     figures = measure(classifier, run, cell)
     classifier.crop = None  # calibration photos show the part already
     self_test, pictures = record_self_test(classifier, model, run.labels, precision, converter.calibration, run.crop)
-    contract = encode_contract(run, cell, precision, model, self_test, figures)
-    write_atomic(path, attach(model, {**labels, CONTRACT_PART: contract, **pictures}))
+    memory = cell.memory if settings.memory and cell.has_unknown else None
+    contract = encode_contract(run, cell, precision, model, self_test, figures, memory)
+    remembered = {} if memory is None else {MEMORY_PART: encode(memory)}
+    write_atomic(path, attach(model, {**labels, CONTRACT_PART: contract, **pictures, **remembered}))
     Classifier(path)  # reads the contract and runs the self-test
     return path, figures
 

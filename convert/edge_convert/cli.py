@@ -101,6 +101,11 @@ def _parser() -> Parser:
         help="maximum share of the negatives drawn to try `unknown` that get a class's label (default: %(default)g)",
     )
     parser.add_argument(
+        "--no-memory",
+        action="store_true",
+        help="leave out the features of some training photos, with which edge-teach adds classes to a file later",
+    )
+    parser.add_argument(
         "--export",
         nargs="+",
         choices=EXPORTS,
@@ -212,6 +217,7 @@ def _settings(options: argparse.Namespace, default_precisions: Sequence[str]) ->
         max_accepted=options.max_accepted,
         author=options.author,
         license=options.license,
+        memory=not options.no_memory,
         exports=tuple(options.export),
         replace=options.replace,
     )

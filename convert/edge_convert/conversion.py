@@ -1,4 +1,7 @@
-"""From the graph to TFLite's flatbuffer, by TensorFlow's converter and the AI Edge Quantizer."""
+"""From a cell to TFLite's flatbuffer, by TensorFlow's converter and the AI Edge Quantizer.
+
+Of a backbone file, TensorFlow is not needed: the head is appended to it.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_classify.images.preprocessing import Image
-from edge_train.backbone import SCALINGS
+from edge_classify.learn.teaching.graph import Graph
+from edge_classify.learn.teaching.head_graph import write_head
+from edge_train.backbone import SCALINGS, is_backbone_file
+from edge_train.backbone_file import BackboneFile, read_backbone_file
 from edge_train.run_folder import Cell
 
 from .bias_correction import round_weights
 from .graph import ModelGraph, build_backbone, load_hub
 from .head_correction import correct_head
-from .settings import DYNAMIC, FLOAT16, FLOAT32
+from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -63,11 +69,14 @@ class Converter:
         self.cell = cell
         self.calibration = calibration
         self._scaling = SCALINGS[cell.backbone]
+        self._file = read_backbone_file(cell.weights) if is_backbone_file(cell.weights) else None
         # TensorFlow calls freezing variables deprecated; its other way leaves them in the model, unfolded.
         logging.getLogger("absl").setLevel(logging.ERROR)
 
     def convert(self, precision: str) -> bytes:
         """The cell's model in one of PRECISIONS.
+
+        Of a backbone file int8 has the ranges that are in it; only its head is fitted to the calibration photos.
 
         "float32", "float16" (most weights stored as such, computed in float32) and "dynamic" (weights of the larger
         convolutions in int8, but for the depthwise ones) have the scaling in the graph and float32 out; "int8" has the
@@ -84,6 +93,8 @@ class Converter:
 
     @cached_property
     def _float32(self) -> bytes:
+        if self._file is not None:
+            return append_head(self._file.model, self.cell.head, FLOAT32)
         import tensorflow as tf
 
         graph = self._graph(self._backbone, self.cell.head)
@@ -91,32 +102,35 @@ class Converter:
         return model
 
     def _int8(self) -> bytes:
+        if self._file is not None:
+            return self._int8_of(self._file)
         import tensorflow as tf
 
         def scaled_photos() -> Iterator[list[np.ndarray]]:
             for photo in self.calibration:
                 yield [self._scaling.apply(photo[None])]
 
-        def quantizing(function: tf.types.experimental.ConcreteFunction) -> tf.lite.TFLiteConverter:
-            converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = scaled_photos
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            return converter
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about input statistics that only the old converter used
             exact = self._exact_features(scaled_photos())
             features = self._graph(self._rounded_backbone, self.cell.head).features_from_scaled()
-            rounded = _run(quantizing(features).convert(), scaled_photos(), [part.shape[1] for part in exact])
+            model = quantizing(features, scaled_photos).convert()
+            rounded = _run(model, scaled_photos(), [part.shape[1] for part in exact])
             head = correct_head(self.cell.head, exact, rounded)
-            converter = quantizing(self._graph(self._rounded_backbone, head).from_scaled())
+            converter = quantizing(self._graph(self._rounded_backbone, head).from_scaled(), scaled_photos)
             if self.cell.has_unknown:
                 # The features come in int8, and little is lost by rounding them again.
                 return self._with_int8_weights(_convert_with_float_head(converter, scaled_photos), convolutions=False)
             converter.inference_input_type = converter.inference_output_type = tf.uint8
-            model: bytes = converter.convert()
-            return model
+            whole: bytes = converter.convert()
+            return whole
+
+    def _int8_of(self, file: BackboneFile) -> bytes:
+        lengths = [file.cost.features, file.cost.middle]
+        exact, rounded = (
+            _run(model, ([photo[None]] for photo in self.calibration), lengths) for model in (file.model, file.int8)
+        )
+        return append_head(file.int8, correct_head(self.cell.head, exact, rounded), INT8)
 
     def _with_int8_weights(self, model: bytes, *, convolutions: bool) -> bytes:
         """The model with int8 weights, and inputs quantized at run time, in the head's product with the features, if
@@ -179,8 +193,27 @@ class Converter:
         return rounded
 
 
+def append_head(backbone: bytes, head: Mapping[str, np.ndarray], precision: str) -> bytes:
+    """A backbone's TFLite model with the head, as `write_head` takes it, after its outputs."""
+    graph = Graph(backbone)
+    return graph.pack(write_head(graph, graph.outputs, head, precision))
+
+
+def quantizing(
+    function: tf.types.experimental.ConcreteFunction, photos: Callable[[], Iterator[list[np.ndarray]]]
+) -> tf.lite.TFLiteConverter:
+    """A converter to int8. photos: gives scaled ones, float32 [1, R, R, 3], to take ranges from."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = photos
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    return converter
+
+
 def _run(model: bytes, photos: Iterator[list[np.ndarray]], lengths: Sequence[int]) -> list[np.ndarray]:
-    """What a model of features, float32 in and out, gives for scaled photos: an array [n, length] for each length."""
+    """What a model of features gives, float32, for photos as it takes them: an array [n, length] for each length."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=model, num_threads=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,7 +14,7 @@ from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.rule import BoardChoice, choose_for_boards, comparable
 from edge_classify.errors import DataError
 from edge_classify.model.manifest import ManifestEntry
-from edge_train.backbone import TENSORFLOW_MEMORY_BYTES
+from edge_train.backbone import TENSORFLOW_MEMORY_BYTES, require_tensorflow
 from edge_train.run_folder import Run, read_run
 from edge_train.workers import WorkerKilledError, in_processes
 
@@ -22,7 +23,11 @@ from .exports import EXPORTS, check_exports, warn_of_crop
 from .imagenet import ImagenetModels, write_imagenet_run
 from .manifest import cell_key, write_manifest
 from .model_folder import check_output, keep_current, open_output, warn_of_unlisted
-from .settings import Settings
+from .settings import FLOAT32, INT8, Settings
+from .versions import needs_tensorflow
+
+# Which edge-convert has beside what edge-train needs.
+_PACKAGES = "'tensorflow>=2.20,<3' 'ai-edge-quantizer>=0.10'"
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,14 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
     resolutions = [cell.resolution for cell in trained.cells]
     check_exports(settings.exports, resolutions, settings.precisions, "train with --resolution 224")
     warn_of_crop(settings.exports, trained.crop)
+    if needs_tensorflow(trained):
+        require_tensorflow(
+            f"{run}: converting weights of Keras",
+            "train with --backbone FILE.tflite",
+            _PACKAGES,
+        )
+    # The head that is appended to a backbone file is written in int8 already.
+    _check_quantizer(settings.precisions, {FLOAT32} if needs_tensorflow(trained) else {FLOAT32, INT8})
     asked_for = [model_file_name(cell, name) for cell in trained.cells for name in settings.precisions]
     with open_output(output) as unfinished:
         kept = keep_current(output, trained, settings, asked_for)
@@ -69,10 +82,22 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
     return Conversion(tuple(output / name for name in asked_for), len(made), report, exports, choices)
 
 
+def _check_quantizer(precisions: Iterable[str], without: set[str]) -> None:
+    """Raise DataError if a precision needs a package that is not installed. without: precisions that do not need it."""
+    wanted = [name for name in precisions if name not in without]
+    if wanted and find_spec("ai_edge_quantizer") is None:
+        raise DataError(
+            f"--precision {' '.join(wanted)} needs a package that is not installed: "
+            f"pip install 'ai-edge-quantizer>=0.10', or use --precision {' '.join(sorted(without))}"
+        )
+
+
 def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | None = None) -> Conversion:
     """As `convert`, of the networks as they come, with their 1000 ImageNet classes. Raises UsageError or DataError."""
     settings = settings or Settings()
     models.check_precisions(settings.precisions)
+    require_tensorflow("edge-convert imagenet", "use edge-train with --backbone FILE.tflite", _PACKAGES)
+    _check_quantizer(settings.precisions, {FLOAT32})
     check_exports(settings.exports, models.resolutions, settings.precisions, "use --resolution 224")
     check_output(output)
     with tempfile.TemporaryDirectory() as folder:
@@ -108,7 +133,8 @@ def _make_missing(
     if jobs and heading(run):
         print(heading(run))
     with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:
-        done = in_processes(make_cell_files, jobs, prepare_process, TENSORFLOW_MEMORY_BYTES, _describe)
+        prepare, memory = (prepare_process, TENSORFLOW_MEMORY_BYTES) if needs_tensorflow(run) else (None, 0)
+        done = in_processes(make_cell_files, jobs, prepare, memory, _describe)
         try:
             for job, files in zip(jobs, done, strict=True):
                 for line in files.lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -94,16 +94,23 @@ class ModelGraph:
         specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.float32, name="image")
         return tf.function(self._probabilities, [specification], autograph=False).get_concrete_function()
 
+    def features_from_pixels(self) -> tf.types.experimental.ConcreteFunction:
+        """uint8 [1, R, R, 3] → what the backbone gives; the scaling is part of the graph."""
+        return self._on_pixels(self._backbone)
+
     def from_pixels(self) -> tf.types.experimental.ConcreteFunction:
         """uint8 [1, R, R, 3] → probabilities; the scaling is part of the graph."""
+        return self._on_pixels(self._probabilities)
+
+    def _on_pixels(self, compute: Callable[[tf.Tensor], Any]) -> tf.types.experimental.ConcreteFunction:
         import tensorflow as tf
 
-        def classify(image: tf.Tensor) -> tf.Tensor:
+        def classify(image: tf.Tensor) -> Any:
             scale = np.float32(1 / self._scaling.deviation)
             scaled = tf.cast(image, tf.float32) * scale
             if self._scaling.mean:
                 scaled -= np.float32(self._scaling.mean / self._scaling.deviation)
-            return self._probabilities(scaled)
+            return compute(scaled)
 
         specification = tf.TensorSpec((1, self._resolution, self._resolution, 3), tf.uint8, name="image")
         return tf.function(classify, [specification], autograph=False).get_concrete_function()

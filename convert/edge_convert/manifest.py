@@ -33,7 +33,7 @@ _DIFFERENCES = {
     "data_fingerprint": "a run of other photos",
     "seed": "a run with another --seed",
     "arguments": "a run with other settings",
-    "settings": "a conversion with another --calibration-photos, --author or --license",
+    "settings": "a conversion with other options (--calibration-photos, --author, --license, --no-memory)",
     "versions": "other versions of edge-classify or its libraries",
 }
 
@@ -61,7 +61,7 @@ def _describe(run: Run, settings: Settings) -> dict[str, Any]:
         "seed": index["seed"],
         "arguments": index["arguments"],
         "settings": settings.of_files(),
-        "versions": {"train": index["versions"], "convert": converter_versions()},
+        "versions": {"train": index["versions"], "convert": converter_versions(run)},
     }
 
 
@@ -82,7 +82,7 @@ def cell_key(run: Run, cell: Cell, settings: Settings) -> str:
         index["arguments"],
         index["versions"],
         index["held_out_labels"],
-        converter_versions(),
+        converter_versions(run),
         *settings.of_files().values(),
         *(run.crop or ()),
     ]
@@ -90,6 +90,8 @@ def cell_key(run: Run, cell: Cell, settings: Settings) -> str:
     for _, array in sorted(cell.head.items()):
         digest.update(array.tobytes())
     digest.update(cell.held_out_probabilities.tobytes())
+    if cell.memory is not None:
+        digest.update(cell.memory.rows.tobytes())
     for part in (CALIBRATION, HELD_OUT):
         digest.update(_digest(prepared_path(run.folder, cell.resolution, part)))
     weights = [cell.weights] if cell.weights.is_file() else sorted(p for p in cell.weights.rglob("*") if p.is_file())

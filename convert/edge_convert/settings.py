@@ -24,6 +24,7 @@ class Settings:
     max_accepted: how many of the negatives drawn to try `unknown` may get a class's label, in percent, 0 to 100.
     author, license: recorded in the files' metadata; "" for none.
     replace: whether model files of another run or conversion may be removed from the folder first.
+    memory: whether files carry features of some training photos, so that classes can be added to them later.
     exports: third-party programs to write configuration files for, by their names in `exports.EXPORTS`.
     """
 
@@ -33,9 +34,15 @@ class Settings:
     max_accepted: float = 100 * MAX_MADE_ACCEPTED
     author: str = ""
     license: str = ""
+    memory: bool = True
     exports: tuple[str, ...] = ()
     replace: bool = False
 
     def of_files(self) -> dict[str, object]:
         """Those that change the files, beside the precision."""
-        return {"calibration_photos": self.calibration_photos, "author": self.author, "license": self.license}
+        return {
+            "calibration_photos": self.calibration_photos,
+            "author": self.author,
+            "license": self.license,
+            "memory": self.memory,
+        }

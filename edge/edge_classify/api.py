@@ -8,7 +8,9 @@ from .errors import SelfTestError as SelfTestError
 from .errors import UsageError as UsageError
 from .images.photo import read_photo as read_photo
 from .images.preprocessing import preprocess as preprocess
+from .learn.teaching.class_changes import ClassChanges as ClassChanges
 from .learn.teaching.teach import Taught as Taught
+from .learn.teaching.teach import change_classes as change_classes
 from .learn.teaching.teach import teach as teach
 from .model.classifier import Category as Category
 from .model.classifier import Classification as Classification

@@ -6,7 +6,7 @@ import argparse
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import islice
@@ -28,11 +28,12 @@ from .outputs.run import Run
 from .pipeline.cores import Cores, share_cores
 from .pipeline.decision import Decision
 from .pipeline.loop import LeftOut, Model, Result, classify_by_each
+from .pipeline.models import Models
 from .pipeline.pacing import Pace
 from .pipeline.stillness import Stillness
 from .pipeline.summary import Summary
 from .recognize import recognize
-from .sources.frame import Transform
+from .sources.frame import Frame, Transform
 from .sources.opening import check_source, is_stream, open_source
 from .sources.source import Source
 from .system.command import native_output_dropped
@@ -124,7 +125,8 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
         _check_with_source(options, stream=source.stream)  # a picture may have any name
         if not source.stream:
             models = [model._replace(decision=None) for model in models]
-        destinations = Destinations(stack, Run(source, models))
+        run = Run(source, Models(models, lambda name, path: _load_again(name, path, options, models)))
+        destinations = Destinations(stack, run)
         if source.live:
             stack.enter_context(_warnings_to(destinations.standard_error))
         outputs = registry.open_outputs(options, destinations)
@@ -132,19 +134,25 @@ def open_session(options: argparse.Namespace) -> Iterator[Session]:
             destinations.standard_error.put(_introduce(model, options, cores, stream=source.stream) + "\n")
         if source.description:
             destinations.standard_error.put(f"{source.description}\n")
-        classify = partial(_classify, options, source, models, cores.interpreters)
+        classify = partial(_classify, options, source, run.models, cores.interpreters)
         yield Session(source, [model.name for model in models], classify, outputs, destinations)
 
 
 def _classify(
-    options: argparse.Namespace, source: Source, models: Sequence[Model], interpreters: int, left_out: LeftOut
+    options: argparse.Namespace, source: Source, models: Models, interpreters: int, left_out: LeftOut
 ) -> Generator[Result]:
     if interpreters > 1:
         from .pipeline.parallel import classify_in_parallel  # no camera needs it
 
         return classify_in_parallel(source, models, interpreters, left_out, count=options.count)
     frames = islice(_pace(options, source).frames(source), options.count)
-    return classify_by_each(frames, models, left_out)
+    return classify_by_each(_between_exchanges(frames, models), models, left_out)
+
+
+def _between_exchanges(frames: Iterable[Frame], models: Models) -> Iterator[Frame]:
+    for frame in frames:
+        models.settle()
+        yield frame
 
 
 class Session:
@@ -235,6 +243,12 @@ def _load_model(file: NamedFile, options: argparse.Namespace, num_threads: int |
         _replace_crop(classifier, options.crop)
     decision = Decision(classifier.labels, **_decision_settings(options))
     return Model(file.name, classifier, decision, Stillness() if options.skip_still else None)
+
+
+def _load_again(name: str, path: Path, options: argparse.Namespace, models: Sequence[Model]) -> Model:
+    """A file that takes the place of the model of this name, with as many threads."""
+    (before,) = (model for model in models if model.name == name)
+    return _load_model(NamedFile(name, path), options, before.classifier.threads.count)
 
 
 def _replace_crop(classifier: Classifier, crop: Crop) -> None:

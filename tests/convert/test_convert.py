@@ -19,12 +19,14 @@ import pytest
 
 from conftest import needs_programs
 from edge_classify import Classifier
+from edge_classify.learn.memory import read_memory
 from edge_classify.model.flatbuffer import Table
 from edge_classify.model.interpreter import load_interpreter, running_operators
 from edge_classify.model.manifest import read_manifest
 from edge_classify.model.model_file import read_model_file
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
+CLASSES = ("cross", "disc", "stripes")
 
 
 def file_of(models: Path, precision: str) -> Path:
@@ -44,7 +46,8 @@ def test_a_model_file_takes_uint8_and_lists_its_parts(models: Path, precision: s
     assert scores["shape"].tolist() == [1, 4]
     assert scores["dtype"] == (np.uint8 if precision == "int8" else np.float32)
     with zipfile.ZipFile(file_of(models, precision)) as parts:
-        assert sorted(parts.namelist()) == ["edge.json", "labels.txt", "test_card.png", "test_picture.png"]
+        names = ["edge.json", "labels.txt", "memory.npy", "test_card.png", "test_picture.png"]
+        assert sorted(parts.namelist()) == names
         assert parts.read("labels.txt").decode().split() == ["cross", "disc", "stripes", "unknown"]
 
 
@@ -185,6 +188,31 @@ def test_a_cell_whose_unknown_accepts_too_much_is_refused(run_folder: Path, tmp_
     made = contract["evaluation"]["made_negatives"]
     assert made["accepted"] == 1
     assert set(made["kinds"].values()) == {1.0}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_file_remembers_some_photos_of_each_class(models: Path, run_folder: Path, precision: str) -> None:
+    memory = read_memory(read_model_file(file_of(models, precision)))
+    files = json.loads((run_folder / "run.json").read_text())["photos"]["files"]
+    trained_on = [sum(file["label"] == label and file["part"] != "held_out" for file in files) for label in CLASSES]
+    assert memory is not None
+    assert memory.counts.tolist() == trained_on
+    assert np.bincount(memory.labels).tolist() == trained_on  # fewer than are remembered at most
+    with np.load(run_folder / "heads" / "0.35_96.npz") as head:
+        logits = memory.rows[:, : memory.features] @ head["kernel"] + head["bias"]
+    assert (logits.argmax(axis=1) == memory.labels).mean() > 0.9
+
+
+def test_without_memory_nothing_is_remembered(models: Path, run_folder: Path, tmp_path: Path, command) -> None:
+    words = ("--precision", "int8", "--max-drop", 25, "--max-accepted", 100, "--no-memory")
+    done = command("edge-convert", run_folder, "-o", tmp_path / "models", *words)
+    assert done.returncode == 0, done.stderr
+    model = file_of(tmp_path / "models", "int8")
+    with zipfile.ZipFile(model) as parts, zipfile.ZipFile(file_of(models, "int8")) as others:
+        assert "memory.npy" not in parts.namelist()
+        contracts = [json.loads(archive.read("edge.json")) for archive in (parts, others)]
+    assert read_memory(read_model_file(model)) is None
+    assert contracts[0] == {name: value for name, value in contracts[1].items() if name != "memory"}
 
 
 def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path, tmp_path: Path, command) -> None:

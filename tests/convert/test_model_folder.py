@@ -28,7 +28,7 @@ from edge_train.run_folder import CALIBRATION, HELD_OUT, Cell, Index, Run, prepa
 @pytest.fixture(autouse=True)
 def _versions(monkeypatch: pytest.MonkeyPatch) -> None:
     # TensorFlow, whose version is recorded, need not be installed for this.
-    monkeypatch.setattr(convert_manifest, "converter_versions", lambda: {"tensorflow": "2"})
+    monkeypatch.setattr(convert_manifest, "converter_versions", lambda _: {"tensorflow": "2"})
 
 
 @pytest.fixture
@@ -110,7 +110,10 @@ OTHERS: Mapping[str, tuple[Callable[[Run, Settings], tuple[Run, Settings]], str]
     "seed": (lambda run, settings: (with_index(run, seed=1), settings), "another --seed"),
     "arguments": (lambda run, settings: (with_index(run, arguments={"epochs": 4}), settings), "other settings"),
     "versions": (lambda run, settings: (with_index(run, versions={"numpy": "3"}), settings), "other versions"),
-    "author": (lambda run, settings: (run, replace(settings, author="me")), "--calibration-photos, --author or"),
+    "author": (
+        lambda run, settings: (run, replace(settings, author="me")),
+        "other options (--calibration-ph",
+    ),
     "cell": (
         lambda run, settings: (replace(run, cells=(run.cells[0], replace(run.cells[1], weights_sha256="z"))), settings),
         "another training of the same cell (mobilenet_v2_0.5_96_int8.tflite)",

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import edge_classify
-from conftest import ROOT, draw_photo
+from conftest import ROOT, draw_photo, write_photos
 from edge_classify import open_source
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "benchmarks").glob("*.md")])
@@ -53,10 +53,18 @@ def test_python_of_a_page_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in re.findall(r'"([\w./-]+\.(?:tflite|jpg|png))"', block):
+    base = int8_model
+    if '"photos' in block:
+        write_photos(tmp_path / "photos", 20, ("cross", "disc"))
+    if "change_classes" in block:
+        base = tmp_path / "taught.tflite"
+        edge_classify.teach(int8_model, "photos", base)
+        (write_photos(tmp_path / "more", 20, ("stripes",)) / "stripes").rename(tmp_path / "photos" / "key")
+    made = re.findall(r'"[\w./-]+", "([\w./-]+\.tflite)"', block)  # by `teach` or `change_classes`
+    for name in set(re.findall(r'"([\w./-]+\.(?:tflite|jpg|png))"', block)).difference(made):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         if name.endswith(".tflite"):
-            shutil.copy(int8_model, tmp_path / name)
+            shutil.copy(base, tmp_path / name)
         else:
             assert cv2.imwrite(str(tmp_path / name), draw_photo("disc", np.random.default_rng(0)))
     monkeypatch.setattr(edge_classify, "open_source", ThreeFrames, raising=False)

@@ -13,6 +13,7 @@ import pytest
 
 from edge_classify import Classifier, ModelFileError, SelfTestError
 from edge_classify.images.preprocessing import preprocess
+from edge_classify.learn.memory import Memory, encode, read_memory
 from edge_classify.model import classifier as classifier_module
 from edge_classify.model import model_file
 from edge_classify.model.interpreter import BUILTIN_MODEL
@@ -34,6 +35,34 @@ def rebuild(model: bytes, **changed: bytes) -> bytes:
         for name, data in parts.items():
             archive.writestr(name, changed.get(name.split(".")[0], data))
     return file.getvalue()
+
+
+def remembering(model: bytes, data: bytes) -> bytes:
+    """The model file with this as what it remembers of its photos, of which edge.json says that there are two."""
+    flatbuffer, parts = split(model)
+    contract = json.loads(parts["edge.json"]) | {"memory": {"photos": 2, "trained_on": [1, 1, 0]}}
+    file = io.BytesIO(flatbuffer)
+    with zipfile.ZipFile(file, "a") as archive:
+        for name, part in (parts | {"edge.json": json.dumps(contract).encode(), "memory.npy": data}).items():
+            archive.writestr(name, part)
+    return file.getvalue()
+
+
+def test_what_a_file_remembers_is_read_only_when_asked_for(int8_model: Path, tmp_path: Path) -> None:
+    rows, counts = np.arange(12, dtype=np.float32).reshape(2, 6), np.array([1, 1, 0])
+    whole = encode(Memory(rows, 4, np.array([0, 1]), counts))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(remembering(int8_model.read_bytes(), whole))
+    assert Classifier(path).labels == Classifier(int8_model).labels
+    memory = read_memory(read_model_file(path))
+    assert memory is not None
+    assert memory.rows == pytest.approx(rows, abs=0.02)
+    assert memory.counts.tolist() == counts.tolist()
+
+    path.write_bytes(remembering(int8_model.read_bytes(), whole[:-1]))
+    Classifier(path)
+    with pytest.raises(ModelFileError, match="damaged memory"):
+        read_memory(read_model_file(path))
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:

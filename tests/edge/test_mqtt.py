@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from mqtt_broker import Broker, Gate, Listener, free_port, retained, wait_for
 
-from conftest import classify_here, needs_programs, stop
+from conftest import ROOT, classify_here, needs_programs, stop
 from edge_classify import Change, Classifier, Frame, Result, classify_frames
 from edge_classify.outputs.broker.address import address
 from edge_classify.outputs.broker.link import Reporter
@@ -27,6 +27,7 @@ from edge_classify.outputs.broker.output import Mqtt, Settings
 from edge_classify.outputs.broker.trouble import Trouble
 from edge_classify.outputs.run import Run
 from edge_classify.pipeline.loop import Model
+from edge_classify.pipeline.models import Models
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def connect(classifier: Classifier, result: Result) -> Callable[..., Device]:
         where = settings.pop("where", f"mqtt://127.0.0.1:{port}/test")
         camera = Camera()
         made = replace(Settings(address(where), "hall"), **settings)
-        run = Run(camera, [Model(name, classifier) for name in names])
+        run = Run(camera, Models([Model(name, classifier) for name in names]))
         with Mqtt(made, run, print) as output:
             yield Device(output, result, camera)
 
@@ -248,6 +249,28 @@ def test_a_day_without_the_broker_keeps_the_last_thousand_changes_and_counts_the
             wait_for(lambda: sum(device.output.counts().values()) == 1500)
             numbers = [json.loads(text)["frame"] for text in listener.payloads("event")]
         assert numbers == list(range(2501 - len(numbers), 2501))
+
+
+def test_a_model_that_is_exchanged_is_discovered_anew(broker: Broker, connect: Callable[..., Device]) -> None:
+    topic = "homeassistant/device/edge_classify_hall/config"
+
+    def options() -> list[str]:
+        (state,) = (part for part in json.loads(retained(broker.port)[topic])["cmps"].values() if "ops" in part)
+        return state["ops"]
+
+    with connect(broker.port) as device:
+        device.see("3")
+        wait_for(lambda: topic in retained(broker.port) and "3" in options())
+        models = device.output._run.models
+        other = Classifier(ROOT / "tests" / "models" / "drawn" / "mobilenet_v2_1.0_96_int8.tflite")
+        models.exchange(Model("reader", other))
+        models.settle()
+        wait_for(lambda: sorted(options()) == ["cross", "disc", "none", "stripes"])
+        with Listener(broker.port) as listener:
+            device.see("disc")
+            wait_for(lambda: listener.payloads("event"))
+            event = json.loads(listener.payloads("event")[0])
+        assert (event["state"], event["event_type"]) == ("disc", "disc")
 
 
 def test_changes_that_the_broker_did_not_confirm_are_sent_again(tmp_path: Path, connect: Callable[..., Device]) -> None:

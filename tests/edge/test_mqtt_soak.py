@@ -27,6 +27,7 @@ from edge_classify.outputs.broker.address import address
 from edge_classify.outputs.broker.output import Mqtt, Settings
 from edge_classify.outputs.run import Run
 from edge_classify.pipeline.loop import Model
+from edge_classify.pipeline.models import Models
 
 RESTARTS = int(os.environ.get("EDGE_CLASSIFY_RESTARTS", "12"))
 # A day of a camera, with a change every 10 s.
@@ -96,7 +97,7 @@ def test_a_broker_that_restarts_all_the_time_loses_nothing_and_leaves_nothing_be
     with Broker(tmp_path, kept) as broker:
         subscriber = Subscriber(broker.port)
         settings = Settings(address(f"mqtt://127.0.0.1:{broker.port}/test"), "hall")
-        with Mqtt(settings, Run(Camera(), [Model("reader", Classifier())]), print) as output:
+        with Mqtt(settings, Run(Camera(), Models([Model("reader", Classifier())])), print) as output:
             before = (0.0, 0, 0)
             for restart in range(RESTARTS):
                 ends = time.monotonic() + chance.uniform(0.1, 1.5)
@@ -138,7 +139,7 @@ def test_a_day_without_a_broker_takes_no_memory(see: Callable[..., None], monkey
     for name in ("_SHORTEST_PAUSE_S", "_LONGEST_PAUSE_S", "_LONGEST_SOON_S", "_SOON_S"):
         monkeypatch.setattr(link, name, getattr(link, name) / 2000)
     settings = Settings(address(f"mqtt://127.0.0.1:{free_port()}/test"), "hall")
-    with Mqtt(settings, Run(Camera(), [Model("reader", Classifier())]), print) as output:
+    with Mqtt(settings, Run(Camera(), Models([Model("reader", Classifier())])), print) as output:
         before, changes = 0.0, 0
         for number in range(FRAMES):
             changed = number % FRAMES_PER_CHANGE == 0

@@ -39,6 +39,7 @@ from edge_classify.outputs.run import Run
 from edge_classify.pipeline.decision import Change
 from edge_classify.pipeline.latency import StageTimes
 from edge_classify.pipeline.loop import Model
+from edge_classify.pipeline.models import Models
 from edge_classify.sources.opening import open_source
 from edge_classify.system.machine import System
 
@@ -129,7 +130,7 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def run() -> Iterator[Run]:
     with open_source("demo") as source:
-        yield Run(source, [Model("builtin", Classifier())])
+        yield Run(source, Models([Model("builtin", Classifier())]))
 
 
 def result(state: str, *, milliseconds: float = 1.0, still: bool = False, changed: bool = False) -> Result:
@@ -141,7 +142,7 @@ def result(state: str, *, milliseconds: float = 1.0, still: bool = False, change
 
 
 def rendered(run: Run, counts: dict[str, ModelCounts], **settings: Any) -> Samples:
-    families = Families(run, counts, threading.Event(), process=True, **settings)
+    families = Families(run, lambda: counts, threading.Event(), process=True, **settings)
     return samples(generate_latest(families).decode())
 
 
@@ -344,7 +345,7 @@ def test_labels_of_any_characters_arrive_as_they_are(run: Run) -> None:
     labels = ['a"b', "a\\nb", "a\nb", "ü ☕ 猫", "{x=}", "crane", "crane", "#", "x" * 300, "", "unknown"]
     counts = ModelCounts(labels)
     counts.append(result("a\nb"))
-    families = Families(run, {"m": counts, "file\udcff": counts}, threading.Event(), process=False)
+    families = Families(run, lambda: {"m": counts, "file\udcff": counts}, threading.Event(), process=False)
     found = samples(generate_latest(families).decode())
     shown = {dict(of).get("edge_classify_state", "") for name, of in found if name == "edge_classify_state"}
     assert shown == set(labels)

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import classify_here, needs_programs, skip_for_packages, stop
+from conftest import ROOT, classify_here, needs_programs, skip_for_packages, stop, write_photos
 from edge_classify import Classifier, read_photo
 from edge_classify.collect.likeness import describe_by, pack
 from edge_classify.collect.limits import Limits
@@ -126,23 +127,26 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, st
         yield served, file.read_text().strip()
 
 
-def routes(actions: Path | None) -> list[tuple[str, str]]:
-    """(method, path) of all routes that the server has, with the page's actions in this folder or without."""
+def routes(*, acting: bool) -> list[tuple[str, str]]:
+    """(method, path) of all routes that the server has, with the page's actions or without."""
+    from edge_classify.pipeline.models import Models
     from edge_classify.web.access import Access
+    from edge_classify.web.actions import Actions
     from edge_classify.web.server import Server
 
-    application = Server(None, None, Access("127.0.0.1"), actions=actions).application()
+    actions = partial(Actions, Path("nowhere"), None, Models([]))
+    application = Server(None, None, Access("127.0.0.1"), actions=actions if acting else None).application()
     return sorted({(route.method, route.resource.canonical) for route in application.router.routes()})
 
 
-LOOKING, ROUTES = routes(None), routes(Path("nowhere"))
+LOOKING, ROUTES = routes(acting=False), routes(acting=True)
 LOOK_ONLY = {"GET", "HEAD"}
 
 
 def test_there_are_routes_and_all_but_the_login_only_look() -> None:
     assert ("GET", "/stream.mjpg") in LOOKING
     assert {path for method, path in LOOKING if method not in LOOK_ONLY} == {"/login"}
-    assert {path for method, path in ROUTES if method not in LOOK_ONLY} > {"/login", "/label", "/take"}
+    assert {path for method, path in ROUTES if method not in LOOK_ONLY} > {"/login", "/label", "/take", "/teach"}
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
@@ -563,9 +567,9 @@ def collect(folder: Path, photos: int) -> list[str]:
 
 
 @contextmanager
-def serve_actions(folder: Path) -> Iterator[Page]:
+def serve_actions(folder: Path, *more: object) -> Iterator[Page]:
     limits = ("--collect-free-mb", 0, "--collect-photos-per-day", 1)
-    with serve("--collect", folder, "--web-actions", *limits) as page:
+    with serve("--collect", folder, "--web-actions", *limits, *more) as page:
         yield page
 
 
@@ -674,6 +678,106 @@ def test_a_disk_that_cannot_take_a_class_loses_no_photo(acting: tuple[Page, Path
     assert code == 507
     assert "taken" in answer
     assert name in files(folder, "unlabelled")
+
+
+# --- teaching the running model ---------------------------------------------------------------------------------------
+
+OLD, NEW = {"cross", "disc", "stripes"}, {"barred", "plus", "wheel"}
+
+
+@pytest.fixture
+def teachable(tmp_path: Path) -> tuple[Path, Path]:
+    """A model file, and a folder whose labelled photos are of other classes than it knows."""
+    model = tmp_path / "things.tflite"
+    shutil.copy(ROOT / "tests" / "models" / "drawn" / "mobilenet_v2_1.0_96_int8.tflite", model)
+    labelled = tmp_path / "photos" / "labelled"
+    write_photos(labelled, 10)
+    for old, new in (("stripes", "barred"), ("cross", "plus"), ("disc", "wheel")):
+        (labelled / old).rename(labelled / new)
+    return model, tmp_path / "photos"
+
+
+def teaching(page: Page) -> dict[str, Any]:
+    return json.loads(page.ask("/teaching.json").content)
+
+
+def file_labels(page: Page, what: str) -> set[str] | None:
+    found = teaching(page)["models"][0]["files"][what]
+    return None if found is None else set(found["labels"])
+
+
+def test_a_running_model_is_taught_exchanged_and_given_back(teachable: tuple[Path, Path]) -> None:
+    model, folder = teachable
+    before = model.read_bytes()
+    with serve_actions(folder, "--model", model, "--json", "--top-k", 4) as page:
+        assert (file_labels(page, "now"), file_labels(page, "taught")) == (OLD, None)
+        assert post(page, "/use", {"model": "things"})[0] == 400
+        assert post(page, "/teach", {"model": "things"})[0] == 200
+        code, answer = post(page, "/teach", {"model": "things"})
+        assert (code, answer) == (400, "things is being taught: wait for that\n")
+        wait_for(lambda: teaching(page)["job"] is None)
+        assert file_labels(page, "taught") == NEW
+        assert model.read_bytes() == before  # it goes on as it was
+        code, state = post(page, "/use", {"model": "things"})
+        assert code == 200, state
+        wait_for(lambda: set(json.loads(page.ask("/facts.json").content)["models"][0]["labels"]) == {*NEW, "unknown"})
+        assert (file_labels(page, "now"), file_labels(page, "before")) == (NEW, OLD)
+        assert set(Classifier(model).labels) == {*NEW, "unknown"}  # also for the next start
+        assert post(page, "/back", {"model": "things"})[0] == 200
+        assert model.read_bytes() == before
+        assert file_labels(page, "taught") == NEW
+        number = shown_frame(page)
+        wait_for(lambda: shown_frame(page) > number)
+        page.process.send_signal(signal.SIGINT)
+        lines = [json.loads(line) for line in page.process.stdout]
+    known = [{each["category_name"] for each in line["categories"]} - {"unknown"} for line in lines]
+    assert [labels for labels in known if not (labels <= OLD or labels <= NEW)] == []  # no answer is of both
+
+
+def shown_frame(page: Page) -> int:
+    return json.loads(page.ask("/state.json").content)["frame"]
+
+
+def test_what_cannot_be_taught_is_said_and_changes_nothing(teachable: tuple[Path, Path]) -> None:
+    model, folder = teachable
+    with serve_actions(folder) as page:
+        assert "the built-in model is not yours to change" in post(page, "/teach", {"model": "builtin"})[1]
+        assert "there is no model" in post(page, "/teach", {"model": "../up"})[1]
+    for photo in (folder / "labelled" / "plus").iterdir():
+        photo.unlink()
+    with serve_actions(folder, "--model", model) as page:
+        assert post(page, "/teach", {"model": "things"})[0] == 200
+        wait_for(lambda: teaching(page)["job"] is None)
+        assert "plus" in teaching(page)["failed"]
+        assert file_labels(page, "taught") is None
+
+
+def test_the_page_teaches_and_goes_back_by_its_buttons(teachable: tuple[Path, Path], browser) -> None:
+    model, folder = teachable
+    with serve_actions(folder, "--model", model) as page:
+        browser.get_log("browser")  # of the tests before
+        browser.get(f"http://127.0.0.1:{page.port}/teaching")
+
+        def press(words: str) -> None:
+            script = """
+                const buttons = [...document.querySelectorAll("button:enabled")];
+                const found = buttons.find((each) => each.innerText === arguments[0]);
+                if (found) found.click();
+                return Boolean(found);
+            """
+            wait_for(lambda: browser.execute_script(script, words))
+
+        press("Teach what was labelled")
+        press("Use what was taught")
+        wait_for(lambda: file_labels(page, "now") == NEW)
+        axe = pytest.importorskip("axe_core_python.selenium").Axe()
+        wait_for(lambda: "cross-validated on 30 photos" in browser.execute_script("return document.body.innerText"))
+        found = axe.run(browser)["violations"]
+        serious = [each for each in found if each["impact"] in ("serious", "critical")]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in serious] == []
+        press("Go back to the one before")
+        wait_for(lambda: file_labels(page, "now") == OLD)
+        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 def test_a_hundred_photos_are_labelled_by_keys(tmp_path: Path, browser) -> None:

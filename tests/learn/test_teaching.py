@@ -206,11 +206,11 @@ def broken_photos(root: Path, kind: str) -> Path:
     ],
 )
 def test_photos_that_cannot_be_taught_from_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, message: str
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], kind: str, message: str
 ) -> None:
     output = tmp_path / "things.tflite"
     assert main([str(model("int8")), str(broken_photos(tmp_path / "photos", kind)), "-o", str(output)]) == 6
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert message in capfd.readouterr().err.splitlines()[-1]
     assert not output.exists()
 
 
@@ -239,11 +239,11 @@ def broken_base(path: Path, kind: str) -> Path:
     ],
 )
 def test_bases_that_cannot_be_taught_are_refused(
-    tmp_path: Path, classes: Path, capsys: pytest.CaptureFixture[str], kind: str, message: str
+    tmp_path: Path, classes: Path, capfd: pytest.CaptureFixture[str], kind: str, message: str
 ) -> None:
     base, output = broken_base(tmp_path / "base.tflite", kind), tmp_path / "things.tflite"
     assert main([str(base), str(classes), "-o", str(output)]) == 4
-    assert message in capsys.readouterr().err
+    assert message in capfd.readouterr().err
     assert not output.exists()
 
 

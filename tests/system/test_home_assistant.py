@@ -24,6 +24,7 @@ from edge_classify.outputs.broker.address import address
 from edge_classify.outputs.broker.output import Mqtt, Settings
 from edge_classify.outputs.run import Run
 from edge_classify.pipeline.loop import Model
+from edge_classify.pipeline.models import Models
 
 sys.path.insert(0, str(ROOT / "tests" / "edge"))
 
@@ -170,7 +171,7 @@ def test_every_label_arrives_as_something_readable(broker: Broker, home: Path) -
     models = ("hall", 'a/b "c" 🐕')
     with (
         HomeAssistant(home, broker.port) as assistant,
-        Mqtt(settings, Run(Camera(), list(map(Model, models, classifiers))), print) as output,
+        Mqtt(settings, Run(Camera(), Models(list(map(Model, models, classifiers)))), print) as output,
     ):
 
         def see(model: str, label: str) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_classify.errors import DataError
+from edge_classify.learn.memory import Memory
 from edge_classify.learn.open_set import SHAPE_CONSTANTS, FeatureSpace
 from edge_classify.model.labels import UNKNOWN
 from edge_train.backbone import ALPHAS, RESOLUTIONS, Backbone, BackboneCost
@@ -44,6 +45,7 @@ def runs(draw: st.DrawFn) -> Callable[[Path], Run]:
         st.lists(st.tuples(st.sampled_from(ALPHAS), st.sampled_from(RESOLUTIONS[:2])), unique=True, min_size=1)
     )
     with_unknown, with_direction, with_truth = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+    with_memory = draw(st.booleans())
     words = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
     labels = draw(st.lists(words.filter(lambda word: word != UNKNOWN), min_size=2, max_size=5, unique=True))
     held_out = draw(st.integers(0, 5))
@@ -66,7 +68,10 @@ def runs(draw: st.DrawFn) -> Callable[[Path], Run]:
         backbone = Backbone("mobilenet_v2", alpha, resolution, weights, "ab12", 224, "imagenet")
         cost = BackboneCost(6, 2, 1000, 5000)
         outputs = len(labels) + with_unknown
-        return new_cell(backbone, cost, weights, arrays, array(held_out, outputs), decision, {"accuracy": 0.75})
+        cell = new_cell(backbone, cost, weights, arrays, array(held_out, outputs), decision, {"accuracy": 0.75})
+        half = array(2, 10).astype(np.float16).astype(np.float32)
+        memory = Memory(half, 8, np.array([0, 1]), np.full(len(labels), 7)) if with_memory else None
+        return replace(cell, memory=memory)
 
     def write(folder: Path) -> Run:
         written = [make_cell(folder, alpha, resolution) for alpha, resolution in cells]
@@ -104,7 +109,8 @@ def test_what_is_written_is_what_is_read(write: Callable[[Path], Run]) -> None:
         np.testing.assert_equal(read.held_out_labels, written.held_out_labels)
         for ours, theirs in zip(read.cells, written.cells, strict=True):
             for field in fields(Cell):
-                np.testing.assert_equal(getattr(ours, field.name), getattr(theirs, field.name), field.name)
+                values = (getattr(cell, field.name) for cell in (ours, theirs))
+                np.testing.assert_equal(*(vars(v) if isinstance(v, Memory) else v for v in values), field.name)
             np.testing.assert_equal(ours.head, theirs.head)
             photos = read.prepared(ours.resolution, HELD_OUT)
             assert [int(photo[0, 0, 0]) for photo in photos] == list(range(len(ours.held_out_probabilities)))

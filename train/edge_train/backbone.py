@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ RESOLUTIONS = (96, 128, 160, 192, 224)
 ONLY_AT_224 = (1.3, 1.4)
 # Of the files that Keras saves weights in.
 WEIGHTS_SUFFIXES = (".weights.h5", ".h5", ".keras")
+# Of backbone files, which are TFLite models: see `backbone_file`.
+BACKBONE_FILE_SUFFIX = ".tflite"
+# The first bytes of such a file, after the first four.
+_TFLITE_IDENTIFIER = b"TFL3"
 # What an array takes in such a file beyond its own bytes, at most.
 _HDF5_BYTES = 4096
 # Where the middle's features are taken: MobileNetV2's first narrow layer at a thirty-second of the picture's size. At
@@ -43,7 +48,8 @@ TENSORFLOW_MEMORY_BYTES = 1_600_000_000
 class Backbone:
     """One backbone with its weights: MobileNetV2 (Sandler et al. 2018, https://arxiv.org/abs/1801.04381), or another.
 
-    kind: "mobilenet_v2" or "hub". weights: a file, in a format of WEIGHTS_SUFFIXES, or the folder of a SavedModel.
+    kind: "mobilenet_v2" or "hub". weights: a file, in a format of WEIGHTS_SUFFIXES or a backbone file, or the folder of
+    a SavedModel.
     trained_at: the resolution that the weights were trained at, 0 if nothing says so.
     name: what the weights are called, without their folder.
     """
@@ -104,6 +110,24 @@ class Scaling:
 SCALINGS = {MOBILENET: Scaling(127.5, 127.5), "hub": Scaling(0.0, 255.0)}
 
 
+def is_backbone_file(weights: Path) -> bool:
+    """Whether it is a TFLite file, which among weights is a backbone file, by its content. Raises OSError."""
+    if not weights.is_file():
+        return False
+    with weights.open("rb") as file:
+        return file.read(8)[4:] == _TFLITE_IDENTIFIER
+
+
+def has_tensorflow() -> bool:
+    return find_spec("tensorflow") is not None
+
+
+def require_tensorflow(work: str, instead: str, packages: str = "'tensorflow>=2.20,<3'") -> None:
+    """Raise DataError if TensorFlow is not installed. work: what needs it. instead: what can be done without it."""
+    if not has_tensorflow():
+        raise DataError(f"{work} needs TensorFlow: pip install {packages}, or {instead}")
+
+
 def load_backbone(weights: Path | None, alpha: float, resolution: int | None = None) -> keras.Model:
     """MobileNetV2 as Keras Applications has it: float32 [n, R, R, 3] in [-1, 1] → features [n, F].
 
@@ -149,14 +173,19 @@ def save_weights(model: keras.Model, path: Path) -> None:
 
 
 def find_weights_suffix(path: Path) -> str:
-    """Which of WEIGHTS_SUFFIXES a weights file should have, by its content. Raises OSError if it is of no such format.
+    """Which suffix a weights file should have, by its content. Raises OSError if it is of no such format.
 
     Keras' downloads are of the format before Keras 3, `.h5`; what it saves now is `.weights.h5`, or a whole `.keras`.
+    Without h5py, which comes with TensorFlow, the two kinds of HDF5 are told apart by the file's name.
     """
-    import h5py
-
+    if is_backbone_file(path):
+        return BACKBONE_FILE_SUFFIX
     if zipfile.is_zipfile(path):
         return ".keras"
+    if find_spec("h5py") is None:
+        return ".weights.h5" if path.name.endswith(".weights.h5") else ".h5"
+    import h5py
+
     with h5py.File(path) as file:
         return ".h5" if "layer_names" in file.attrs or "model_weights" in file else ".weights.h5"
 

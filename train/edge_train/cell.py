@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
+
 from edge_classify.learn.cross_validation import Calibration
-from edge_classify.learn.open_set import SHAPE_CONSTANTS
+from edge_classify.learn.memory import Memory, remember
+from edge_classify.learn.open_set import MAX_PHOTOS, SHAPE_CONSTANTS
+from edge_classify.learn.photos.photo_set import NEGATIVE, TRAINING
 from edge_classify.system.atomic_write import write_atomic
 
 from . import run_folder
 from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
-from .features import read_cost
+from .features import gather_features, read_cost
 from .fine_tuned_fit import fit_fine_tuned, forget_fold_networks
-from .fitting import calibrate_fit, fit_frozen, fit_unknown, validate, views_do_harm
+from .fitting import Fit, calibrate_fit, fit_frozen, fit_unknown, validate, views_do_harm
 from .measuring import CellModel, measure, measure_accuracy
 from .training_run import CellJob
 
@@ -73,8 +77,25 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
         decision,
         measurement.evaluation,
     )
+    if open_set is not None:
+        cell = replace(cell, memory=_remember(job, database, fit, cost.features))
     entry = run_folder.write_cell(job.run.folder, cell, measurement.negative_arrays())
     return {**entry, "curves": asdict(fit.curves)}
+
+
+def _remember(job: CellJob, database: sqlite3.Connection, fit: Fit, features: int) -> Memory:
+    """What model files remember of the photos: of many, some spread over them are chosen from."""
+    labels = fit.examples.labels
+    groups = []
+    for label in range(len(job.run.photos.labels)):
+        members = np.flatnonzero(labels == label)
+        groups.append(fit.examples.read(members[:: -(-len(members) // MAX_PHOTOS) or 1]))
+    negatives = job.run.photos.negatives(TRAINING)[:MAX_PHOTOS]
+    groups.append(gather_features(database, fit.backbone, negatives).read(range(len(negatives))))
+    named = [*range(len(groups) - 1), NEGATIVE]
+    order = np.repeat(named, [len(group) for group in groups])
+    counts = np.bincount(labels, minlength=len(job.run.photos.labels))
+    return remember(np.concatenate(groups), features, order, counts)
 
 
 def _decision(job: CellJob, cost: BackboneCost, calibration: Calibration, model: CellModel) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from edge_classify.learn.photos.views import Augmentation
 from edge_classify.options import Parser, crop, integer, number
 from edge_classify.system.command import run
 
-from .backbone import ALPHAS, HUB, RESOLUTIONS
+from .backbone import ALPHAS, BACKBONE_FILE_SUFFIX, HUB, RESOLUTIONS
+from .backbone_file import read_backbone_file
 from .settings import AUTO, FINE_TUNING_EPOCHS, Settings
 from .training import check, train
 from .weights import available_alphas
@@ -28,6 +29,8 @@ from .workers import add_workers_option, limit_workers
 
 _ALL = "all"
 _KERAS_BACKBONE = "mobilenet_v2"
+_DEFAULT_WEIGHTS = "imagenet"
+_DEFAULT_CELL = (0.5, 160)
 
 # What --help leaves to --help-all.
 _DETAILS = (
@@ -95,30 +98,32 @@ def _add_grid_options(parser: Parser) -> None:
         "--alpha",
         nargs="+",
         type=_one_of(ALPHAS),
-        default=[0.5],
         metavar="A",
-        help=f"width multipliers: one or more of {_list(ALPHAS)}, or all that --weights has (default: 0.5)",
+        help=f"width multipliers: one or more of {_list(ALPHAS)}, or all that --weights has "
+        f"(default: {_DEFAULT_CELL[0]}, or that of --backbone FILE)",
     )
     group.add_argument(
         "--resolution",
         nargs="+",
         type=_one_of(RESOLUTIONS),
-        default=[160],
         metavar="R",
-        help=f"pixels per side: one or more of {_list(RESOLUTIONS)}, or all (default: 160)",
+        help=f"pixels per side: one or more of {_list(RESOLUTIONS)}, or all "
+        f"(default: {_DEFAULT_CELL[1]}, or that of --backbone FILE)",
     )
     group.add_argument(
         "--weights",
-        default="imagenet",
+        default=_DEFAULT_WEIGHTS,
         metavar="W",
-        help="weights of the backbone: imagenet (downloaded once), a weights file of Keras, a folder of them, or none",
+        help="weights of the backbone: imagenet (downloaded once), a weights file of Keras, a backbone file, a folder "
+        "of these, or none",
     )
     group.add_argument(
         "--backbone",
         type=_backbone,
         default=_KERAS_BACKBONE,
         metavar="B",
-        help=f"{_KERAS_BACKBONE}, or {HUB}URL_OR_FOLDER for a TF2 feature vector that takes images in [0, 1]",
+        help=f"{_KERAS_BACKBONE}; a backbone file, FILE{BACKBONE_FILE_SUFFIX}, which needs no TensorFlow; or "
+        f"{HUB}URL_OR_FOLDER for a TF2 feature vector that takes images in [0, 1]",
     )
 
 
@@ -217,6 +222,8 @@ def _crop(text: str) -> Crop | Literal["auto"] | None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    if options.backbone.endswith(BACKBONE_FILE_SUFFIX):
+        _take_backbone_file(options)
     grid = _grid(options)
     settings = Settings(
         crop=options.crop,
@@ -264,14 +271,32 @@ def _output_folder(options: argparse.Namespace) -> Path:
     return output
 
 
+def _take_backbone_file(options: argparse.Namespace) -> None:
+    """A backbone file is the weights of one cell, and says of which."""
+    file = read_backbone_file(Path(options.backbone))
+    given = {"--alpha": (options.alpha, file.alpha), "--resolution": (options.resolution, file.resolution)}
+    for option, (values, own) in given.items():
+        if values not in (None, [own]):
+            raise UsageError(f"--backbone {options.backbone} has {option} {own}: leave {option} out")
+    if options.weights != _DEFAULT_WEIGHTS:
+        raise UsageError(f"--backbone {options.backbone} has its own weights: leave --weights out")
+    options.alpha, options.resolution = [file.alpha], [file.resolution]
+    options.weights, options.backbone = options.backbone, _KERAS_BACKBONE
+
+
 def _grid(options: argparse.Namespace) -> list[tuple[float, int]]:
+    options.alpha = options.alpha or [_DEFAULT_CELL[0]]
+    options.resolution = options.resolution or [_DEFAULT_CELL[1]]
     for option, values in (("--alpha", options.alpha), ("--resolution", options.resolution)):
         if _ALL in values and len(values) > 1:
             raise UsageError(f"{option}: use {_ALL} alone, without other values")
     alphas = available_alphas(options.weights) if options.alpha == [_ALL] else sorted(set(options.alpha))
     resolutions = list(RESOLUTIONS) if options.resolution == [_ALL] else sorted(set(options.resolution))
     if not alphas:
-        raise UsageError(f"--weights {options.weights}: no mobilenet_v2_*_no_top.weights.h5 or .h5 in this folder")
+        raise UsageError(
+            f"--weights {options.weights}: no mobilenet_v2_*_no_top.weights.h5 or .h5, and no backbone file "
+            "(mobilenet_v2_*_backbone.tflite) in this folder"
+        )
     if options.backbone.startswith(HUB):
         if len(alphas) * len(resolutions) > 1:
             raise UsageError(
@@ -307,8 +332,10 @@ def _one_of(values: Sequence[float]) -> Callable[[str], float | str]:
 
 def _backbone(text: str) -> str:
     """For `type=`: which backbone."""
-    if text != _KERAS_BACKBONE and not text.startswith(HUB):
-        raise argparse.ArgumentTypeError(f"expected {_KERAS_BACKBONE} or {HUB}URL_OR_FOLDER, found {text!r}")
+    if text != _KERAS_BACKBONE and not text.startswith(HUB) and not text.endswith(BACKBONE_FILE_SUFFIX):
+        raise argparse.ArgumentTypeError(
+            f"expected {_KERAS_BACKBONE}, FILE{BACKBONE_FILE_SUFFIX} or {HUB}URL_OR_FOLDER, found {text!r}"
+        )
     return text
 
 

@@ -20,9 +20,11 @@ from .backbone import (
     add_middle,
     count_cost,
     freeze,
+    is_backbone_file,
     load_backbone,
     on_pixels,
 )
+from .backbone_file import read_backbone_file
 from .workers import threads_per_worker
 
 if TYPE_CHECKING:
@@ -33,8 +35,12 @@ if TYPE_CHECKING:
 def make_feature_model(backbone: Backbone) -> tuple[bytes, BackboneCost]:
     """A TFLite model, uint8 RGB [1, R, R, 3] → features [1, F] and, if it has one, middle [1, M]; and its cost.
 
+    That of a backbone file is in it; any other is made by TensorFlow.
     Raises DataError if the weights do not fit, or the SavedModel is no feature vector that TFLite can compute.
     """
+    if is_backbone_file(backbone.weights):
+        file = read_backbone_file(backbone.weights)
+        return file.model, file.cost
     if backbone.kind == "hub":
         return _make_hub_model(backbone)
     return _convert(on_pixels(add_middle(load_backbone(backbone.weights, backbone.alpha))), backbone.resolution)

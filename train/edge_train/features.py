@@ -91,6 +91,12 @@ def compute_features(
             progress.update(len(job))
 
 
+def has_feature_model(database: sqlite3.Connection, backbone: Backbone) -> bool:
+    """Whether the backbone as a TFLite model is in the cache."""
+    query = "SELECT 1 FROM feature_models WHERE key = ?"
+    return database.execute(query, (_backbone_key(backbone),)).fetchone() is not None
+
+
 def read_cost(database: sqlite3.Connection, backbone: Backbone) -> BackboneCost:
     """Row lengths and cost of a backbone whose features are in the cache."""
     (text,) = fetch(database, "SELECT size FROM feature_models WHERE key = ?", _backbone_key(backbone))

@@ -15,9 +15,9 @@ import platform
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -26,6 +26,7 @@ import numpy as np
 from edge_classify.errors import DataError
 from edge_classify.images.crop import Crop, make_crop
 from edge_classify.images.preprocessing import Image
+from edge_classify.learn.memory import Memory
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.recognize import how_to_train, recognize
@@ -48,6 +49,8 @@ CLASS_ARRAYS = ("kernel", "bias")
 OPEN_SET_ARRAYS = ("basis", "prototypes", "votes", "shares", "direction")
 # One more array of heads/*.npz: what the trainer's own model gives for the held-out photos.
 HELD_OUT_PROBABILITIES = "held_out_probabilities"
+# And what model files remember of the training photos: `memory.Memory`, which runs of an older edge-train lack.
+_MEMORY = ("memory_rows", "memory_labels", "memory_counts")
 # What the graph of an `unknown` output needs beside arrays; it lies in the cell's `decision`.
 _OPEN_SET_CONSTANTS = ("sharpness", "threshold", *SHAPE_CONSTANTS)
 # Those of them that go with the array `shares`.
@@ -100,6 +103,7 @@ class Cell:
     parameters, multiply_adds: of the whole model.
     arrays: `kernel` [F, K] and `bias` [K], and with an `unknown` output those of `open_set.FeatureSpace`; float32.
     held_out_probabilities: the trainer's own, float32 [n, labels], for the held-out photos in order.
+    memory: features of some training photos, for model files to remember; None in runs of an older edge-train.
     """
 
     alpha: float
@@ -114,6 +118,7 @@ class Cell:
     decision: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     held_out_probabilities: np.ndarray
+    memory: Memory | None = None
 
     @property
     def name(self) -> str:
@@ -239,7 +244,8 @@ def write_cell(folder: Path, cell: Cell, measured: Mapping[str, np.ndarray] | No
     if unexpected := cell.arrays.keys() - {*CLASS_ARRAYS, *OPEN_SET_ARRAYS}:
         raise ValueError(f"arrays that no reader would find: {sorted(unexpected)}")
     path = folder / "heads" / f"{cell.name}.npz"
-    write_arrays(path, {**cell.arrays, HELD_OUT_PROBABILITIES: cell.held_out_probabilities, **(measured or {})})
+    arrays = {**cell.arrays, HELD_OUT_PROBABILITIES: cell.held_out_probabilities}
+    write_arrays(path, {**arrays, **_memory_arrays(cell.memory), **(measured or {})})
     return {
         "alpha": cell.alpha,
         "resolution": cell.resolution,
@@ -269,10 +275,18 @@ def write_index(folder: Path, index: Index) -> None:
     write_atomic(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False))
 
 
-def versions() -> dict[str, str]:
-    """What the run was made with."""
-    packages = ("edge-classify", "numpy", "opencv-python-headless", "tensorflow", "keras")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+def versions(backbone: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What the run was made with. backbone: what its backbone files were, whose TensorFlow is then the one that counts.
+
+    A package that is not installed is left out.
+    """
+    found = {"python": platform.python_version()}
+    for package in ("edge-classify", "numpy", "opencv-python-headless"):
+        found[package] = version(package)
+    for package in ("tensorflow", "keras"):
+        with suppress(PackageNotFoundError, KeyError):
+            found[package] = version(package) if backbone is None else backbone[package]
+    return found
 
 
 def read_run(folder: Path) -> Run:
@@ -330,6 +344,7 @@ def _read_cell(folder: Path, entry: CellEntry) -> Cell:
         probabilities = file[HELD_OUT_PROBABILITIES]
         optional = [name for name in OPEN_SET_ARRAYS if name in file]
         arrays = {name: file[name] for name in (*CLASS_ARRAYS, *optional)}
+        memory = _read_memory({name: file[name] for name in _MEMORY if name in file}, len(arrays["kernel"]))
     if missing := [name for name in _constants_with(arrays) if name not in entry["decision"]]:
         raise KeyError(f"decision.{missing[0]}")
     return Cell(
@@ -345,7 +360,21 @@ def _read_cell(folder: Path, entry: CellEntry) -> Cell:
         decision=entry["decision"],
         evaluation=entry["evaluation"],
         held_out_probabilities=probabilities,
+        memory=memory,
     )
+
+
+def _memory_arrays(memory: Memory | None) -> dict[str, np.ndarray]:
+    if memory is None:
+        return {}
+    return dict(zip(_MEMORY, (memory.rows.astype(np.float16), memory.labels, memory.counts), strict=True))
+
+
+def _read_memory(arrays: Mapping[str, np.ndarray], features: int) -> Memory | None:
+    if not arrays:
+        return None
+    rows, labels, counts = (arrays[name] for name in _MEMORY)
+    return Memory(rows.astype(np.float32), features, labels, counts)
 
 
 def _constants_with(arrays: Mapping[str, np.ndarray]) -> list[str]:

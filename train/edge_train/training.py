@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from edge_classify.errors import DataError
+from edge_classify.errors import DataError, UsageError
 from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
 from edge_classify.learn.metrics import wilson_interval
@@ -32,7 +32,8 @@ from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.checksum import file_sha256
 
 from . import run_folder
-from .backbone import RESOLUTIONS, Backbone
+from .backbone import RESOLUTIONS, Backbone, is_backbone_file, require_tensorflow
+from .backbone_file import read_backbone_file
 from .cache import open_cache
 from .cell import fit_cell
 from .choosing import accepts_too_much, best_cell, validation
@@ -134,11 +135,19 @@ def _find_backbone_for_check(grid: Grid, settings: Settings) -> tuple[tuple[Back
 
 
 def find_backbones(grid: Grid, settings: Settings) -> tuple[Backbone, ...]:
-    """A backbone for each cell, the costliest last. Warns of weights of another resolution. Raises UsageError."""
+    """A backbone for each cell, the costliest last. Warns of weights of another resolution.
+
+    Raises UsageError or DataError.
+    """
+    if settings.fine_tune:
+        require_tensorflow("--fine-tune", "leave it out")
     backbones = tuple(
         find_backbone(settings.backbone, settings.weights, alpha, resolution, seed=settings.seed)
         for alpha, resolution in sorted(grid, key=lambda cell: cell[0] * cell[1] ** 2)
     )
+    files = [backbone.name for backbone in backbones if is_backbone_file(backbone.weights)]
+    if settings.fine_tune and files:
+        raise UsageError(f"--fine-tune changes weights of Keras, which {files[0]} has not: give --weights imagenet")
     borrowed = [
         f"{backbone.alpha} @ {backbone.resolution} from {backbone.trained_at}"
         for backbone in backbones
@@ -285,11 +294,18 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
             "weights": Path(settings.weights).name,
             "backbone": run.backbones[0].kind,
         },
-        "versions": run_folder.versions(),
+        "versions": run_folder.versions(_made_with(run.backbones)),
     }
     if photos.crop is not None:
         index["crop"] = photos.crop
     run_folder.write_index(run.folder, index)
+
+
+def _made_with(backbones: Sequence[Backbone]) -> Mapping[str, str] | None:
+    """The versions that backbone files were made with; None if a backbone is no such file."""
+    if not all(is_backbone_file(backbone.weights) for backbone in backbones):
+        return None
+    return read_backbone_file(backbones[-1].weights).versions
 
 
 def _photo_entry(photo: Photo, labels: tuple[str, ...]) -> dict[str, Any]:

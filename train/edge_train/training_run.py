@@ -17,7 +17,7 @@ from .backbone import Backbone
 from .settings import Settings
 
 # Of what a cell's entry says: one that an older edge-train left is made again.
-_ENTRY_VERSION = 4
+_ENTRY_VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,32 @@ import numpy as np
 from edge_classify.errors import DataError, UsageError
 from edge_classify.system.checksum import file_sha256
 
-from .backbone import ALPHAS, HUB, MOBILENET, ONLY_AT_224, WEIGHTS_SUFFIXES, Backbone, load_backbone, save_weights
-from .cache import cache_folder
+from .backbone import (
+    ALPHAS,
+    HUB,
+    MOBILENET,
+    ONLY_AT_224,
+    RESOLUTIONS,
+    WEIGHTS_SUFFIXES,
+    Backbone,
+    has_tensorflow,
+    is_backbone_file,
+    load_backbone,
+    require_tensorflow,
+    save_weights,
+)
+from .backbone_file import backbone_file_name, read_backbone_file
+from .cache import cache_folder, open_cache
+from .features import has_feature_model
+from .published import fetch_backbone_file
 
 if TYPE_CHECKING:
     import keras
 
 # In the names of Keras' own downloads.
 _KERAS_NAME = "weights_tf_dim_ordering_tf_kernels_"
+# What to use where TensorFlow is not installed.
+_INSTEAD = "use a backbone file (--backbone FILE.tflite)"
 
 
 def find_backbone(choice: str, weights: str, alpha: float, resolution: int, *, seed: int) -> Backbone:
@@ -29,19 +47,56 @@ def find_backbone(choice: str, weights: str, alpha: float, resolution: int, *, s
     weights: for mobilenet_v2: "imagenet" (Keras' own, downloaded once), "none" (random, from `seed`; for tests),
         a file, or a folder of files named `mobilenet_v2_{alpha}_{resolution}_no_top` or as Keras' own downloads, with
         one of WEIGHTS_SUFFIXES, from which the nearest resolution is taken, the higher of two: the weights' shapes do
-        not depend on it, but with those of 96 pixels `unknown` accepts much at 160, with those of 224 little.
-    Raises UsageError or DataError.
+        not depend on it, but with those of 96 pixels `unknown` accepts much at 160, with those of 224 little. A file
+        may also be a backbone file, of this width and resolution; in a folder it goes before others.
+    Raises UsageError or DataError, also if TensorFlow is not installed and would be needed.
     """
     if choice.startswith(HUB):
         folder = _hub_folder(choice.removeprefix(HUB))
         name = choice if "://" in choice else HUB + folder.resolve().name
-        return Backbone("hub", alpha, resolution, folder, _folder_sha256(folder), resolution, name)
+        backbone = Backbone("hub", alpha, resolution, folder, _folder_sha256(folder), resolution, name)
+        _check_computable(backbone)
+        return backbone
     path, trained_at = _find_weights(weights, alpha, resolution, seed)
     try:
         sha256 = file_sha256(path)
+        if is_backbone_file(path):
+            trained_at = _trained_at(path, alpha, resolution)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    return Backbone(MOBILENET, alpha, resolution, path, sha256, trained_at, path.name)
+    backbone = Backbone(MOBILENET, alpha, resolution, path, sha256, trained_at, path.name)
+    _check_computable(backbone)
+    return backbone
+
+
+def _trained_at(path: Path, alpha: float, resolution: int) -> int:
+    """Which resolution a backbone file's weights were trained at. Raises UsageError if it is of another cell."""
+    file = read_backbone_file(path)
+    if (file.alpha, file.resolution) != (alpha, resolution):
+        raise UsageError(
+            f"{path}: a backbone file of {file.alpha} @ {file.resolution}, not {alpha} @ {resolution}: give it with "
+            "--backbone alone, which needs no --alpha and --resolution"
+        )
+    return file.trained_at
+
+
+def _was_read(weights: Path, resolution: int) -> bool:
+    """Whether TensorFlow made a feature model of these weights once, which is in the cache."""
+    if not weights.exists():
+        return False
+    backbone = Backbone(MOBILENET, 0, resolution, weights, file_sha256(weights), 0, weights.name)
+    with open_cache() as database:
+        return has_feature_model(database, backbone)
+
+
+def _check_computable(backbone: Backbone) -> None:
+    """Raise DataError for weights that only TensorFlow reads, where it is not installed, unless they were read once."""
+    if has_tensorflow() or is_backbone_file(backbone.weights):
+        return
+    with open_cache() as database:
+        if not has_feature_model(database, backbone):
+            what = f"--backbone {backbone.name}" if backbone.kind == "hub" else f"--weights {backbone.name}: reading it"
+            require_tensorflow(what, _INSTEAD)
 
 
 def available_alphas(weights: str) -> list[float]:
@@ -49,8 +104,13 @@ def available_alphas(weights: str) -> list[float]:
     if Path(weights).is_file():
         raise UsageError(f"--alpha all: --weights {weights} is a single file, which fits one width: give its --alpha")
     if Path(weights).is_dir():
-        return [alpha for alpha in ALPHAS if _files_of(Path(weights), alpha)]
+        folder = Path(weights)
+        return [alpha for alpha in ALPHAS if _files_of(folder, alpha) or _has_backbone_file(folder, alpha)]
     return list(ALPHAS)
+
+
+def _has_backbone_file(folder: Path, alpha: float) -> bool:
+    return any((folder / backbone_file_name(alpha, resolution)).exists() for resolution in RESOLUTIONS)
 
 
 def _find_weights(choice: str, alpha: float, resolution: int, seed: int) -> tuple[Path, int]:
@@ -58,6 +118,8 @@ def _find_weights(choice: str, alpha: float, resolution: int, seed: int) -> tupl
         trained_at = 224 if alpha in ONLY_AT_224 else resolution
         stem = f"imagenet_{alpha}_{trained_at}" if choice == "imagenet" else f"none_{alpha}_seed{seed}"
         path = cache_folder() / "weights" / f"{stem}.weights.h5"
+        if choice == "imagenet" and not has_tensorflow() and not _was_read(path, resolution):
+            return fetch_backbone_file(alpha, resolution), trained_at
         if not path.exists():
             _save_weights(choice, alpha, trained_at, seed, path)
         return path, trained_at if choice == "imagenet" else 0
@@ -68,9 +130,15 @@ def _find_weights(choice: str, alpha: float, resolution: int, seed: int) -> tupl
         raise UsageError(
             f"--weights {choice}: no such file or folder: use imagenet, none, a weights file or a folder of them"
         )
+    whole = given / backbone_file_name(alpha, resolution)
+    if whole.exists():
+        return whole, 0
     files = _files_of(given, alpha)
     if not files:
-        raise UsageError(f"--weights {choice}: no mobilenet_v2_{alpha}_*_no_top.weights.h5 or .h5 in this folder")
+        raise UsageError(
+            f"--weights {choice}: no mobilenet_v2_{alpha}_*_no_top.weights.h5 or .h5 in this folder, "
+            f"and no {whole.name}"
+        )
     nearest = min(files, key=lambda trained_at: (abs(trained_at - resolution), -trained_at))
     return files[nearest], nearest
 
@@ -87,6 +155,7 @@ def _files_of(folder: Path, alpha: float) -> dict[int, Path]:
 
 
 def _save_weights(choice: str, alpha: float, resolution: int, seed: int, path: Path) -> None:
+    require_tensorflow(f"--weights {choice}", _INSTEAD)
     import keras
 
     keras.utils.set_random_seed(seed)
@@ -128,6 +197,7 @@ def _hub_folder(address: str) -> Path:
         return Path(address)
     if "://" not in address:
         raise UsageError(f"--backbone {HUB}{address}: no such folder: give a folder or an https:// address")
+    require_tensorflow(f"--backbone {HUB}", _INSTEAD, "'tensorflow>=2.20,<3' tensorflow-hub 'setuptools<81'")
     import tensorflow_hub
 
     try:

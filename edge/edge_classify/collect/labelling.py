@@ -11,6 +11,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -85,7 +86,7 @@ class Labelling:
         """How many photos each class has."""
         folder = self._root / LABELLED
         folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        return {path.name: sum(1 for _ in path.glob("*.jpg")) for path in folders if not path.name.startswith(".")}
+        return {path.name: sum(1 for _ in path.glob("[!.]*")) for path in folders if not path.name.startswith(".")}
 
     def path(self, name: str) -> Path:
         """The file of a photo without a class. Raises UsageError for what is no such name."""
@@ -110,14 +111,15 @@ class Labelling:
 
     def undo(self, number: str) -> Done:
         """Move back what this request has moved. Raises UsageError if it is not known, or undone already."""
-        done = self._done.pop(number, None)
+        done = self._done.get(number)
         if done is None:
             raise UsageError("there is nothing to undo")
-        return self._carry_out([Move(move.after, move.before) for move in done.moves])
+        undone = self._carry_out([Move(move.after, _free(move.before)) for move in done.moves])
+        del self._done[number]
+        return undone
 
     def _move(self, names: Iterable[str], folder: Path) -> Done:
-        paths = [self.path(name) for name in names]
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        paths = [self.path(name) for name in dict.fromkeys(names)]
         done = self._carry_out([Move(path, _free(folder / path.name)) for path in paths])
         self._done[done.number] = done
         while len(self._done) > _UNDOABLE:
@@ -125,13 +127,21 @@ class Labelling:
         return done
 
     def _carry_out(self, moves: Iterable[Move]) -> Done:
-        moved, missing = [], []
+        """All moves of files that are still there; none if one fails. Raises OSError."""
+        moved: list[Move] = []
+        missing = []
         for move in moves:
             try:
+                move.after.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 move.before.rename(move.after)
                 moved.append(move)
             except FileNotFoundError:  # somebody else was faster
                 missing.append(move.before.name)
+            except OSError:
+                for done in reversed(moved):
+                    with suppress(OSError):  # then it stays, whole, where it is
+                        done.after.rename(done.before)
+                raise
         return Done(secrets.token_hex(8), tuple(moved), tuple(missing))
 
     def _forget_old(self) -> None:

@@ -24,12 +24,11 @@ from ..system.atomic_write import write_atomic
 from .folders import LABELLED, UNLABELLED, make_folders
 from .likeness import REMEMBERED
 from .limits import DEFAULT_LIMITS, Limits
-from .photo_file import encode, stamp, write
+from .photo_file import encode, remove_halves, stamp, write
 from .reasons import BY_USE
 from .record import Record, iso_time
 
 _TODAY = "today.json"
-_PARTIAL = ".*.partial"
 
 _DAY_S = 86400.0
 
@@ -57,8 +56,8 @@ class Store:
         self._limits = limits
         self._clock = clock
         make_folders(root)
-        for partial in self._folder.glob(_PARTIAL):  # the power failed while it was written
-            partial.unlink(missing_ok=True)
+        for folder in (root, self._folder):
+            remove_halves(folder)
 
     @property
     def _folder(self) -> Path:

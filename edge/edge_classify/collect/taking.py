@@ -14,7 +14,7 @@ from ..images.photo import read_photo
 from ..images.preprocessing import Image
 from .burst import Bursts
 from .likeness import Describe, Likeness, pack, thumbnail
-from .photo_file import encode, write
+from .photo_file import encode, remove_halves, write
 from .quality import hint
 from .reasons import ON_PURPOSE
 from .record import Record, read_record
@@ -49,6 +49,7 @@ class Taking:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{error.filename or folder}: cannot be made: {error.strerror}") from error
+        remove_halves(folder)
         self.folder = folder
         self._describe = describe
         self._sha256 = sha256

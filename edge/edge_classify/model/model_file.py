@@ -1,7 +1,8 @@
 """What a model file says about itself: labels, how to preprocess a frame, its self-test.
 
-A model file of this project is a TFLite flatbuffer with a zip appended, of `labels.txt`, `edge.json`, `test_card.png`
-and `test_picture.png`. Third-party files may carry TFLite Metadata with labels and normalization, or nothing.
+A model file of this project is a TFLite flatbuffer with a zip appended, of `labels.txt`, `edge.json`, `test_card.png`,
+`test_picture.png`, and `memory.npy` if it remembers training photos (`learn.memory`). Third-party files may carry
+TFLite Metadata with labels and normalization, or nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ LABELS_PART = "labels.txt"
 CONTRACT_PART = "edge.json"
 CARD_PART = "test_card.png"
 PICTURE_PART = "test_picture.png"
+MEMORY_PART = "memory.npy"
 
 # The flatbuffer format allows no more.
 _MAX_FILE_BYTES = 2 * 2**30
@@ -57,6 +59,7 @@ _KINDS: Mapping[str, Callable[[Any], bool]] = {
     "a number": lambda value: type(value) in (int, float) and 0 <= value < 2**63,
     "a fraction": lambda value: type(value) in (int, float) and 0 <= value <= 1,
     "a list of strings": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    "a list of counts": lambda value: isinstance(value, list) and all(map(_KINDS["a count"], value)),
     "a list of fractions": lambda value: isinstance(value, list) and all(map(_KINDS["a fraction"], value)),
 }
 # The fields of edge.json that programs rely on.
@@ -86,6 +89,8 @@ _EVALUATION_FIELDS = {
     "evaluation.float32_accuracy": "a fraction",
     "evaluation.kept": "a fraction",
 }
+# Those of files that remember training photos.
+_MEMORY_FIELDS = {"memory.photos": "a positive count", "memory.trained_on": "a list of counts"}
 # Those that older files lack, checked where they are there.
 _OPTIONAL_FIELDS = {
     "model.crc32": "a count",
@@ -179,9 +184,20 @@ def read_model_file(path: str | Path) -> ModelFile:
 
 def read_flatbuffer(path: Path) -> bytes:
     """The model in a file, without the zip appended to it. Raises ModelFileError."""
+    data, _, model_bytes = _read_named_parts(path, set())
+    return data[:model_bytes]
+
+
+def read_part(path: Path, name: str) -> bytes | None:
+    """A part of the zip appended to a file; None if it has none of that name. Raises ModelFileError."""
+    return _read_named_parts(path, {name})[1].get(name)
+
+
+def _read_named_parts(path: Path, names: set[str]) -> tuple[bytes, dict[str, bytes], int]:
+    """(the file's content, its parts of these names, the number of bytes before the zip)."""
     data = _read_bytes(path)
     try:
-        return data[: _read_parts(data, set())[1]]
+        return data, *_read_parts(data, names)
     except _DamagedError as error:
         raise ModelFileError(f"{path}: damaged or cut off ({error}): copy it again") from error
 
@@ -297,6 +313,8 @@ def _contract(path: Path, text: bytes) -> dict[str, Any]:
             _check_fields(contract, {name: kind})
     if "accuracy" in contract["evaluation"]:
         _check_fields(contract, _EVALUATION_FIELDS)
+    if "memory" in contract:
+        _check_fields(contract, _MEMORY_FIELDS)
     if {name: value for name, value in contract["preprocess"].items() if name != "crop"} != PREPARATION:
         raise ModelFileError(f"{path}: needs preprocessing that this edge-classify cannot do: update edge-classify")
     return contract

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -54,10 +54,13 @@ def record_self_test(
     pictures = [*enumerate(cards), *_mix(cards[:_MIXTURES], calibration)]
     scores = [classifier.probabilities(picture[..., ::-1]) for _, picture in pictures]
     spread_out = np.argsort([-_entropy(probabilities) for probabilities in scores], kind="stable")[:_TRIED].tolist()
+    shifts: list[float] = []
     others = _run_without_delegates(model, [pictures[index][1] for index in spread_out])
-    shifts = [float(np.abs(scores[index] - other).max()) for index, other in zip(spread_out, others, strict=True)]
-    steady = [shift <= _MAX_SHIFT * _SCORE_TOLERANCES[precision] for shift in shifts]
-    best = spread_out[steady.index(True) if any(steady) else int(np.argmin(shifts))]
+    for index, other in zip(spread_out, others, strict=True):
+        shifts.append(float(np.abs(scores[index] - other).max()))
+        if shifts[-1] <= _MAX_SHIFT * _SCORE_TOLERANCES[precision]:
+            break
+    best = spread_out[int(np.argmin(shifts))]
     variant, picture = pictures[best]
     entry = {
         "variant": variant,
@@ -69,8 +72,11 @@ def record_self_test(
     return entry, {CARD_PART: _encode_png(cards[variant]), PICTURE_PART: _encode_png(picture)}
 
 
-def _run_without_delegates(model: bytes, pictures: Sequence[Image]) -> list[np.ndarray]:
-    """The probabilities of prepared pictures, uint8 RGB [R, R, 3], where XNNPACK cannot run; float64 [labels] each."""
+def _run_without_delegates(model: bytes, pictures: Iterable[Image]) -> Iterator[np.ndarray]:
+    """The probabilities of prepared pictures, uint8 RGB [R, R, 3], where XNNPACK cannot run; float64 [labels] each.
+
+    One after the other, as they are asked for: these kernels are slow.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -80,13 +86,11 @@ def _run_without_delegates(model: bytes, pictures: Sequence[Image]) -> list[np.n
     interpreter.allocate_tensors()
     (image,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
     scale, zero_point = output["quantization"]
-    rows = []
     for picture in pictures:
         interpreter.set_tensor(image["index"], picture[None])
         interpreter.invoke()
         scores = interpreter.get_tensor(output["index"])[0].astype(np.float64)
-        rows.append((scores - zero_point) * scale if scale else scores)
-    return rows
+        yield (scores - zero_point) * scale if scale else scores
 
 
 def _mix(cards: list[Image], calibration: Image) -> list[tuple[int, Image]]:

@@ -18,7 +18,6 @@ from ..system.checksum import file_sha256
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
     import numpy as np
 
@@ -47,11 +46,13 @@ _NICENESS = 19
 class _Candidate(NamedTuple):
     result: Result
     reason: str
+    model: Model
 
 
 class _Seen(NamedTuple):
     """What one model's pictures look like. checksum: of its file."""
 
+    model: Model
     checksum: str
     describe: Describe
     likeness: Likeness
@@ -65,15 +66,17 @@ class Collect:
 
     gone = True
 
-    def __init__(self, root: Path, limits: Limits, models: Mapping[str, Model], destinations: Destinations) -> None:
+    def __init__(self, root: Path, limits: Limits, destinations: Destinations) -> None:
         from ..collect.reasons import Reasons
 
         self._root = root
         self._limits = limits
-        self._models = models
-        self._reasons = {name: Reasons() for name in models}
+        models = destinations.run.models
+        self._models = {model.name: model for model in models}
+        models.tell(self._take)
+        self._reasons = {model.name: Reasons() for model in models}
         self._interval = _INTERVAL_S if destinations.live else 0.0
-        self._looked_at = dict.fromkeys(models, float("-inf"))
+        self._looked_at = dict.fromkeys(self._models, float("-inf"))
         self._seen: dict[str, _Seen] = {}
         self._kept = self._over_limit = 0
         self._say = destinations.standard_error.put
@@ -90,16 +93,19 @@ class Collect:
         if reason is None or result.frame.captured_at - self._looked_at[result.model] < self._interval:
             return
         self._looked_at[result.model] = result.frame.captured_at
-        self._queue.put(_Candidate(result, reason))
+        self._queue.put(_Candidate(result, reason, self._models[result.model]))
 
     def counts(self) -> dict[str, int]:
         return {"photos not kept": self._queue.dropped, "photos over the day's limit": self._over_limit}
+
+    def _take(self, model: Model) -> None:
+        self._models = {**self._models, model.name: model}
 
     def _consider(self, candidate: _Candidate) -> None:
         """Keep the frame, unless one like it is kept. Raises OSError if it cannot be written."""
         store = self._store
         result = candidate.result
-        model = self._models[result.model]
+        model = candidate.model
         seen = self._seen_by(model)
         description = seen.describe(result.frame.image)
         if not seen.likeness.is_new(description):
@@ -134,12 +140,12 @@ class Collect:
         from ..collect.likeness import Likeness, describe_by
         from ..collect.record import read_record
 
-        if model.name not in self._seen:
+        if model.name not in self._seen or self._seen[model.name].model is not model:
             checksum = file_sha256(model.classifier.model_file.path)
             records = (read_record(path) for path in self._store.newest())
             kept = [record.description() for record in records if record is not None and record.sha256 == checksum]
             likeness = Likeness(description for description in kept if description is not None)
-            self._seen[model.name] = _Seen(checksum, describe_by(model.classifier), likeness)
+            self._seen[model.name] = _Seen(model, checksum, describe_by(model.classifier), likeness)
         return self._seen[model.name]
 
     def _record(self, candidate: _Candidate, checksum: str, description: np.ndarray) -> Record:
@@ -149,7 +155,7 @@ class Collect:
         result = candidate.result
         scores = result.classification.scores
         best = scores.argsort()[::-1][:_SCORES]
-        classifier = self._models[result.model].classifier
+        classifier = candidate.model.classifier
         return Record(
             time=result.captured_time,
             reason=candidate.reason,
@@ -286,4 +292,4 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Coll
         days=options.collect_days,
     )
     destinations.standard_error.put(f"keeping photos of what the camera sees in {options.collect} (--collect)\n")
-    return Collect(options.collect, limits, {model.name: model for model in destinations.run.models}, destinations)
+    return Collect(options.collect, limits, destinations)

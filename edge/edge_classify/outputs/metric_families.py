@@ -6,7 +6,7 @@ Importing this takes 0.1 s, most of it the library: only from a thread, and afte
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ _MACHINE_INTERVAL_S = 5.0
 class Families(Collector):
     """A collector for prometheus_client's registry.
 
-    counts: of each model, by its name.
+    counts: gives those of each model, by its name.
     ended: set at the end of the run. There is no state then, and a camera is not up.
     process: give also what the library knows of this process: its memory, processor time and open files.
     """
@@ -50,7 +50,7 @@ class Families(Collector):
     def __init__(
         self,
         run: Run,
-        counts: Mapping[str, ModelCounts],
+        counts: Callable[[], Mapping[str, ModelCounts]],
         ended: Event,
         *,
         process: bool,
@@ -59,13 +59,15 @@ class Families(Collector):
         self._run = run
         self._ended = ended
         self._process = ProcessCollector(registry=None) if process else None
-        self._counts = {_text(name): counts for name, counts in counts.items()}
-        self._models = [_model_info(model) for model in run.models]
+        self._read_counts = counts
+        self._counts: dict[str, ModelCounts] = {}
+        self._infos: dict[str, tuple[Model, dict[str, str]]] = {}
         self._system = system or System()
         self._machine: tuple[Metric, ...] = ()
         self._machine_read_at = float("-inf")
 
     def collect(self) -> Iterator[Metric]:
+        self._counts = {_text(name): counts for name, counts in self._read_counts().items()}
         yield self._stages()
         yield self._frames()
         yield from self._states()
@@ -76,12 +78,20 @@ class Families(Collector):
             (((name,), sum(output.counts().values())) for name, output in dict(self._run.outputs).items()),
         )
         info = InfoMetricFamily(f"{_PREFIX}_model", "The model file.")
-        for model in self._models:
-            info.add_metric([], model)
+        for model in self._run.models:
+            info.add_metric([], self._info(model))
         yield info
         yield InfoMetricFamily(f"{_PREFIX}_build", "The program.", {"version": __version__})
         if self._process is not None:
             yield from self._process.collect()
+
+    def _info(self, model: Model) -> dict[str, str]:
+        """Its checksum takes reading the whole file."""
+        known, info = self._infos.get(model.name, (None, {}))
+        if known is not model:
+            info = _model_info(model)
+            self._infos[model.name] = model, info
+        return info
 
     def _stages(self) -> Metric:
         family = HistogramMetricFamily(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from ..pipeline.loop import Result
+    from ..pipeline.loop import Model, Result
     from .destinations import Destinations
     from .http_server import HttpServer
     from .metric_families import Families
@@ -68,6 +68,7 @@ class Metrics:
         self._run = run
         self._publisher = publisher
         self._counts = {model.name: ModelCounts(model.classifier.labels) for model in run.models}
+        run.models.tell(self._begin_anew)
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
 
@@ -92,12 +93,16 @@ class Metrics:
     def counts(self) -> dict[str, int]:
         return {"metrics not written": self._publisher.lost}
 
+    def _begin_anew(self, model: Model) -> None:
+        """Another model's counts are not this one's: Prometheus takes it for a restart."""
+        self._counts = {**self._counts, model.name: ModelCounts(model.classifier.labels)}
+
     def _publish(self) -> None:
         self._ended.wait(START_PAUSE_S)
         try:
             from .metric_families import Families
 
-            families = Families(self._run, self._counts, self._ended, process=self._publisher.serves)
+            families = Families(self._run, lambda: self._counts, self._ended, process=self._publisher.serves)
             self._publisher.run(families)
         except Exception:
             log.exception("metrics: failed, and are not published any more; classification goes on")

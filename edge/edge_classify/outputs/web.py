@@ -9,6 +9,7 @@ import re
 import sys
 import threading
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -120,13 +121,14 @@ class Web:
             if self._ended.wait(_LISTEN_INTERVAL_S):
                 return
         from ..web.access import Access
+        from ..web.actions import Actions
         from ..web.server import Server
         from ..web.view import View
 
         options = self._options
         access = Access(options.web_address.host, tuple(options.web_host), self._token)
         view = View(self._run.source, self._run.models, self._history)
-        actions = options.collect if options.web_actions else None
+        actions = partial(Actions, options.collect, view, self._run.models) if options.web_actions else None
         self._server = Server(listener, view, access, options.web_frame, self._tls, actions)
         self._view = view
         self._server.run()

@@ -114,6 +114,7 @@ def classify_by_each(
 ) -> Generator[Result]:
     """Classify each frame by each model, in their order; a frame is not copied for it.
 
+    models: may change between two frames, which takes effect at the next.
     left_out: called when a model cannot classify a frame, with its error; the model is left out from then on. Without
         it, and if no model is left, the error is raised.
     """
@@ -160,15 +161,17 @@ def each_result(
     left_out: LeftOut | None,
 ) -> Generator[Result]:
     """What `answer` gives for each item, which stands for a frame, and each model. left_out: see `classify_by_each`."""
-    taking_part = tuple(models)
+    left: list[Model] = []
     for item in items:
         results: list[Result] = []
-        for model in taking_part:
+        for model in tuple(models):
+            if any(model is other for other in left):
+                continue
             try:
                 results.append(answer(model, item))
             except EdgeClassifyError as error:
-                taking_part = tuple(other for other in taking_part if other is not model)
-                if left_out is None or not taking_part:
+                left = [other for other in (*left, model) if any(other is one for one in models)]
+                if left_out is None or len(left) == len(models):
                     raise
                 left_out(model, error)
         for result in results[:-1]:

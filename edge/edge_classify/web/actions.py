@@ -1,4 +1,4 @@
-"""What the page can do besides looking, if it is allowed to: label collected photos, and take new ones."""
+"""What the page can do besides looking, if it is allowed to: take photos, label them, and teach the model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,9 +20,12 @@ from ..collect.folders import LABELLED
 from ..collect.labelling import Done, Labelling, Unlabelled
 from ..errors import EdgeClassifyError, explain_os_error
 from ..images.photo import read_photo
+from .teaching import Teaching
+from .view import STALLED_S
 
 if TYPE_CHECKING:
     from ..collect.taking import Taking
+    from ..pipeline.models import Models
     from .view import View
 
 # Pixels across of a picture in the grid.
@@ -33,8 +38,9 @@ _ATTACHMENT = 'attachment; filename="labelled.zip"'
 class Actions:
     """Routes that change the folder `root` of `--collect`."""
 
-    def __init__(self, root: Path, view: View, headers: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, view: View, models: Models, headers: Mapping[str, str]) -> None:
         """headers: of every answer."""
+        self._teaching = Teaching(root, models)
         self._root = root
         self._headers = headers
         self._view = view
@@ -52,6 +58,10 @@ class Actions:
             web.post("/remove", self._remove),
             web.post("/undo", self._undo),
             web.post("/take", self._take),
+            web.get("/teaching.json", self._teaching_state),
+            web.post("/teach", partial(self._teach, self._teaching.begin)),
+            web.post("/use", partial(self._teach, self._teaching.use)),
+            web.post("/back", partial(self._teach, self._teaching.back)),
         ]
 
     async def _photos(self, _request: web.Request) -> web.Response:
@@ -114,9 +124,21 @@ class Actions:
     def _taking_of(self, label: str) -> Taking:
         from ..collect.taking import Taking
 
-        if label not in self._taking:
+        if label not in self._taking or not self._taking[label].folder.is_dir():  # or it was cleared away
             self._taking[label] = Taking(class_folder(self._root / LABELLED, label))
         return self._taking[label]
+
+    async def _teaching_state(self, _request: web.Request) -> web.Response:
+        return web.json_response(await asyncio.to_thread(self._teaching.state))
+
+    async def _teach(self, action: Callable[[str], None], request: web.Request) -> web.Response:
+        name = _text(await _read(request), "model")
+        async with self._lock:
+            await self._act(lambda: action(name))
+        return await self._teaching_state(request)
+
+    def stop(self) -> None:
+        self._teaching.stop()
 
     async def _zip(self, request: web.Request) -> web.StreamResponse:
         """All labelled photos, from a file without a name on the same disk: memory has no room for them."""
@@ -124,9 +146,13 @@ class Actions:
             response = web.StreamResponse(headers={**self._headers, "Content-Disposition": _ATTACHMENT})
             response.content_type = "application/zip"
             await response.prepare(request)
-            while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
-                await response.write(chunk)
-            await response.write_eof()
+            with suppress(ConnectionError, TimeoutError):
+                while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+                    await asyncio.wait_for(response.write(chunk), STALLED_S)
+                await response.write_eof()
+                return response
+            if request.transport is not None:
+                request.transport.abort()  # so that nobody takes what came for the whole
             return response
 
     async def _carry_out(self, action: Callable[[], Done]) -> web.Response:
@@ -154,6 +180,7 @@ def _describe(photo: Unlabelled) -> dict[str, Any]:
 
 def _zip(folder: Path) -> IO[bytes]:
     """The photos are compressed already."""
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # somebody may have cleared it away
     file = tempfile.TemporaryFile(dir=folder.parent)  # noqa: SIM115 - whoever is given it closes it
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.glob("*/*.jpg")):

@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,19 +17,23 @@ from aiohttp import WSMsgType, web
 
 from .access import COOKIE, Access, Failures, Refusal, headers_for_all
 from .actions import Actions
-from .view import Picture, TooManyViewersError, View
+from .view import STALLED_S, Picture, TooManyViewersError, View
 
 log = logging.getLogger(__name__)
 
 _STATIC = Path(__file__).with_name("static")
 _FILES = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/login.js": "login.js"}
-_ACTION_FILES = {"/photos": "photos.html", "/photos.js": "photos.js", "/take.js": "take.js"}
+_ACTION_FILES = {
+    "/photos": "photos.html",
+    "/photos.js": "photos.js",
+    "/take.js": "take.js",
+    "/teaching": "teach.html",
+    "/teach.js": "teach.js",
+}
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 # Seen without a token: what a browser needs to ask for one.
 _OPEN = ("/login", "/page.css", "/login.js", "/favicon.ico")
 _MAX_BODY_BYTES = 64 * 1024
-# A viewer that takes no picture for so long is let go.
-_STALLED_S = 10.0
 _BOUNDARY = "picture"
 # What may be on its way to a viewer of /stream.mjpg: more would be old when it arrives.
 _SEND_BUFFER_BYTES = 64 * 1024
@@ -47,16 +51,16 @@ class Server:
         access: Access,
         frame_ancestors: Iterable[str] = (),
         tls: ssl.SSLContext | None = None,
-        actions: Path | None = None,
+        actions: Callable[[Mapping[str, str]], Actions] | None = None,
     ) -> None:
-        """actions: the folder whose photos may be labelled, and taken into; None: the page only looks."""
+        """actions: makes, for the headers of every answer, what the page may do; None: it only looks."""
         self._socket = listening
         self._view = view
         self._access = access
         self._tls = tls
         self._headers = headers_for_all(frame_ancestors)
         self._failures = Failures()
-        self._actions = None if actions is None else Actions(actions, view, self._headers)
+        self._actions = None if actions is None else actions(self._headers)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Event | None = None
 
@@ -85,6 +89,8 @@ class Server:
             await self._ended.wait()
         finally:
             self._view.close()
+            if self._actions is not None:
+                self._actions.stop()
             await runner.cleanup()
 
     def application(self) -> web.Application:
@@ -194,7 +200,7 @@ class Server:
                 while True:
                     picture = await self._view.next(number)
                     number = picture.number
-                    await asyncio.wait_for(response.write(_part(picture)), _STALLED_S)
+                    await asyncio.wait_for(response.write(_part(picture)), STALLED_S)
             return response
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
@@ -205,13 +211,13 @@ class Server:
             number = 0
             with suppress(ConnectionError, TimeoutError):
                 while True:
-                    message = await asyncio.wait_for(live.receive(), _STALLED_S)
+                    message = await asyncio.wait_for(live.receive(), STALLED_S)
                     if message.type != WSMsgType.TEXT:
                         break
                     asked = time.perf_counter()
                     picture = await self._view.next(number)
                     number = picture.number
-                    await asyncio.wait_for(live.send_bytes(_together(picture, asked)), _STALLED_S)
+                    await asyncio.wait_for(live.send_bytes(_together(picture, asked)), STALLED_S)
             await live.close()
             return live
 

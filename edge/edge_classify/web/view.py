@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +20,7 @@ from ..model.labels import UNKNOWN
 if TYPE_CHECKING:
     from ..images.preprocessing import Image
     from ..pipeline.loop import Model, Result
+    from ..pipeline.models import Models
     from ..sources.source import Source
 
 MAX_VIEWERS = 8
@@ -27,6 +28,8 @@ _MAX_RATE = 15.0
 # Pixels across of the picture that is shown, at most.
 _MAX_WIDTH = 640
 _JPEG_QUALITY = 80
+# A client that takes nothing for so long is let go.
+STALLED_S = 10.0
 _CATEGORIES = 5
 # Without a new picture for so long, viewers are told.
 _NOTICE_INTERVAL_S = 1.0
@@ -48,15 +51,24 @@ class Picture(NamedTuple):
     captured_at: float
 
 
+class _Seen(NamedTuple):
+    """The results of one frame, and the labels of the models that they are of, by name."""
+
+    results: Sequence[Result] = ()
+    labels: Mapping[str, Sequence[str]] = {}
+
+
 class View:
     """Between the loop's thread, which calls `offer`, and the server's, which calls all else."""
 
-    def __init__(self, source: Source, models: Sequence[Model], history: Iterable[dict[str, Any]]) -> None:
+    def __init__(self, source: Source, models: Models, history: Iterable[dict[str, Any]]) -> None:
         """history: the latest changes of state, the newest last; it may grow in another thread."""
         self._source = source
         self._models = models
         self.viewers = 0
-        self._newest: Sequence[Result] = ()
+        self._labels = {model.name: model.classifier.labels for model in models}
+        models.tell(self._take)
+        self._newest = _Seen()
         self._history = history
         self._offered_at = float("-inf")
         self._busy = False
@@ -67,7 +79,7 @@ class View:
 
     def offer(self, results: Sequence[Result]) -> None:
         """Take in the results of one frame, of all models. Never waits."""
-        self._newest = results
+        self._newest = _Seen(results, self._labels)
         now = results[-1].finished_at
         if self.viewers and not self._busy and self._loop is not None and now - self._offered_at >= 1 / _MAX_RATE:
             self._offered_at = now
@@ -115,7 +127,8 @@ class View:
 
     def newest_image(self) -> Image | None:
         """The newest frame: uint8 BGR, shape (height, width, 3); None before the first."""
-        return self._newest[0].frame.image if self._newest else None
+        results = self._newest.results
+        return results[0].frame.image if results else None
 
     def labels(self) -> list[str]:
         """Those of all models, and `unknown` last."""
@@ -125,14 +138,14 @@ class View:
     def state(self) -> dict[str, Any]:
         """What is known now, ready for JSON."""
         return {
-            **self._describe(self._newest),
+            **_describe(self._newest),
             **self._camera(),
             "history": list(self._history),
             "viewers": self.viewers,
         }
 
     def facts(self) -> dict[str, Any]:
-        """What stays the same during a run, ready for JSON."""
+        """What stays the same until a model is exchanged, ready for JSON."""
         models = []
         for model in self._models:
             contract = model.classifier.model_file.contract or {}
@@ -147,6 +160,9 @@ class View:
             )
         return {"camera": self._source.description, "models": models}
 
+    def _take(self, model: Model) -> None:
+        self._labels = {**self._labels, model.name: model.classifier.labels}
+
     def _begin(self) -> None:
         task = asyncio.ensure_future(self._make_picture())
         self._tasks.add(task)  # else it could be collected as garbage before it has ended
@@ -154,17 +170,17 @@ class View:
 
     async def _make_picture(self) -> None:
         try:
-            results = self._newest
-            frame = results[0].frame
+            newest = self._newest
+            frame = newest.results[0].frame
             jpeg = await self._encoded(frame.image)
-            await self._publish(jpeg, {**self._describe(results), **self._camera()}, frame.captured_at)
+            await self._publish(jpeg, {**_describe(newest), **self._camera()}, frame.captured_at)
         finally:
             self._busy = False
 
     async def _notice(self, lost_since: float) -> Picture:
         since = time.time() - (time.perf_counter() - lost_since)
         words = time.strftime("%H:%M:%S", time.localtime(since))
-        facts = {**self._describe(self._newest), **self._camera()}
+        facts = {**_describe(self._newest), **self._camera()}
         return await self._publish(await self._encoded(_draw_notice(words)), facts, lost_since)
 
     async def _publish(self, jpeg: bytes, facts: dict[str, Any], captured_at: float) -> Picture:
@@ -177,20 +193,21 @@ class View:
     async def _encoded(self, image: Image) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._pool, _encode, image)
 
-    def _describe(self, results: Sequence[Result]) -> dict[str, Any]:
-        if not results:
-            return {"frame": None, "time": None, "models": []}
-        labels = {model.name: model.classifier.labels for model in self._models}
-        return {
-            "frame": results[0].frame.number,
-            "time": results[0].time,
-            "models": [_describe_one(result, labels[result.model]) for result in results],
-        }
-
     def _camera(self) -> dict[str, Any]:
         source = self._source
         lost = None if source.lost_since is None else round(time.perf_counter() - source.lost_since, 1)
         return {"lost_seconds": lost, "dropped": source.dropped, "returns": source.returns}
+
+
+def _describe(seen: _Seen) -> dict[str, Any]:
+    results, labels = seen
+    if not results:
+        return {"frame": None, "time": None, "models": []}
+    return {
+        "frame": results[0].frame.number,
+        "time": results[0].time,
+        "models": [_describe_one(result, labels[result.model]) for result in results],
+    }
 
 
 def _describe_one(result: Result, labels: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from ...images.crop import Crop, cut
 from ...images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
 from ...images.photo import read_photo, without_library
 from ...images.preprocessing import Image
+from ...model.labels import UNKNOWN
 from ...system.checksum import file_sha256
 from .layout import HELD_OUT as HELD_OUT
 from .layout import TRAINING as TRAINING
@@ -115,16 +116,10 @@ def find_photos(root: Path, *, with_unknown: bool) -> PhotoSet:
             layout.folders[folder].items(), key=lambda item: _order(item[0], layout.labels)
         ):
             index = layout.labels.index(label) if label in layout.labels else NEGATIVE
-            for path in _pictures_of_class(class_folder, left_out):
-                try:
-                    sha256, size = file_sha256(path), path.stat().st_size
-                except OSError as error:
-                    skipped.append(f"{path}: {error.strerror}")
-                    continue
-                if size:
-                    photos.append(Photo(path.relative_to(root), index, sha256, part))
-                else:
-                    skipped.append(f"{path}: the file is empty (0 bytes)")
+            paths = _pictures_of_class(class_folder, left_out)
+            found = [_look_at(path, path.relative_to(root), index, part) for path in paths]
+            photos += [photo for photo in found if isinstance(photo, Photo)]
+            skipped += [why for why in found if isinstance(why, str)]
     for note in layout.notes:
         log.warning("%s", note)
     warn_of_left_out(root, left_out)
@@ -133,6 +128,33 @@ def find_photos(root: Path, *, with_unknown: bool) -> PhotoSet:
     if given_split:
         held_out_name = f"{next(folder.name for folder, part in layout.parts.items() if part == HELD_OUT)}/"
     return PhotoSet(layout.labels, tuple(photos), tuple(skipped), given_split, held_out_name)
+
+
+def find_photos_of_classes(folders: Mapping[str, Path]) -> PhotoSet:
+    """The photos of folders that hold one class each, by class; those of `unknown` are negatives.
+
+    Their paths are those of the folders and the files in them. Warns of what is left out. Raises DataError.
+    """
+    labels = tuple(sorted(label for label in folders if label != UNKNOWN))
+    found: list[Photo | str] = []
+    for label, folder in sorted(folders.items()):
+        if not folder.is_dir():
+            raise DataError(f"{label}={folder}: no such folder: expected a folder of photos")
+        left_out: Counter[Kind] = Counter()
+        index = labels.index(label) if label in labels else NEGATIVE
+        found += [_look_at(path, path, index, TRAINING) for path in _pictures_of_class(folder, left_out)]
+        warn_of_left_out(folder, left_out)
+    photos = tuple(photo for photo in found if isinstance(photo, Photo))
+    return PhotoSet(labels, photos, tuple(why for why in found if isinstance(why, str)), False, "")
+
+
+def _look_at(path: Path, name: Path, label: int, part: str) -> Photo | str:
+    """The photo in this file, with `name` as its path, or why it is skipped."""
+    try:
+        sha256, size = file_sha256(path), path.stat().st_size
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return Photo(name, label, sha256, part) if size else f"{path}: the file is empty (0 bytes)"
 
 
 def fingerprint(photos: Iterable[Photo]) -> str:

@@ -45,6 +45,10 @@ class Graph:
     def shape(self, tensor: int) -> list[int]:
         return [int(side) for side in self._graph.tensors[tensor].shape]
 
+    @property
+    def outputs(self) -> list[int]:
+        return [int(tensor) for tensor in self._graph.outputs]
+
     def middle_map(self) -> int | None:
         """MobileNetV2's `block_13_project_BN`: what the convolution gives that follows the last depthwise one of
         stride 2; None in other networks."""

@@ -25,14 +25,20 @@ _SMALLEST_SQUARE = 1e-12
 
 
 def write_head(graph: Graph, parts: Sequence[int], head: Mapping[str, Any], precision: str) -> int:
-    """Append the operators; returns the output, [1, K + 1]: uint8 in int8 files, float32 in others.
+    """Append the operators; returns the output: uint8 in int8 files, float32 in others.
+
+    Its shape is [1, K + 1], or [1, K] without an `unknown` output.
 
     parts: the features [1, F] and, unless the backbone has none, the middle layer [1, M], float32.
-    head: `kernel` [F, K], `bias` [K], the arrays of `FeatureSpace`, `sharpness` [2], `threshold` [2], and the open
-        set's constants by name.
+    head: `kernel` [F, K], `bias` [K]; with an `unknown` output the arrays of `FeatureSpace`, `sharpness` [2],
+        `threshold` [2], and the open set's constants by name; and perhaps `offset`, to be added to what basis and
+        direction give: [d], or [d + 1] with a direction.
     precision: of the file: "float16" stores the product's weights in float16; "dynamic" and "int8" in int8.
     """
     operators = _Operators(graph)
+    if "basis" not in head:
+        logits = operators.product(parts[0], (head["kernel"].T.astype(np.float32), None), head["bias"])
+        return _finish(graph, operators.softmax(logits, len(head["bias"])), precision)
     features, *middle = parts
     ends, classes, dimensions = len(head["kernel"]), len(head["bias"]), len(head["basis"])
     steepness = np.float32(head["steepness"])
@@ -48,23 +54,27 @@ def write_head(graph: Graph, parts: Sequence[int], head: Mapping[str, Any], prec
     for part in middle:
         product = operators.product(part, (-rows[:, ends:], None))
         inside = operators.subtract(inside, operators.multiply(product, operators.inverse_length(part)))
+    if "offset" in head:
+        inside = operators.subtract(inside, head["offset"] * -steepness)
     along = operators.columns(inside, dimensions, dimensions + 1) if "direction" in head else None
     if along is not None:
         inside = operators.columns(inside, 0, dimensions)
     known = _known(operators, inside, along, head)
     logits = operators.multiply(operators.columns(products, 0, classes), scale[:classes])
-    options = schema.SoftmaxOptionsT()
-    options.beta = 1.0
     logits = operators.subtract(logits, -head["bias"])
-    shares = operators.multiply(operators.add("SOFTMAX", [logits], classes, options), known)
+    shares = operators.multiply(operators.softmax(logits, classes), known)
     unknown = operators.subtract(np.float32(1), known)
     options = schema.ConcatenationOptionsT()
     options.axis = 1
-    output = operators.add("CONCATENATION", [shares, unknown], classes + 1, options)
+    return _finish(graph, operators.add("CONCATENATION", [shares, unknown], classes + 1, options), precision)
+
+
+def _finish(graph: Graph, output: int, precision: str) -> int:
+    """The probabilities in the form of the file's precision."""
     if precision != "int8":
         return output
     out = (np.uint8, 1 / _UINT8_STEPS)
-    return graph.add("QUANTIZE", [output], (1, classes + 1), schema.QuantizeOptionsT(), "QuantizeOptions", out)
+    return graph.add("QUANTIZE", [output], graph.shape(output), schema.QuantizeOptionsT(), "QuantizeOptions", out)
 
 
 def _known(operators: _Operators, inside: int, along: int | None, head: Mapping[str, Any]) -> int:
@@ -156,6 +166,11 @@ class _Operators:
         squares = self.add("MAXIMUM", [self.squares(vector), least], 1, schema.MaximumMinimumOptionsT())
         return self.add("RSQRT", [squares], 1)
 
+    def softmax(self, logits: int, columns: int) -> int:
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        return self.add("SOFTMAX", [logits], columns, options)
+
     def reduce(self, kind: str, vector: int) -> int:
         options = schema.ReducerOptionsT()
         options.keepDims = True
@@ -163,7 +178,7 @@ class _Operators:
 
     def leak(self, vector: int, alpha: float) -> int:
         options = schema.LeakyReluOptionsT()
-        options.alpha = alpha
+        options.alpha = float(alpha)
         return self.add("LEAKY_RELU", [vector], 1, options)
 
     def _elementwise(self, kind: str, left: Any, right: Any, options: Any) -> int:

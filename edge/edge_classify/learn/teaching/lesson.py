@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +15,13 @@ from ...errors import DataError
 from ...images.crop import cut
 from ...images.photo import read_photo
 from ...images.preprocessing import Image, preprocess
+from ..open_set import MAX_PHOTOS
 from ..photos.bursts import join_bursts
 from ..photos.facts import PhotoFacts, describe_picture
 from ..photos.folds import FOLDS, deal_folds
 from ..photos.made_negatives import BLANKS, TRIAL, draw
 from ..photos.near_duplicates import find_near_duplicates
-from ..photos.photo_set import NEGATIVE, TRAINING, Photo, PhotoSet, find_photos
+from ..photos.photo_set import NEGATIVE, TRAINING, Photo, PhotoSet, find_photos, find_photos_of_classes
 from ..photos.scene import natural_key, shows_one_scene
 from ..photos.views import Augmentation, show_view
 from ..rows import Rows
@@ -82,20 +83,41 @@ def read_lesson(base: Base, root: Path, work: Path, progress: Progress) -> Lesso
     work: a folder on a disk with room for the features, 20 kB a photo; they are gone with the process.
     Raises DataError.
     """
-    found = find_photos(root, with_unknown=True)
+    return _read(base, find_photos(root, with_unknown=True), root, work, Augmentation().keys(), progress)
+
+
+def read_added(base: Base, folders: Mapping[str, Path], known: Sequence[str], work: Path, progress: Progress) -> Lesson:
+    """Read the photos in folders that hold one class each, as they are, without other views. Raises DataError.
+
+    known: classes of which there are photos enough already. work: as for `read_lesson`.
+    """
+    found = find_photos_of_classes(folders)
+    return _read(base, found, Path(), work, [""], progress, grown=frozenset(known))
+
+
+def _read(
+    base: Base,
+    found: PhotoSet,
+    root: Path,
+    work: Path,
+    keys: Sequence[str],
+    progress: Progress,
+    *,
+    grown: frozenset[str] = frozenset(),
+) -> Lesson:
+    """keys: of the views. grown: classes that may have few photos here."""
     for line in found.skipped:
         log.warning("skipped %s", line)
     photos, notes = _each_once(found)
-    _refuse_few(found.labels, photos)
+    _refuse_few(found.labels, photos, grown)
     backbone = base.backbone()
-    keys = Augmentation().keys()
     total = len(photos) + len(BLANKS) + len(TRIED)
     rows = Rows(work, (backbone.row,), np.float32)
     negative_rows: list[np.ndarray] = []
     seen: list[_Seen] = []
     prepared = _Spread(_CALIBRATION_PHOTOS, sum(photo.label != NEGATIVE for photo in photos))
-    for photo in photos:
-        progress(len(seen), total)
+    for number, photo in enumerate(photos):
+        progress(number, total)
         try:
             picture = cut(read_photo(root / photo.path), base.classifier.model_file.crop)
         except DataError as error:
@@ -111,11 +133,11 @@ def read_lesson(base: Base, root: Path, work: Path, progress: Progress) -> Lesso
             if not key:
                 prepared.offer(view)
     drawn = []
-    for number, blank in enumerate([*BLANKS, *TRIED]):
-        progress(len(photos) + number, total)
+    for number, blank in enumerate([*BLANKS, *TRIED], len(photos)):
+        progress(number, total)
         drawn.append(backbone(_prepare(draw(blank.sha256), base.resolution)))
     progress(total, total)
-    dealt, still, more = _deal(root, found.labels, seen)
+    dealt, still, more = _deal(root, found.labels, seen, grown)
     return Lesson(
         labels=found.labels,
         photos=tuple(photo for photo in dealt if photo.label != NEGATIVE),
@@ -126,7 +148,7 @@ def read_lesson(base: Base, root: Path, work: Path, progress: Progress) -> Lesso
         blanks=np.stack(drawn[: len(BLANKS)]),
         trial=np.stack(drawn[len(BLANKS) :]),
         features=backbone.features,
-        calibration=np.stack(prepared.kept),
+        calibration=np.array(prepared.kept, np.uint8).reshape(-1, base.resolution, base.resolution, 3),
         still_camera=still,
         notes=(*notes, *more),
     )
@@ -155,11 +177,11 @@ def _each_once(found: PhotoSet) -> tuple[list[Photo], list[str]]:
 
     Raises DataError for a photo in two classes.
     """
-    parts = sorted({photo.part for photo in found.photos} - {TRAINING})
+    others = Counter(photo.path.parts[0] for photo in found.photos if photo.part != TRAINING)
     notes = [
-        f"{found.held_out_name}: left out, with {sum(photo.part == part for photo in found.photos)} photos of it: "
-        "accuracy is cross-validated"
-        for part in parts
+        f"{folder}/: {_count(photos, 'photo', 'photos')} left out, since accuracy is cross-validated: to learn from "
+        "them too, put them into the classes' folders"
+        for folder, photos in sorted(others.items())
     ]
     first: dict[str, Photo] = {}
     copies = 0
@@ -173,28 +195,40 @@ def _each_once(found: PhotoSet) -> tuple[list[Photo], list[str]]:
     if copies:
         notes.append(f"{_count(copies, 'exact copy', 'exact copies')} of other photos, left out")
     order = sorted(first.values(), key=lambda photo: (photo.label == NEGATIVE, photo.label, photo.sha256))
-    return order, notes
+    classes = sum(photo.label != NEGATIVE for photo in order)
+    if len(order) - classes > MAX_PHOTOS:
+        notes.append(f"unknown/: {MAX_PHOTOS} of {len(order) - classes} pictures are taken: more do not fit in memory")
+    return order[: classes + MAX_PHOTOS], notes
 
 
-def _refuse_few(labels: Sequence[str], photos: Sequence[Photo], groups: Mapping[str, str] | None = None) -> None:
-    """Raise DataError for a class with too few different photos. groups: of near-duplicates, by sha256."""
+def _refuse_few(
+    labels: Sequence[str], photos: Sequence[Photo], grown: frozenset[str], groups: Mapping[str, str] | None = None
+) -> None:
+    """Raise DataError for a class with too few different photos, unless it is of `grown`.
+
+    groups: of near-duplicates, by sha256.
+    """
     different: dict[int, set[str]] = defaultdict(set)
     for photo in photos:
         different[photo.label].add(groups[photo.sha256] if groups else photo.sha256)
     for index, label in enumerate(labels):
-        if len(different[index]) < MIN_PHOTOS:
+        if len(different[index]) < MIN_PHOTOS and label not in grown:
             raise DataError(
                 f"class {label}: expected at least {MIN_PHOTOS} different photos (20 are better), found "
                 f"{len(different[index])} (near-identical ones count once): add some"
             )
 
 
-def _deal(root: Path, labels: Sequence[str], seen: Sequence[_Seen]) -> tuple[list[Photo], bool, list[str]]:
+def _deal(
+    root: Path, labels: Sequence[str], seen: Sequence[_Seen], grown: frozenset[str]
+) -> tuple[list[Photo], bool, list[str]]:
     """The photos, each with its fold; whether a camera that does not move took them; and notes about them.
 
     Near-duplicates and bursts go together into one fold. Of a scene seen again and again all are alike: these are dealt
     in the order of their names, so that a fold is a block of time.
     """
+    if not seen:
+        return [], False, []
     photos = [item.photo for item in seen]
     by_name = sorted(seen, key=lambda item: item.photo.sha256)
     own = [item for item in by_name if item.photo.label != NEGATIVE]
@@ -204,7 +238,7 @@ def _deal(root: Path, labels: Sequence[str], seen: Sequence[_Seen]) -> tuple[lis
     scene = {name for name, group in alike.groups.items() if still or group in alike.scenes}
     groups = {name: name if name in scene else group for name, group in groups.items()}
     of_classes = [photo for photo in photos if photo.label != NEGATIVE]
-    _refuse_few(labels, of_classes, groups)
+    _refuse_few(labels, of_classes, grown, groups)
     notes = [*_describe_hints(own), *_describe_alike(of_classes, groups)]
     if still:
         notes.append("a camera that does not move took all photos: cross-validated by blocks of them, by name")

@@ -17,6 +17,9 @@ from .trouble import Trouble
 
 log = logging.getLogger(__name__)
 
+# The device as it is now, and its discovery message, or None if nobody is to discover it.
+Describe = Callable[[], tuple[Device, dict[str, Any] | None]]
+
 # The pauses between attempts: each twice the one before, give or take a half. A broker that restarts is not left
 # waiting; one that is away for long, or does not want us, is asked less often.
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
@@ -31,20 +34,20 @@ _SUSPICIOUS = 2
 
 def keep_connected(
     broker: Broker,
-    device: Device,
-    discovery: tuple[dict[str, Any] | None, str],
+    describe: Describe,
+    prefix: str,
     present: Present,
     signals: Signals,
     say: Callable[[str], object],
 ) -> None:
     """Connect, and connect again, until asked to stop: the life of a thread.
 
-    discovery: the message, or None, and the prefix of its topic. say: takes a line for the user once it is connected.
+    prefix: of the discovery message's topic. say: takes a line for the user once it is connected.
     """
-    reporter = Reporter(str(broker.address), device.slug, say)
+    reporter = Reporter(str(broker.address), describe()[0].slug, say)
     while True:
         try:
-            _serve(broker, device, discovery, present, signals, reporter)
+            _serve(broker, describe, prefix, present, signals, reporter)
             signals.settled.set()
             return
         except Trouble as error:
@@ -113,14 +116,16 @@ class Reporter:
 
 def _serve(
     broker: Broker,
-    device: Device,
-    discovery: tuple[dict[str, Any] | None, str],
+    describe: Describe,
+    prefix: str,
     present: Present,
     signals: Signals,
     reporter: Reporter,
 ) -> None:
     """One connection, until it is lost (raises Trouble) or the program ends."""
-    publisher = Publisher(device, *discovery, present, perf_counter())
+    signals.exchanged.clear()
+    device, message = describe()
+    publisher = Publisher(device, message, prefix, present, perf_counter())
     will = (device.topics.availability, OFFLINE)
     # Always the same: a broker that still holds a dead connection of ours ends that one first, with its will.
     connection = Connection(broker, f"edge-classify-{device.slug}", will=will, received=publisher.received)
@@ -130,6 +135,9 @@ def _serve(
         signals.settled.clear()
         publisher.begin(connection)
         while True:
+            if signals.exchanged.is_set():
+                signals.exchanged.clear()
+                publisher.become(connection, *describe(), perf_counter())
             seconds = publisher.step(connection, perf_counter())
             if signals.stop.is_set() and publisher.is_done(connection):
                 publisher.finish(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..output import START_PAUSE_S
 from .present import Present
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ...pipeline.loop import Result
+    from ...pipeline.loop import Model, Result
     from ..run import Run
     from .address import Address
     from .discovery import Device
@@ -62,6 +62,7 @@ class Mqtt:
         self._present = Present(
             [model.name for model in run.models], run.source, settings.quiet_s, keep_picture=settings.image
         )
+        run.models.tell(self._tell_exchange)
 
     def __enter__(self) -> Self:
         return self
@@ -93,14 +94,22 @@ class Mqtt:
         from .discovery import discovery
         from .link import keep_connected
 
-        settings = self._settings
+        settings, run = self._settings, self._run
         broker = Broker(settings.address, settings.password, settings.ca, settings.cert, settings.key)
-        device = _describe(settings, self._run)
-        message, with_labels = discovery(device)
-        found_by = (message if settings.discovery is not None else None), settings.discovery or ""
-        if not with_labels:
-            device = replace(device, shown={})
-        keep_connected(broker, device, found_by, self._present, self._signals, self._say)
+
+        def describe() -> tuple[Device, dict[str, Any] | None]:
+            device = _describe(settings, run)
+            message, with_labels = discovery(device)
+            return (
+                device if with_labels else replace(device, shown={}),
+                message if settings.discovery is not None else None,
+            )
+
+        keep_connected(broker, describe, settings.discovery or "", self._present, self._signals, self._say)
+
+    def _tell_exchange(self, _model: Model) -> None:
+        self._signals.exchanged.set()
+        self._signals.wake()
 
 
 def _describe(settings: Settings, run: Run) -> Device:

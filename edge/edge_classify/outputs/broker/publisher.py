@@ -72,6 +72,13 @@ class Publisher:
         connection.subscribe(topics)
         self._announce(connection)
 
+    def become(self, connection: Connection, device: Device, message: dict[str, Any] | None, now: float) -> None:
+        """Have the device known as it is now: the same, with other labels."""
+        self._device, self._message = device, message
+        self._announce(connection)
+        if message is not None:
+            self._due.append((now + _AGAIN_DELAY_S, self._tell_all_again))
+
     def step(self, connection: Connection, now: float) -> float:
         """Tell what is due; returns for how many seconds nothing else is."""
         for message in self._inbox:

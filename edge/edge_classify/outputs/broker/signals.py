@@ -9,12 +9,14 @@ from contextlib import suppress
 
 class Signals:
     """stop: set when the program ends.
+    exchanged: a model was exchanged for another, which may have other labels.
     settled: everything has been told, or cannot be told now.
     woken: a file descriptor that can be read once `wake` was called, until `calm` is.
     """
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self.exchanged = threading.Event()
         self.settled = threading.Event()
         self.woken, self._waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 

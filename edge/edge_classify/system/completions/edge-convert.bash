@@ -7,7 +7,7 @@
 
 
 
-_shtab_edge_convert_option_strings=(-o --output --verify --precision --calibration-photos --max-drop --max-accepted --export --replace --workers --author --license --alpha --resolution --photos --weights --top --labels --traceback --version --print-completion -h --help --help-all)
+_shtab_edge_convert_option_strings=(-o --output --verify --precision --calibration-photos --max-drop --max-accepted --no-memory --export --replace --workers --author --license --alpha --resolution --photos --weights --top --labels --traceback --version --print-completion -h --help --help-all)
 
 _shtab_edge_convert_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_edge_convert__o_COMPGEN=_shtab_compgen_files
@@ -25,6 +25,7 @@ _shtab_edge_convert___resolution_choices=(96 128 160 192 224)
 _shtab_edge_convert___print_completion_choices=(bash zsh)
 
 _shtab_edge_convert___precision_nargs=+
+_shtab_edge_convert___no_memory_nargs=0
 _shtab_edge_convert___export_nargs=+
 _shtab_edge_convert___replace_nargs=0
 _shtab_edge_convert___alpha_nargs=+

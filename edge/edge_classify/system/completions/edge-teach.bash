@@ -7,7 +7,7 @@
 
 
 
-_shtab_edge_teach_option_strings=(-o --output --replace --keep --traceback --version --print-completion -h --help --help-all)
+_shtab_edge_teach_option_strings=(--add --remove --rename -o --output --replace --keep --json --no-memory --traceback --version --print-completion -h --help --help-all)
 
 _shtab_edge_teach_pos_1_COMPGEN=_shtab_compgen_files
 _shtab_edge_teach__o_COMPGEN=_shtab_compgen_files
@@ -16,6 +16,8 @@ _shtab_edge_teach___output_COMPGEN=_shtab_compgen_files
 _shtab_edge_teach___print_completion_choices=(bash zsh)
 
 _shtab_edge_teach___replace_nargs=0
+_shtab_edge_teach___json_nargs=0
+_shtab_edge_teach___no_memory_nargs=0
 _shtab_edge_teach___traceback_nargs=0
 _shtab_edge_teach___version_nargs=0
 _shtab_edge_teach__h_nargs=0

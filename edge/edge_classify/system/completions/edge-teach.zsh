@@ -17,9 +17,14 @@ _shtab_edge_teach_commands() {
 }
 
 _shtab_edge_teach_options=(
+  "*--add[add a class from its photos, or more photos of one that there is, or of unknown]:CLASS=FOLDER:"
+  "*--remove[remove a class]:CLASS:"
+  "*--rename[give a class another name]:OLD=NEW:"
   {-o,--output}"[the model file to write]:FILE:_files"
   "--replace[write it even if there is such a file already]"
   "--keep[share of your own photos that should not be called unknown (default\: 0.95, or 0.99 if the camera does not move)]:X:"
+  "--json[print what was made as one line of JSON]"
+  "--no-memory[leave out the features of some photos, without which the file\'s classes cannot be changed later]"
   "--traceback[print a Python traceback on errors, to report a bug]"
   "(- : *)--version[print the version and exit]"
   "--print-completion[print what completes this command in that shell, and exit]:print_completion:(bash zsh)"

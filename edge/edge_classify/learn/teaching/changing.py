@@ -1,0 +1,247 @@
+"""Changing the classes of a model file when most of its photos are gone: adding, removing, renaming.
+
+A class is removed by leaving out its column of the head; how photos are added: `learn.adding`. Either way `unknown` is
+fitted anew, on what the file remembers (`learn.memory`) and the new photos. Renaming changes names and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import DataError
+from ...model.labels import UNKNOWN
+from ...model.model_file import CARD_PART, CONTRACT_PART, LABELS_PART, MEMORY_PART, PICTURE_PART, read_part
+from ...model.parts import attach, encode_labels
+from ..adding import Added, Known, add_photos
+from ..head import Head
+from ..memory import Memory, read_memory
+from ..photos.photo_set import NEGATIVE
+from .base import Base, open_base
+from .class_changes import Changed, ClassChanges
+from .head_reading import counts_density, read_head
+from .lesson import Lesson, Progress, read_added
+from .taught_file import Content, check_output, photo_hashes, provenance, write_content, write_file
+
+# A class is hard to tell from another that this share of its photos is taken for.
+_CONFUSED = 0.25
+# Photos are remembered already if the cosine of their features is above this: other machines round differently.
+_SAME = 0.99999
+
+
+def change(
+    base: Path, output: Path, changes: ClassChanges, *, memory: bool, replace: bool, progress: Progress
+) -> Changed:
+    """As `teach.change_classes`."""
+    check_output(base, output, replace=replace)
+    opened = open_base(base)
+    labels = _rename(opened, changes.rename)
+    if not changes.remove and not changes.add:
+        write_file(output, _with_names(opened, labels, changes, memory=memory))
+        return Changed(output, labels, ())
+    head, remembered = _read_known(opened, labels)
+    labels, head, remembered = _remove(opened, labels, head, remembered, changes.remove)
+    names = (*labels, *sorted(changes.add.keys() - {*labels, UNKNOWN}))
+    if len(names) < 2:
+        raise DataError(f"--remove {' '.join(changes.remove)}: leaves {names[0]} alone: a file needs two classes")
+    lesson = read_added(opened, changes.add, labels, output.parent, progress)
+    rows, classes, notes = _leave_out_remembered(lesson, names, remembered)
+    known = Known(
+        head,
+        remembered,
+        keep=opened.contract["decision"]["keep"],
+        balanced=opened.contract["provenance"].get("arguments", {}).get("class_weights", "balanced") == "balanced",
+        blanks=lesson.blanks,
+        one_scene=not counts_density(opened.model),
+    )
+    added = add_photos(known, rows, classes)
+    figures = _figures(names, added, len(added.labels) - int((classes != NEGATIVE).sum()))
+    content = Content(
+        labels=(*names, UNKNOWN),
+        head=added.head,
+        open_set=added.open_set,
+        calibration=lesson.calibration if len(lesson.calibration) else _test_picture(opened),
+        decision={"keep": known.keep},
+        evaluation=_evaluation(figures),
+        provenance=provenance(opened, [*lesson.photos, *lesson.negatives], _history(changes, lesson)),
+        memory=added.memory if memory else None,
+    )
+    write_file(output, write_content(opened, content, output.stem))
+    return Changed(output, names, (*lesson.notes, *notes, *_report(figures)))
+
+
+def _rename(base: Base, rename: Mapping[str, str]) -> tuple[str, ...]:
+    """The base's classes by their new names. Raises DataError."""
+    labels = base.classifier.labels
+    labels = labels[:-1] if base.contract["decision"]["unknown"] else labels
+    for old, new in rename.items():
+        _check_there(base, labels, f"--rename {old}={new}", old)
+        if new == UNKNOWN:
+            raise DataError(f"--rename {old}={new}: unknown is the answer for none of the classes: take another name")
+    renamed = tuple(rename.get(label, label) for label in labels)
+    twice = next((label for label in renamed if renamed.count(label) > 1), None)
+    if twice is not None:
+        raise DataError(f"--rename: two classes would be called {twice}: remove one, or take another name")
+    return renamed
+
+
+def _check_there(base: Base, labels: Sequence[str], option: str, name: str) -> None:
+    if name not in labels:
+        raise DataError(f"{option}: {base.path} has no class {name}: it has {', '.join(labels)}")
+
+
+def _with_names(base: Base, labels: tuple[str, ...], changes: ClassChanges, *, memory: bool) -> bytes:
+    """The base with other names, and everything else as it is."""
+    contract = json.loads(json.dumps(base.contract))
+    names = (*labels, UNKNOWN) if contract["decision"]["unknown"] else labels
+    contract["test_card"]["labels"] = list(names)
+    if "per_class" in contract["evaluation"]:
+        per_class = contract["evaluation"]["per_class"]
+        contract["evaluation"]["per_class"] = {changes.rename.get(old, old): each for old, each in per_class.items()}
+    taught = provenance(base, (), _history(changes, None))["taught"]
+    contract["provenance"]["taught"] = {**contract["provenance"].get("taught", {}), **taught}
+    kept = [CARD_PART, PICTURE_PART, MEMORY_PART]
+    if not memory:
+        kept.remove(MEMORY_PART)
+        contract.pop("memory", None)
+    text = json.dumps(contract, indent=1, ensure_ascii=False).encode()
+    parts = {LABELS_PART: encode_labels(names), CONTRACT_PART: text}
+    found = {name: read_part(base.path, name) for name in kept}
+    return attach(base.model, {**parts, **{name: data for name, data in found.items() if data is not None}})
+
+
+def _read_known(base: Base, labels: Sequence[str]) -> tuple[Head, Memory]:
+    """What the base knows. Raises DataError if it remembers no photos."""
+    memory = read_memory(base.classifier.model_file)
+    if memory is None or not base.contract["decision"]["unknown"]:
+        raise DataError(
+            f"{base.path}: remembers none of its photos, without which classes cannot be added or removed (it is of an "
+            "older version, of `edge-convert imagenet`, or made with --no-memory): teach all classes anew, from photos "
+            f"of all: edge-teach {base.path} PHOTOS -o FILE"
+        )
+    head = read_head(base.model)
+    missing = set(range(len(labels))) - set(memory.labels.tolist())
+    if missing or not len(labels) == len(head.bias) == len(memory.counts) or memory.features != len(head.kernel):
+        raise DataError(f"{base.path}: what it remembers is not of its classes: copy it again, or convert it again")
+    return head, memory
+
+
+def _remove(
+    base: Base, labels: tuple[str, ...], head: Head, memory: Memory, remove: Sequence[str]
+) -> tuple[tuple[str, ...], Head, Memory]:
+    for label in remove:
+        _check_there(base, labels, f"--remove {label}", label)
+    kept = [index for index, label in enumerate(labels) if label not in remove]
+    place = np.full(len(labels) + 1, NEGATIVE)  # the last is that of NEGATIVE itself
+    place[kept] = np.arange(len(kept))
+    stays = np.isin(memory.labels, [NEGATIVE, *kept])
+    left = Memory(memory.rows[stays], memory.features, place[memory.labels[stays]], memory.counts[kept])
+    return tuple(labels[index] for index in kept), Head(head.kernel[:, kept], head.bias[kept]), left
+
+
+def _leave_out_remembered(
+    lesson: Lesson, names: Sequence[str], memory: Memory
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Rows and classes of the photos that are new, and notes. Raises DataError for one remembered as another class."""
+    count = len(lesson.photos)
+    rows = np.concatenate([lesson.rows.read(np.arange(count) * lesson.views), lesson.negative_rows])
+    photos = [*lesson.photos, *lesson.negatives]
+    named = [NEGATIVE if photo.label == NEGATIVE else names.index(lesson.labels[photo.label]) for photo in photos]
+    classes = np.array(named, np.intp)
+    if not len(rows):
+        return rows, classes, []
+    cosines = _unit(rows) @ _unit(memory.rows).T
+    nearest = cosines.argmax(axis=1)
+    same = cosines.max(axis=1) > _SAME
+    for index in np.flatnonzero(same & (memory.labels[nearest] != classes)):
+        label = memory.labels[nearest[index]]
+        other = UNKNOWN if label == NEGATIVE else names[label]
+        raise DataError(f"{photos[index].path}: is remembered as {other}: the same photo in two classes: leave it out")
+    count = int(same.sum())
+    are = "is" if count == 1 else "are"
+    notes = [f"{count} of the photos {are} remembered already, and left out"] if count else []
+    return rows[~same], classes[~same], notes
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny))
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """What can be said of a class that got photos, each judged without having been learnt.
+
+    photos: new ones. recognised: of them. others: remembered photos of other classes. taken: of them, for this class.
+    rival: the class that most of the rest are taken for, and how many: ("", 0) for none.
+    """
+
+    label: str
+    photos: int
+    recognised: int
+    others: int
+    taken: int
+    rival: tuple[str, int]
+
+
+def _figures(names: Sequence[str], added: Added, remembered: int) -> list[_Figure]:
+    """remembered: how many of the photos in `added` are, which come first."""
+    answers, labels = added.logits.argmax(axis=1), added.labels
+    found = []
+    for index in np.unique(labels[remembered:]).tolist():
+        own = answers[remembered:][labels[remembered:] == index]
+        others = answers[:remembered][labels[:remembered] != index]
+        mistakes = np.bincount(own[own != index], minlength=len(names))
+        rival = (names[int(mistakes.argmax())], int(mistakes.max())) if mistakes.any() else ("", 0)
+        counts = len(own), int((own == index).sum()), len(others), int((others == index).sum())
+        found.append(_Figure(names[index], *counts, rival))
+    return found
+
+
+def _evaluation(figures: Sequence[_Figure]) -> dict[str, Any]:
+    """Nothing is said of the classes that got no photos: their photos are gone."""
+    per_class = {
+        figure.label: {"photos": figure.photos, "recall": figure.recognised / figure.photos} for figure in figures
+    }
+    return {
+        "photos": sum(figure.photos for figure in figures),
+        "held_out": "the photos added, each judged by a class fitted without it",
+        "per_class": per_class,
+    }
+
+
+def _report(figures: Sequence[_Figure]) -> Iterator[str]:
+    for figure in figures:
+        yield (
+            f"{figure.label}: {figure.recognised} of {figure.photos} added photos recognised, each judged without being"
+            f" learnt; {figure.taken} of {figure.others} remembered photos of other classes taken for it"
+        )
+        rival, mistaken = figure.rival
+        if mistaken >= _CONFUSED * figure.photos:
+            yield (
+                f"{figure.label} can hardly be told from {rival}: {mistaken} of {figure.photos} photos are taken for it"
+                ": give photos that show the difference, or join the classes"
+            )
+
+
+def _history(changes: ClassChanges, lesson: Lesson | None) -> dict[str, Any]:
+    """What edge.json says of it under provenance.taught."""
+    history: dict[str, Any] = {}
+    if changes.rename:
+        history["renamed"] = dict(sorted(changes.rename.items()))
+    if changes.remove:
+        history["removed"] = sorted(changes.remove)
+    if lesson is not None and changes.add:
+        history["added"] = photo_hashes(lesson)
+    return history
+
+
+def _test_picture(base: Base) -> np.ndarray:
+    """What to mix test cards with where no photo is left: the base's own test picture, uint8 RGB [1, R, R, 3]."""
+    card = base.classifier.model_file.test_card
+    assert card is not None  # a file with a contract has one
+    return card.picture[None]
