@@ -139,7 +139,7 @@ $(DOCS): $(CHECK)
 	touch $@
 
 $(DESKTOP): $(DOCS)
-	$(PIP) --editable '.[train,dev]'
+	$(PIP) --editable '.[train,dev,cluster]'
 	# MediaPipe reads our model files in a test. Without its dependencies: it would bring a second OpenCV.
 	$(PIP) --no-deps mediapipe
 	$(PIP) absl-py

@@ -20,6 +20,7 @@ from edge_classify.cli import make_parser
 from edge_classify.collect.command import main as collect
 from edge_classify.config.schema import SCHEMA_FILE, json_schema
 from edge_classify.options import Parser
+from edge_train.shards.command import main as make_shards
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "commands.md"
@@ -38,6 +39,7 @@ def parsers() -> dict[str, Parser]:
         module, _, function = entry.partition(":")
         found[command] = _parser_of(getattr(import_module(module), function))
     found["edge-classify collect"] = _parser_of(collect)
+    found["edge-train make-shards"] = _parser_of(make_shards)
     return dict(sorted(found.items()))
 
 

@@ -22,6 +22,7 @@ COMMANDS = (
     "edge-doctor",
     "edge-teach",
     "edge-train",
+    "edge-train make-shards",
 )
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("**/*.md")])
 
@@ -36,6 +37,7 @@ FOREIGN = {
     "prometheus-node-exporter": {"--collector"},  # .textfile.directory
     "pytest": {"--hypothesis-profile", "--timeout"},
     "python -m venv": {"--system-site-packages"},
+    "ray start": {"--address", "--head", "--include-dashboard"},
     "rpicam-vid": {"--lores-height", "--lores-width", "--post-process-file"},
     "systemctl": {"--now"},
 }

@@ -176,5 +176,5 @@ sys.exit(main(["--verify", sys.argv[1]]))
 def test_the_extra_all_has_every_extra_for_a_device() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (everything,) = extras["all"]
-    wanted = set(extras) - {"all", "learn", "train", "dev", "docs", "tflite-runtime"}
+    wanted = set(extras) - {"all", "cluster", "learn", "train", "dev", "docs", "tflite-runtime"}
     assert everything == f"edge-classify[{','.join(sorted(wanted))}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -43,9 +43,20 @@ def open_cache() -> Iterator[sqlite3.Connection]:
         raise DataError(f"{folder}: cannot cache features ({error}): {_remedy(error)}") from error
 
 
+_Ask = Callable[[str, str], tuple[Any, ...] | None]
+_elsewhere: list[_Ask] = []
+
+
+def ask_elsewhere(ask: _Ask) -> None:
+    """From now on `fetch` asks for what this machine's cache lacks, by query and key: a node of a cluster does."""
+    _elsewhere[:] = [ask]
+
+
 def fetch(database: sqlite3.Connection, query: str, key: str) -> tuple[Any, ...]:
     """The row of a key that must be there. Raises DataError if it is not: somebody deleted the cache meanwhile."""
     row: tuple[Any, ...] | None = database.execute(query, (key,)).fetchone()
+    for ask in _elsewhere if row is None else ():
+        row = ask(query, key)
     if row is None:
         raise DataError(f"{cache_folder()}: was emptied or deleted during this run: run this again")
     return row

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,28 @@ def fit_cell(job: CellJob) -> dict[str, Any]:
 
     A cell that is there already, from the same photos and settings, is not fitted again.
     """
-    path = job.run.folder / "heads" / f"{job.name}.json"
-    key = job.key
-    if path.exists():
-        entry: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        if entry.get("key") == key:
-            return entry
+    fitted = read_fitted(job)
+    if fitted is not None:
+        return fitted
     began = time.perf_counter()
     with open_cache() as database:
         entry = _fit_and_measure(job, database)
-    entry |= {"key": key, "seconds": round(time.perf_counter() - began, 2)}
-    write_atomic(path, json.dumps(entry, indent=1))
+    entry |= {"key": job.key, "seconds": round(time.perf_counter() - began, 2)}
+    write_atomic(_entry_path(job), json.dumps(entry, indent=1))
     return entry
+
+
+def read_fitted(job: CellJob) -> dict[str, Any] | None:
+    """The entry of the cell, if it was fitted on the same photos, with the same settings."""
+    path = _entry_path(job)
+    if not path.exists():
+        return None
+    entry: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return entry if entry.get("key") == job.key else None
+
+
+def _entry_path(job: CellJob) -> Path:
+    return job.run.folder / "heads" / f"{job.name}.json"
 
 
 def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, Any]:

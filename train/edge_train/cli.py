@@ -7,25 +7,33 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
-from collections.abc import Callable, Sequence
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from edge_classify.errors import DataError, UsageError
+from edge_classify.errors import DataError, EdgeClassifyError, UsageError
 from edge_classify.images.crop import WHOLE, Crop
 from edge_classify.learn.head import LEARNING_RATE_STILL_CAMERA, HeadSettings
 from edge_classify.learn.open_set import KEEP, KEEP_STILL_CAMERA
-from edge_classify.learn.photos.photo_set import check_folders
 from edge_classify.learn.photos.views import Augmentation
 from edge_classify.options import Parser, crop, integer, number
 from edge_classify.system.command import run
 
 from .backbone import ALPHAS, BACKBONE_FILE_SUFFIX, HUB, RESOLUTIONS
 from .backbone_file import read_backbone_file
+from .cluster import core_count, node_count, open_cluster
 from .settings import AUTO, FINE_TUNING_EPOCHS, Settings
-from .training import check, train
+from .shards import command as make_shards_command
+from .shards.source import MAX_BAD, PhotoSource, parse_photos
+from .training import check, check_source, plan, train
 from .weights import available_alphas
-from .workers import add_workers_option, limit_workers
+from .workers import Pool, add_workers_option, in_processes, limit_workers
+
+log = logging.getLogger(__name__)
 
 _ALL = "all"
 _KERAS_BACKBONE = "mobilenet_v2"
@@ -34,14 +42,27 @@ _DEFAULT_CELL = (0.5, 160)
 
 # What --help leaves to --help-all.
 _DETAILS = (
-    *("--workers", "--backbone", "--epochs", "--patience", "--batch-size", "--learning-rate", "--label-smoothing"),
+    *(
+        "--max-bad",
+        "--cluster",
+        "--workers",
+        "--backbone",
+        "--epochs",
+        "--patience",
+        "--batch-size",
+        "--learning-rate",
+        "--label-smoothing",
+    ),
     *("--class-weights", "--views", "--no-random-crops", "--no-color", "--seed", "--no-unknown", "--keep"),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    options = make_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["make-shards"]:
+        return make_shards_command.main(words[1:])
+    options = make_parser().parse_args(words)
     return run(lambda: _train(options), quiet=True, traceback=options.traceback)
 
 
@@ -60,10 +81,10 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "photos",
-        type=Path,
+        type=_photos,
         metavar="PHOTOS",
         help="a folder with one folder of photos per class, or with train/ and validation/ or test/ that each have "
-        "these; a class unknown holds negatives: pictures of none",
+        "these; a class unknown holds negatives: pictures of none; or a table (.csv, .parquet), or shards",
     )
     parser.add_argument(
         "-o",
@@ -75,6 +96,18 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--check", action="store_true", help="only report problems with the photos")
     parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="only say what training would cost, by 200 of the photos",
+    )
+    parser.add_argument(
+        "--max-bad",
+        type=number(minimum=0, maximum=100),
+        metavar="PERCENT",
+        help="stop if more of the photos of shards or of a table are missing or unreadable; in a folder, all such are "
+        f"left out (default: {MAX_BAD:g})",
+    )
+    parser.add_argument(
         "--crop",
         type=_crop,
         metavar="X,Y,W,H",
@@ -85,6 +118,12 @@ def make_parser() -> Parser:
     _add_fitting_options(parser)
     _add_unknown_options(parser)
     add_workers_option(parser)
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="work on a Ray cluster, with the same result: HOST:PORT, or auto for the one that this machine is in, "
+        "or else one of this machine alone; needs Ray",
+    )
     parser.add_common_options()
     return parser
 
@@ -210,6 +249,13 @@ def _add_unknown_options(parser: Parser) -> None:
     group.add_argument("--strangers", type=Path, nargs="+", action="extend", dest="negatives", help=argparse.SUPPRESS)
 
 
+def _photos(text: str) -> Path | PhotoSource:
+    try:
+        return parse_photos(text)
+    except EdgeClassifyError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _views(text: str) -> int | str:
     return text if text == AUTO else integer(0)(text)
 
@@ -249,20 +295,56 @@ def _train(options: argparse.Namespace) -> int:
         keep=options.keep,
         seed=options.seed,
     )
-    check_folders(options.photos, with_unknown=settings.unknown)
+    check_source(options.photos, settings)
     output = _output_folder(options)
     limit_workers(options.workers)
+    source = options.photos
+    if isinstance(source, PhotoSource) and options.max_bad is not None:
+        source = replace(source, max_bad=options.max_bad)
+    with open_pool(options.cluster, source) as pool:
+        return _train_or_check(options, source, output, grid, settings, pool)
+
+
+@contextmanager
+def open_pool(cluster: str | None, source: Path | PhotoSource) -> Iterator[Pool]:
+    """Processes here, or a cluster."""
+    if cluster is None:
+        yield in_processes
+        return
+    with open_cluster(cluster, print) as pool:
+        if isinstance(source, Path) and node_count() > 1:
+            log.warning(
+                "%s: every node reads this folder by itself: it must be on a disk that all have under this name; if it "
+                "is not, make shards of it (edge-train make-shards)",
+                source,
+            )
+        yield pool
+
+
+def _train_or_check(
+    options: argparse.Namespace,
+    source: Path | PhotoSource,
+    output: Path,
+    grid: Sequence[tuple[float, int]],
+    settings: Settings,
+    pool: Pool,
+) -> int:
+    if options.plan:
+        print(plan(source, grid, settings, core_count(pool)))
+        return 0
     if options.check:
-        print(check(options.photos, output, grid, settings, report=print))
+        print(check(source, output, grid, settings, print, pool))
         return 0
     if options.output is None:
         print(f"run folder: {output}, after the photos' folder (-o RUN names another)")
-    print(train(options.photos, output, grid, settings, _by_name(options.negatives), report=print))
+    print(train(source, output, grid, settings, _by_name(options.negatives), print, pool))
     print(f"wrote {output} (see {output / 'report.html'}); next: edge-convert {output} -o models")
     return 0
 
 
 def _output_folder(options: argparse.Namespace) -> Path:
+    if isinstance(options.photos, PhotoSource):
+        return options.output or Path("runs") / options.photos.name
     photos = options.photos.resolve()
     output: Path = options.output or Path("runs") / photos.name
     if output.resolve().is_relative_to(photos):

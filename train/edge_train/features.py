@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -29,10 +30,16 @@ from edge_classify.learn.rows import Rows
 from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
 from .cache import cache_folder, fetch, open_cache
 from .feature_model import make_feature_model, open_feature_model
+from .place import Place, read_near
 from .training_run import TrainingRun
-from .workers import in_processes, name_photos
+from .workers import Pool, in_processes, name_photos
 
 _PHOTOS_PER_JOB = 32
+# Of a shard: they are fetched in one request.
+_PHOTOS_PER_JOB_OF_A_SHARD = 128
+# A commit takes as long as it takes to write some hundred rows; what is not committed yet is lost with the process.
+_ROWS_PER_COMMIT = 4096
+_COMMIT_INTERVAL_S = 1.0
 # Part of the cache's keys: to be raised when what `decode_photo`, `preprocess`, the views or the backbones compute
 # changes.
 _VERSION = 5
@@ -48,11 +55,27 @@ class _Missing:
     views: _Views
 
 
-def compute_run_features(database: sqlite3.Connection, run: TrainingRun, backbones: Sequence[Backbone]) -> None:
+def compute_run_features(
+    database: sqlite3.Connection, run: TrainingRun, backbones: Sequence[Backbone], pool: Pool = in_processes
+) -> None:
     """Fill the cache with all features that fitting cells on `backbones` needs.
 
     That is all views of the photos to fit and to choose on, all other photos as they are, and the negatives made.
     """
+    photos, views_of = _needed(run)
+    compute_features(database, run.root, photos, backbones, views_of, pool)
+
+
+def feature_keys(run: TrainingRun, backbone: Backbone) -> Iterator[str]:
+    """The cache's keys of all features that fitting a cell on this backbone needs."""
+    photos, views_of = _needed(run)
+    for photo in {photo.sha256: photo for photo in photos}.values():
+        for view in views_of(photo.sha256):
+            yield _key(backbone, photo, view)
+
+
+def _needed(run: TrainingRun) -> tuple[list[Photo], Callable[[str], Sequence[str]]]:
+    """All pictures of a run, and which views of them are wanted, by sha256."""
     viewed = {photo.sha256 for photo in run.photos.of(TRAINING, VALIDATION)}
     everything = [*run.photos.photos, *(photo for pictures in run.negatives.values() for photo in pictures)]
     views = run.settings.augmentation.keys()
@@ -65,7 +88,7 @@ def compute_run_features(database: sqlite3.Connection, run: TrainingRun, backbon
     def views_of(sha256: str) -> Sequence[str]:
         return [*(views if sha256 in viewed else ("",)), *(PHOTO_KINDS if sha256 in tried else ())]
 
-    compute_features(database, run.root, everything, backbones, views_of)
+    return everything, views_of
 
 
 def compute_features(
@@ -74,6 +97,7 @@ def compute_features(
     photos: Sequence[Photo],
     backbones: Sequence[Backbone],
     views: Callable[[str], Sequence[str]],
+    pool: Pool = in_processes,
 ) -> None:
     """Fill the cache with the features of all photos, on all cores; each photo is decoded once for all of them.
 
@@ -81,14 +105,30 @@ def compute_features(
     If the cache has them all, nothing is computed and TensorFlow is not loaded. Raises DataError.
     """
     missing = list(_find_missing(database, root, photos, backbones, views))
-    _make_models(database, dict.fromkeys(backbone for photo in missing for backbone, _ in photo.views))
-    jobs = [missing[start : start + _PHOTOS_PER_JOB] for start in range(0, len(missing), _PHOTOS_PER_JOB)]
+    make_models(database, dict.fromkeys(backbone for photo in missing for backbone, _ in photo.views))
+    jobs = list(_cut_into_jobs(missing))
     with tqdm(total=len(missing), desc="features", unit="photo", disable=not jobs) as progress:
-        computed = in_processes(_compute, jobs, _prepare_process, describe=_describe)
+        computed = pool(_compute, jobs, _prepare_process, describe=_describe)
+        waiting: list[tuple[str, bytes]] = []
+        kept_at = time.monotonic()
         for job, rows in zip(jobs, computed, strict=True):
-            with database:
-                database.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
+            waiting += rows
             progress.update(len(job))
+            if len(waiting) >= _ROWS_PER_COMMIT or time.monotonic() > kept_at + _COMMIT_INTERVAL_S:
+                keep_features(database, waiting)
+                waiting, kept_at = [], time.monotonic()
+        keep_features(database, waiting)
+
+
+def keep_features(database: sqlite3.Connection, rows: Iterable[tuple[str, bytes]]) -> None:
+    """Put features, by key, into the cache."""
+    with database:
+        database.executemany("INSERT OR IGNORE INTO features VALUES (?, ?)", rows)
+
+
+def missing_features(database: sqlite3.Connection, keys: Iterable[str]) -> Iterator[str]:
+    """Those of the keys that the cache has no features for."""
+    return (key for key in keys if not _is_cached(database, key))
 
 
 def has_feature_model(database: sqlite3.Connection, backbone: Backbone) -> bool:
@@ -147,10 +187,12 @@ def _find_missing(
         )
         if missing:
             # Most photos miss the same; a tuple for each would take more memory than all else about 50,000 photos.
-            yield _Missing(replace(photo, path=root / photo.path), shared.setdefault(missing, missing))
+            own = replace(photo, path=root / photo.path) if photo.place is None else photo
+            yield _Missing(own, shared.setdefault(missing, missing))
 
 
-def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> None:
+def make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> None:
+    """Fill the cache with the backbones' TFLite models that it lacks. Raises DataError."""
     cached = {key for (key,) in database.execute("SELECT key FROM feature_models")}
     missing = [backbone for backbone in backbones if _backbone_key(backbone) not in cached]
     with tqdm(total=len(missing), desc="backbones", unit="backbone", disable=not missing) as progress:
@@ -167,8 +209,25 @@ def _make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) ->
             progress.update()
 
 
+def _cut_into_jobs(missing: Sequence[_Missing]) -> Iterator[Sequence[_Missing]]:
+    """Photos of a shard in its order, and never of two: its bytes are read in one go."""
+    files, shards = list[_Missing](), dict[str, list[tuple[Place, _Missing]]]()
+    for photo in missing:
+        place = photo.photo.place
+        if isinstance(place, Place) and place.size >= 0:
+            shards.setdefault(place.url, []).append((place, photo))
+        else:
+            files.append(photo)
+    for start in range(0, len(files), _PHOTOS_PER_JOB):
+        yield files[start : start + _PHOTOS_PER_JOB]
+    for own in shards.values():
+        own.sort(key=lambda item: item[0].offset)
+        for start in range(0, len(own), _PHOTOS_PER_JOB_OF_A_SHARD):
+            yield [photo for _, photo in own[start : start + _PHOTOS_PER_JOB_OF_A_SHARD]]
+
+
 def _describe(job: Sequence[_Missing]) -> str:
-    return name_photos([missing.photo.path for missing in job])
+    return name_photos([missing.photo.where(Path()) for missing in job])
 
 
 def _is_cached(database: sqlite3.Connection, key: str) -> bool:
@@ -192,35 +251,44 @@ def _prepare_process() -> None:
 
 
 def _compute(job: Sequence[_Missing]) -> list[tuple[str, bytes]]:
-    return [row for photo in job for row in _compute_photo(photo)]
+    """From photos, a part of a shard or files of a folder, to their rows for the cache: here, or on a node."""
+    contents = _read_shard(job)
+    return [row for photo in job for row in _compute_photo(photo, contents)]
 
 
-def _compute_photo(missing: _Missing) -> Iterator[tuple[str, bytes]]:
+def _read_shard(job: Sequence[_Missing]) -> Mapping[Place, bytes]:
+    places = [missing.photo.place for missing in job if isinstance(missing.photo.place, Place)]
+    try:
+        return read_near(places)
+    except OSError as error:
+        raise DataError(f"{places[0].url}: {error.strerror}") from error
+
+
+def _compute_photo(missing: _Missing, contents: Mapping[Place, bytes]) -> Iterator[tuple[str, bytes]]:
     photo = missing.photo
-    if is_drawn(photo.sha256):
-        picture = draw(photo.sha256)
-    else:
-        picture = cut(_read_unchanged(photo.path, photo.sha256), photo.crop)
+    picture = draw(photo.sha256) if is_drawn(photo.sha256) else cut(_read_unchanged(photo, contents), photo.crop)
     preprocessed: dict[tuple[int, str], Image] = {}
     for backbone, view in missing.views:
         kind = backbone.resolution, view
         if kind not in preprocessed:
             preprocessed[kind] = show_view(picture, view, photo.sha256, backbone.resolution)
-        yield _key(backbone, photo, view), _open_model(backbone)(preprocessed[kind]).tobytes()
+        yield _key(backbone, photo, view), open_model(backbone)(preprocessed[kind]).tobytes()
 
 
-def _read_unchanged(path: Path, sha256: str) -> Image:
+def _read_unchanged(photo: Photo, contents: Mapping[Place, bytes]) -> Image:
+    where = photo.where(Path())
     try:
-        data = path.read_bytes()
+        data = contents[where] if isinstance(where, Place) and where in contents else where.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise DataError(f"{path}: the file changed during the run: run again")
-    return decode_photo(data, str(path))
+        raise DataError(f"{where}: {error.strerror}") from error
+    if hashlib.sha256(data).hexdigest() != photo.sha256:
+        raise DataError(f"{where}: the file changed during the run: run again")
+    return decode_photo(data, str(where))
 
 
 @cache
-def _open_model(backbone: Backbone) -> Callable[[Image], np.ndarray]:
+def open_model(backbone: Backbone) -> Callable[[Image], np.ndarray]:
+    """From a prepared photo to a row of features; the model must be in the cache."""
     with open_cache() as database:
         (model,) = fetch(database, "SELECT model FROM feature_models WHERE key = ?", _backbone_key(backbone))
     return open_feature_model(model)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edge_classify.images.crop import Crop, cut
+from edge_classify.images.crop import Crop
 from edge_classify.images.formats import FORMATS_BY_SUFFIX
-from edge_classify.images.photo import read_photo
 from edge_classify.learn.photos.near_duplicates import MAX_COPIES, NearDuplicates, are_same_picture
 from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, TRAINING, VALIDATION, Photo, PhotoSet
 from edge_classify.system.atomic_write import write_atomic
@@ -38,6 +37,8 @@ _MIN_OTHER = 6
 _PROJECTED_DIMENSIONS = 128
 # The features' mean is taken from about this many photos.
 _PHOTOS_FOR_MEAN = 500
+# Neighbours are looked for among this many photos, evenly spaced: time grows in step with the number of photos.
+_MAX_NEIGHBORS_AMONG = 50_000
 # Cosines are computed in blocks of about this many: memory stays bounded.
 _COSINES_PER_BLOCK = 2_000_000
 # Photos named of each scene.
@@ -181,8 +182,9 @@ def check_photos(
     largest = max(classes.values())
     two_labels = [(same[0], same[1]) for sha256, same in paths.items() if len(labels[sha256]) > 1]
     # Photos of two classes may well be alike, such as faces with a mask and without. Of a still scene all are.
+    where = {photo.sha256: photo.where(run.root) for photo in reversed(photos.photos)}
     for a, b in () if photos.still_camera else near_duplicates.pairs:
-        if not labels[a] & labels[b] and are_same_picture(run.root / paths[a][0], run.root / paths[b][0], photos.crop):
+        if not labels[a] & labels[b] and are_same_picture(where[a], where[b], photos.crop):
             two_labels.append((paths[a][0], paths[b][0]))
     return PhotoCheck(
         classes=classes,
@@ -219,13 +221,17 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
     if len(members) <= _NEIGHBORS:
         return []
     labels = np.array([photo.label for photo in members])
-    vectors = _project(database, backbone, members)
+    among = np.arange(0, len(members), -(-len(members) // _MAX_NEIGHBORS_AMONG))
+    project = _make_projection(database, backbone, members)
+    others = project([members[index] for index in among])
     suspects = []
-    rows = max(1, _COSINES_PER_BLOCK // len(members))
+    rows = max(1, _COSINES_PER_BLOCK // len(among))
     for first in range(0, len(members), rows):
-        cosines = vectors[first : first + rows] @ vectors.T
-        cosines[np.arange(len(cosines)), first + np.arange(len(cosines))] = -2  # no photo is its own neighbour
-        nearest = np.argpartition(cosines, -_NEIGHBORS, axis=1)[:, -_NEIGHBORS:]
+        block = np.arange(first, min(first + rows, len(members)))
+        own = others[block] if len(among) == len(members) else project(members[first : first + rows])
+        cosines = own @ others.T
+        cosines[block[:, None] == among] = -2  # no photo is its own neighbour
+        nearest = among[np.argpartition(cosines, -_NEIGHBORS, axis=1)[:, -_NEIGHBORS:]]
         for row, neighbors in enumerate(labels[nearest]):
             votes = np.bincount(neighbors, minlength=len(photos.labels))
             own, other = labels[first + row], int(votes.argmax())
@@ -263,18 +269,26 @@ def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:
     tiles += [(path, "near-duplicate of a training photo") for path in check.left_out]
     if not tiles:
         return ""
-    sheet = contact_sheet(
-        (cut(read_photo(run.root / path), check.crop), path, words) for path, words in tiles[:_MAX_TILES]
-    )
+    shown = {path for path, _ in tiles[:_MAX_TILES]}
+    photos = {path: photo for photo in run.photos.photos if (path := photo.path.as_posix()) in shown}
+    sheet = contact_sheet((photos[path].read(run.root), path, words) for path, words in tiles[:_MAX_TILES])
     rest = len(tiles) - _MAX_TILES
     return sheet + (f"<p class=note>And {rest} more, see photo_check.json.</p>" if rest > 0 else "")
 
 
-def _project(database: sqlite3.Connection, backbone: Backbone, photos: Sequence[Photo]) -> np.ndarray:
-    """Features in random directions, of unit length, (n, 128): near enough for neighbours, a tenth of the memory."""
+def _make_projection(
+    database: sqlite3.Connection, backbone: Backbone, photos: Sequence[Photo]
+) -> Callable[[Sequence[Photo]], np.ndarray]:
+    """From photos to features in random directions, of unit length, (n, 128): near enough for neighbours, a tenth of
+    the memory. photos: all of them.
+    """
     length = len(read_features(database, backbone, photos[0]))
     directions = np.random.default_rng(0).normal(size=(length, _PROJECTED_DIMENSIONS)).astype(np.float32)
     some = photos[:: max(1, len(photos) // _PHOTOS_FOR_MEAN)]
     mean = np.mean([read_features(database, backbone, photo) for photo in some], axis=0)
-    vectors = np.stack([(read_features(database, backbone, photo) - mean) @ directions for photo in photos])
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+    def project(chosen: Sequence[Photo]) -> np.ndarray:
+        vectors = np.stack([(read_features(database, backbone, photo) - mean) @ directions for photo in chosen])
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+    return project

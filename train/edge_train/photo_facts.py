@@ -15,9 +15,10 @@ from tqdm import tqdm
 from edge_classify.errors import DataError
 from edge_classify.images.crop import Crop
 from edge_classify.learn.photos.facts import HASH_SIDE, THUMBNAIL_SIDE, PhotoFacts, read_facts
+from edge_classify.learn.photos.photo_set import Elsewhere
 
 from .cache import fetch
-from .workers import in_processes, name_photos
+from .workers import Pool, in_processes, name_photos
 
 _PHOTOS_PER_JOB = 64
 # A cached row: width, height and format, then the hash and the thumbnail.
@@ -25,7 +26,23 @@ _HEADER = struct.Struct("<II8s")
 _HASH_BYTES = HASH_SIDE**2 // 8
 
 
-def collect_facts(database: sqlite3.Connection, photos: Mapping[str, Path], crop: Crop | None = None) -> dict[str, str]:
+def pack_facts(facts: PhotoFacts) -> bytes:
+    """A row for the cache."""
+    header = _HEADER.pack(facts.width, facts.height, facts.format.encode())
+    return header + facts.difference_hash.tobytes() + facts.thumbnail.tobytes()
+
+
+def keep_facts(database: sqlite3.Connection, rows: Iterable[tuple[str, bytes]]) -> None:
+    """Put the facts of whole photos, packed, by sha256, into the cache. The caller commits."""
+    database.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?)", rows)
+
+
+def collect_facts(
+    database: sqlite3.Connection,
+    photos: Mapping[str, Path | Elsewhere],
+    crop: Crop | None = None,
+    pool: Pool = in_processes,
+) -> dict[str, str]:
     """Read all photos, path by sha256, whose facts, of this part, are not cached yet.
 
     Returns one line for each that cannot be read, by sha256.
@@ -33,7 +50,7 @@ def collect_facts(database: sqlite3.Connection, photos: Mapping[str, Path], crop
     missing = [(sha256, path) for sha256, path in photos.items() if not _is_cached(database, sha256, crop)]
     chunks = [missing[first : first + _PHOTOS_PER_JOB] for first in range(0, len(missing), _PHOTOS_PER_JOB)]
     read = partial(_read_chunk, crop)
-    results = in_processes(read, chunks, describe=_describe) if len(chunks) > 1 else map(read, chunks)
+    results = pool(read, chunks, describe=_describe) if len(chunks) > 1 else map(read, chunks)
     unreadable: dict[str, str] = {}
     with tqdm(total=len(missing), desc="reading photos", unit="photo", disable=not missing) as progress:
         for chunk, outcomes in zip(chunks, results, strict=True):
@@ -44,7 +61,7 @@ def collect_facts(database: sqlite3.Connection, photos: Mapping[str, Path], crop
                 else:
                     unreadable[sha256] = outcome
             with database:
-                database.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?)", rows)
+                keep_facts(database, rows)
             progress.update(len(chunk))
     return unreadable
 
@@ -57,11 +74,11 @@ def read_cached_facts(
         yield _unpack(fetch(database, "SELECT look FROM looks WHERE sha256 = ?", _key(sha256, crop))[0])
 
 
-def _describe(chunk: list[tuple[str, Path]]) -> str:
+def _describe(chunk: list[tuple[str, Path | Elsewhere]]) -> str:
     return name_photos([path for _, path in chunk])
 
 
-def _read_chunk(crop: Crop | None, chunk: list[tuple[str, Path]]) -> list[bytes | str]:
+def _read_chunk(crop: Crop | None, chunk: list[tuple[str, Path | Elsewhere]]) -> list[bytes | str]:
     """For each photo a row for the cache, or one line that says why it cannot be read."""
     cv2.setNumThreads(1)
     outcomes: list[bytes | str] = []
@@ -73,8 +90,7 @@ def _read_chunk(crop: Crop | None, chunk: list[tuple[str, Path]]) -> list[bytes 
         except OSError as error:
             outcomes.append(f"{path}: {error.strerror}")
         else:
-            header = _HEADER.pack(facts.width, facts.height, facts.format.encode())
-            outcomes.append(header + facts.difference_hash.tobytes() + facts.thumbnail.tobytes())
+            outcomes.append(pack_facts(facts))
     return outcomes
 
 

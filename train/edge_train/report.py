@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_classify.images.photo import read_photo
 from edge_classify.learn.metrics import class_confidences, confusion, wilson_interval
-from edge_classify.learn.photos.photo_set import HELD_OUT, Photo, PhotoSet
+from edge_classify.learn.photos.photo_set import HELD_OUT, Photo, PhotoSet, read_picture
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
 
@@ -63,7 +62,7 @@ def _crop(run: TrainingRun) -> list[str]:
         f"<p class='note'>Only the part <code>--crop {run.photos.crop}</code> of each photo is used, the bright one "
         f"here ({escape(photo.path.name)}): all figures are of it. The model files record it, and edge-classify cuts "
         "it out of each frame.</p>",
-        crop_picture(read_photo(run.root / photo.path), run.photos.crop),
+        crop_picture(read_picture(photo.where(run.root)), run.photos.crop),
     ]
 
 

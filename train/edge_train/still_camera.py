@@ -10,6 +10,7 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -18,6 +19,9 @@ from edge_classify.learn.photos.photo_set import Photo
 from edge_classify.learn.photos.scene import natural_key, shows_one_scene
 
 from .photo_facts import read_cached_facts
+
+# Of more photos than these, evenly spaced ones are looked at: memory stays bounded.
+_MAX_PHOTOS = 20_000
 
 _EXIF_IFD = 0x8769
 _DATE_TIME_ORIGINAL = 0x9003
@@ -28,15 +32,19 @@ _MIN_SECONDS_PER_PHOTO = 0.5
 
 def is_still_camera(database: sqlite3.Connection, photos: Sequence[Photo], crop: Crop | None = None) -> bool:
     """Whether all photos, or this part of them, show one scene, from one place. The facts must be in the cache."""
-    facts = read_cached_facts(database, sorted({photo.sha256 for photo in photos}), crop)
+    names = sorted({photo.sha256 for photo in photos})
+    facts = read_cached_facts(database, names[:: -(-len(names) // _MAX_PHOTOS) or 1], crop)
     return shows_one_scene([fact.thumbnail for fact in facts])
 
 
 def sort_by_time(root: Path, photos: Sequence[Photo]) -> tuple[list[Photo], str]:
     """The photos in the order they were taken, and what it was read from: EXIF, else file times, else names."""
-    times = [_read_exif_time(root / photo.path) for photo in photos]
+    times = [read_exif_time(root / photo.path) if photo.place is None else photo.place.taken for photo in photos]
     if all(times):
         return _sorted(photos, times), "EXIF times"
+    # A shard keeps no times of files: it is made of their contents alone.
+    if any(photo.place is not None for photo in photos):
+        return _sorted(photos), "file names"
     changed = [(root / photo.path).stat().st_mtime_ns for photo in photos]
     if (max(changed) - min(changed)) / 1e9 >= _MIN_SECONDS_PER_PHOTO * len(photos):
         return _sorted(photos, changed), "file times"
@@ -49,10 +57,10 @@ def _sorted(photos: Sequence[Photo], times: Sequence[str] | Sequence[int] | None
     return [photos[index] for index in sorted(range(len(photos)), key=keys.__getitem__)]
 
 
-def _read_exif_time(path: Path) -> str:
+def read_exif_time(file: Path | IO[bytes]) -> str:
     """When a photo was taken, by its camera's clock: a text that sorts; "" if it does not say."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             exif = picture.getexif().get_ifd(_EXIF_IFD)
     except (OSError, UnidentifiedImageError, ValueError, SyntaxError):
         return ""

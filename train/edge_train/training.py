@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +38,23 @@ from .backbone_file import read_backbone_file
 from .cache import open_cache
 from .cell import fit_cell
 from .choosing import accepts_too_much, best_cell, validation
+from .cluster import Cluster
 from .crop_search import find_crop
 from .features import compute_features, compute_run_features
 from .folder_lock import hold_folder
 from .photo_check import check_photos, write_check
 from .photo_facts import collect_facts, read_cached_facts
+from .plan import make_plan
 from .prepared_photos import choose_calibration, write_prepared
 from .run_identity import claim_folder, is_of_other_photos
 from .settings import AUTO, MAX_MADE_ACCEPTED, Settings
+from .shards.finding import find_listed_photos
+from .shards.source import PhotoSource
 from .split import check_classes, split_photos
 from .still_camera import is_still_camera, sort_by_time
 from .training_run import CellJob, TrainingRun
 from .weights import find_backbone
-from .workers import in_processes
+from .workers import Pool, in_processes
 
 log = logging.getLogger(__name__)
 
@@ -57,33 +62,35 @@ Grid = Sequence[tuple[float, int]]
 
 
 def train(
-    root: Path,
+    root: Path | PhotoSource,
     folder: Path,
     grid: Grid,
     settings: Settings,
     negative_folders: Mapping[str, Path] | None = None,
     report: Callable[[str], None] = log.info,
+    pool: Pool = in_processes,
 ) -> str:
     """Train a head for each (alpha, resolution) of `grid` on the photos in `root`; write the run to `folder`.
 
     negative_folders: by name, folders of pictures of none of the classes, to measure `unknown` on.
     report: is handed what is worth reading before the heads are fitted: the photo check and the number of photos.
+    pool: where the work is done: in processes here, or on a cluster.
     Returns the held-out figures as a table. Raises DataError or UsageError.
     """
-    check_folders(root, with_unknown=settings.unknown)
+    check_source(root, settings)
     negative_paths = list_negatives(negative_folders or {})
     backbones = find_backbones(grid, settings)
     run_folder.open_run_folder(folder)
     with hold_folder(folder):
         run_folder.remove_leftovers(folder)
         with open_cache() as database:
-            photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
+            smallest = min(side for _, side in grid)
+            photos, near_duplicates = sort_photos(database, root, settings, smallest, report, pool)
             settings = replace(settings, crop=photos.crop)
             negatives = read_negatives(database, negative_paths, photos.crop)
-            run = TrainingRun(root, folder, settings, backbones, photos, negatives)
+            run = TrainingRun(folder_of(root), folder, settings, backbones, photos, negatives)
             earlier = claim_folder(run)
-            compute_run_features(database, run, run.backbones)
-            smallest = min(backbone.resolution for backbone in backbones)
+            compute_run_features(database, run, run.backbones, pool)
             found = check_photos(database, run, near_duplicates, smallest)
         write_check(run, found)
         report(found.summary())
@@ -91,7 +98,7 @@ def train(
         if earlier:
             cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in earlier)
             report(f"cells of this run that stay as they are: {cells}")
-        entries = sorted([*earlier, *fit_cells(run)], key=lambda entry: (entry["alpha"], entry["resolution"]))
+        entries = sorted([*earlier, *fit_cells(run, pool)], key=lambda entry: (entry["alpha"], entry["resolution"]))
         from .report import write_report  # brings matplotlib, which the workers need not load
 
         write_report(run, entries, found)
@@ -99,31 +106,58 @@ def train(
     return results_table(entries)
 
 
-def check(root: Path, folder: Path, grid: Grid, settings: Settings, report: Callable[[str], None] = log.info) -> str:
+def check(
+    root: Path | PhotoSource,
+    folder: Path,
+    grid: Grid,
+    settings: Settings,
+    report: Callable[[str], None] = log.info,
+    pool: Pool = in_processes,
+) -> str:
     """Only look for problems with the photos; writes `photo_check.json` and `.html`, returns a summary.
 
     Without weights all is looked for that needs none. Nothing is written into a run of other photos.
 
-    report: is handed the part of the photos that is used, if it had to be found.
+    report: is handed the part of the photos that is used, if it had to be found. pool: as of `train`.
     """
-    check_folders(root, with_unknown=settings.unknown)
+    check_source(root, settings)
     backbones, why_none = _find_backbone_for_check(grid, settings)
     run_folder.open_run_folder(folder)
     with hold_folder(folder):
         with open_cache() as database:
-            photos, near_duplicates = sort_photos(database, root, settings, min(side for _, side in grid), report)
+            smallest = min(side for _, side in grid)
+            photos, near_duplicates = sort_photos(database, root, settings, smallest, report, pool)
             try:
-                compute_features(database, root, photos.photos, backbones, lambda _: ("",))
+                compute_features(database, folder_of(root), photos.photos, backbones, lambda _: ("",), pool)
             except DataError as error:  # weights that do not fit
                 backbones, why_none = (), str(error)
-            run = TrainingRun(root, folder, replace(settings, crop=photos.crop), backbones, photos)
-            found = check_photos(database, run, near_duplicates, min(resolution for _, resolution in grid))
+            run = TrainingRun(folder_of(root), folder, replace(settings, crop=photos.crop), backbones, photos)
+            found = check_photos(database, run, near_duplicates, smallest)
         found = replace(found, why_no_suspects=why_none)
         if is_of_other_photos(folder, photos):
             whose = f"{folder} is a run of other photos, or of another part of them"
             return f"{found.summary()}\nnot written: {whose}: give another folder with -o"
         write_check(run, found)
     return f"{found.summary()}\nwrote {folder / 'photo_check.json'}"
+
+
+def plan(root: Path | PhotoSource, grid: Grid, settings: Settings, cores: int) -> str:
+    """What `train` would cost on so many cores, in words. Raises DataError or UsageError."""
+    check_source(root, settings)
+    backbones = find_backbones(grid, settings)
+    with open_cache() as database:
+        return make_plan(database, root, settings, backbones).describe(cores)
+
+
+def check_source(root: Path | PhotoSource, settings: Settings) -> None:
+    """Raise DataError unless a folder has what `find_photos` takes. Shards and tables are opened only when read."""
+    if isinstance(root, Path):
+        check_folders(root, with_unknown=settings.unknown)
+
+
+def folder_of(root: Path | PhotoSource) -> Path:
+    """The folder of photos; of shards or a table, whose photos know their own places, only a name for the run."""
+    return root if isinstance(root, Path) else Path(root.name)
 
 
 def _find_backbone_for_check(grid: Grid, settings: Settings) -> tuple[tuple[Backbone, ...], str]:
@@ -160,38 +194,44 @@ def find_backbones(grid: Grid, settings: Settings) -> tuple[Backbone, ...]:
 
 def sort_photos(
     database: sqlite3.Connection,
-    root: Path,
+    source: Path | PhotoSource,
     settings: Settings,
     resolution: int = min(RESOLUTIONS),
     report: Callable[[str], None] = log.info,
+    pool: Pool = in_processes,
 ) -> tuple[PhotoSet, NearDuplicates]:
     """Find all photos, leave out what cannot be read, and split the rest; returns them and their near-duplicates.
 
     Each photo has the part of it that is used. If that is to be found, it has at least `resolution` pixels a side if
-    possible, and `report` is handed a line about it. Raises DataError.
+    possible, and `report` is handed a line about it. pool: as of `train`. Raises DataError.
     """
-    found = find_photos(root, with_unknown=settings.unknown)
-    unreadable = collect_facts(database, {photo.sha256: root / photo.path for photo in found.photos})
+    if isinstance(source, Path):
+        found = find_photos(source, with_unknown=settings.unknown)
+    else:
+        found = find_listed_photos(database, source, pool, with_unknown=settings.unknown)
+    root = folder_of(source)
+    unreadable = collect_facts(database, {photo.sha256: photo.where(root) for photo in found.photos}, pool=pool)
     readable = tuple(photo for photo in found.photos if photo.sha256 not in unreadable)
     # Files of the same content are each named.
     skipped = (*found.skipped, *_unreadable_lines(root, found.photos, unreadable))
     for line in skipped:
         log.warning("skipped %s", line)
     crop = None if settings.crop == AUTO else settings.crop
-    found = _cut(database, root, replace(found, photos=readable, skipped=skipped), crop)
+    found = _cut(database, root, replace(found, photos=readable, skipped=skipped), crop, pool)
     names = sorted({photo.sha256 for photo in readable})
-    near_duplicates = find_near_duplicates(names, read_cached_facts(database, names, crop))
+    read = partial(read_cached_facts, database, crop=crop)
+    near_duplicates = find_near_duplicates(names, read(names), read)
     photos = _split(database, root, found, near_duplicates)
     check_classes(photos)
     if settings.crop == AUTO:
-        photos = _cut(database, root, photos, find_crop(root, photos, resolution, report))
+        photos = _cut(database, root, photos, find_crop(root, photos, resolution, report), pool)
     return photos, near_duplicates
 
 
-def _cut(database: sqlite3.Connection, root: Path, photos: PhotoSet, crop: Crop | None) -> PhotoSet:
+def _cut(database: sqlite3.Connection, root: Path, photos: PhotoSet, crop: Crop | None, pool: Pool) -> PhotoSet:
     """The photos, of which only this part is used; the facts of it are read."""
     if crop is not None:
-        collect_facts(database, {photo.sha256: root / photo.path for photo in photos.photos}, crop)
+        collect_facts(database, {photo.sha256: photo.where(root) for photo in photos.photos}, crop, pool)
     return replace(photos, photos=tuple(replace(photo, crop=crop) for photo in photos.photos))
 
 
@@ -213,9 +253,9 @@ def _split(database: sqlite3.Connection, root: Path, found: PhotoSet, near_dupli
 
 def _unreadable_lines(root: Path, photos: Sequence[Photo], unreadable: Mapping[str, str]) -> list[str]:
     """One line for each photo that cannot be read. unreadable: such a line by sha256, for one file of that content."""
-    paths = {photo.sha256: root / photo.path for photo in photos}  # the last of each content, as was read
+    paths = {photo.sha256: photo.where(root) for photo in photos}  # the last of each content, as was read
     return [
-        f"{root / photo.path}: {unreadable[photo.sha256].removeprefix(f'{paths[photo.sha256]}: ')}"
+        f"{photo.where(root)}: {unreadable[photo.sha256].removeprefix(f'{paths[photo.sha256]}: ')}"
         for photo in photos
         if photo.sha256 in unreadable
     ]
@@ -252,13 +292,18 @@ def read_negatives(
     return negatives
 
 
-def fit_cells(run: TrainingRun) -> list[dict[str, Any]]:
-    """Fit all cells, on all cores if there are several; returns their entries."""
+def fit_cells(run: TrainingRun, pool: Pool = in_processes) -> list[dict[str, Any]]:
+    """Fit all cells, on all cores if there are several, or on a cluster, one a node; returns their entries."""
     # The costliest first: at the end no core waits long for another.
-    jobs = [CellJob(run, backbone) for backbone in reversed(run.backbones)]
+    backbones = run.backbones[::-1]
+    if isinstance(pool, Cluster):
+        fitted = pool.fit_cells(run, backbones)
+    else:
+        jobs = [CellJob(run, backbone) for backbone in backbones]
+        fitted = pool(fit_cell, jobs, describe=lambda job: job.title)
     entries = []
-    with tqdm(total=len(jobs), desc="heads", unit="cell") as progress:
-        for entry in in_processes(fit_cell, jobs, describe=lambda job: job.title):
+    with tqdm(total=len(backbones), desc="heads", unit="cell") as progress:
+        for entry in fitted:
             entries.append(entry)
             progress.update()
     return entries

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from edge_classify.errors import EdgeClassifyError
 from edge_classify.options import Parser, integer
@@ -24,8 +24,24 @@ _MAX_WORKERS = 4
 _MEMINFO = Path("/proc/meminfo")
 
 
+# Set on the nodes of a cluster, which starts a process for each core.
+ONE_THREAD = "EDGE_CLASSIFY_ONE_THREAD"
 # What --workers says, for this process and those that it starts.
 _LIMIT = "EDGE_CLASSIFY_WORKERS"
+
+
+class Pool(Protocol):
+    """Whatever does work elsewhere: `in_processes`, or a cluster."""
+
+    def __call__(
+        self,
+        function: Callable[[Job], Result],
+        jobs: Iterable[Job],
+        prepare: Callable[[], None] | None = None,
+        memory: int = 0,
+        describe: Callable[[Job], str] = str,
+    ) -> Iterator[Result]:
+        """As `in_processes`."""
 
 
 class WorkerKilledError(EdgeClassifyError):
@@ -60,7 +76,7 @@ def worker_count(memory: int = 0) -> int:
 
 def threads_per_worker() -> int:
     """How many threads each worker process may use; --workers leaves it as it is, so that sums are as they were."""
-    return max(1, (os.cpu_count() or 1) // _full_count())
+    return 1 if os.environ.get(ONE_THREAD) else max(1, (os.cpu_count() or 1) // _full_count())
 
 
 def _full_count() -> int:
@@ -106,7 +122,7 @@ def in_processes(
             raise
 
 
-def name_photos(paths: Sequence[Path]) -> str:
+def name_photos(paths: Sequence[object]) -> str:
     """The photos of a job, which are done one after the other, in words."""
     return f"{paths[0]}" if len(paths) == 1 else f"the {len(paths)} photos from {paths[0]} to {paths[-1]}"
 

@@ -23,9 +23,15 @@ def join_bursts(root: Path, photos: Sequence[Photo], groups: Mapping[str, str]) 
 
     first: dict[str, str] = {}
     for photo in photos:
-        record = read_record(root / photo.path)
-        if record is not None and record.burst:
+        if burst := _read_burst(root, photo):
             group = find(groups[photo.sha256])
-            other = find(first.setdefault(record.burst, group))
+            other = find(first.setdefault(burst, group))
             joined[max(group, other)] = min(group, other)
     return {sha256: find(group) for sha256, group in groups.items()}
+
+
+def _read_burst(root: Path, photo: Photo) -> str:
+    if photo.place is not None:
+        return photo.place.burst
+    record = read_record(root / photo.path)
+    return record.burst if record is not None else ""

@@ -20,15 +20,15 @@ TRAINING = "training"
 VALIDATION = "validation"
 HELD_OUT = "held_out"
 
-_TEST = "test"
+TEST = "test"
 _SPLIT_WORDS = {
     "train": TRAINING,
     "training": TRAINING,
     "val": VALIDATION,
     "valid": VALIDATION,
     "validation": VALIDATION,
-    "test": _TEST,
-    "testing": _TEST,
+    "test": TEST,
+    "testing": TEST,
 }
 # Names that are certainly meant so: train, Training, val2017, test_set, trainset, ...
 _SPLIT_NAME = re.compile(rf"({'|'.join(_SPLIT_WORDS)})(?:[ _-]?(?:sets?|data|images|split))?[ _-]?\d*")
@@ -75,6 +75,20 @@ def read_layout(root: Path, *, with_unknown: bool) -> Layout:
         folder, classes = next(iter(folders.items()))
         raise DataError(_too_few_classes(folder, {label: classes[label] for label in labels}))
     return Layout(labels, parts, folders, left_out, tuple(notes))
+
+
+def part_of(word: str) -> str:
+    """The part of a split that a word means: TRAINING, VALIDATION, "test"; "" if none."""
+    match = _SPLIT_NAME.fullmatch(word.strip().casefold())
+    return _SPLIT_WORDS[match[1]] if match else ""
+
+
+def check_label(name: str, where: str, remedy: str) -> str:
+    """The class's label, of its name: in Unicode's composed form (NFC). Raises DataError, which names `where`."""
+    label = unicodedata.normalize("NFC", name)
+    if not label or label != label.strip() or len(label.splitlines()) > 1:
+        raise DataError(f"{where}: a class name cannot start or end with a space or contain a line break: {remedy}")
+    return label
 
 
 def _check_folder(root: Path) -> None:
@@ -127,9 +141,9 @@ def _find_parts(root: Path, left_out: Counter[Kind]) -> dict[Path, str]:
     for folder in others:
         left_out["folder", f" beside {used[0].name}/ ({folder.name})"] += 1
     parts = {found[TRAINING][0]: TRAINING}
-    if _TEST in found and VALIDATION in found:
+    if TEST in found and VALIDATION in found:
         parts[found[VALIDATION][0]] = VALIDATION
-    parts[found[_TEST if _TEST in found else VALIDATION][0]] = HELD_OUT
+    parts[found[TEST if TEST in found else VALIDATION][0]] = HELD_OUT
     return parts
 
 
@@ -169,12 +183,7 @@ def _label(path: Path) -> str:
         path.name.encode()
     except UnicodeEncodeError:
         raise DataError(f"{path}: a class name that is not UTF-8: rename the folder") from None
-    label = unicodedata.normalize("NFC", path.name)
-    if label != label.strip() or len(label.splitlines()) > 1:
-        raise DataError(
-            f"{path}: a class name cannot start or end with a space or contain a line break: rename the folder"
-        )
-    return label
+    return check_label(path.name, str(path), "rename the folder")
 
 
 def _common_labels(folders: Mapping[Path, Mapping[str, Path]], *, with_unknown: bool) -> tuple[str, ...]:

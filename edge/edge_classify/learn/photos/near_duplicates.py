@@ -6,8 +6,9 @@ listed pair by pair where many photos are, as those of a camera that does not mo
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +16,11 @@ import cv2
 import numpy as np
 
 from ...images.crop import Crop, cut
-from ...images.photo import read_photo
 from ...images.preprocessing import Image
 from .facts import PhotoFacts
+from .photo_set import Elsewhere, read_picture
+
+log = logging.getLogger(__name__)
 
 # Two photos are near-duplicates if at most this many of their 256 hash bits differ, and their thumbnails correlate at
 # least this much. Chosen on Alien vs Predator and TrashNet, whose pairs were looked at: all found were near-duplicates.
@@ -25,6 +28,12 @@ _MAX_DIFFERENT_BITS = 40
 _MIN_CORRELATION = 0.93
 # Groups of more photos are a scene: one place, seen again and again. Being alike is then no sign of a copy.
 MAX_COPIES = 10
+# Of at most so many photos each is compared with every other. Of more, only those that share 16 of the hash's bits in a
+# row, and stand near each other where photos are sorted by these: of copies nearly all are found, of those that differ
+# as much as near-duplicates may, about two thirds.
+_MAX_COMPARED = 200_000
+_BANDS = 16
+_NEAR_IN_BAND = 32
 # Hashes are compared in blocks of about this many pairs: memory stays bounded.
 _PAIRS_PER_BLOCK = 1_000_000
 
@@ -34,6 +43,7 @@ _PAIRS_PER_BLOCK = 1_000_000
 _SAME_MAX_DIFFERENCE = 8.0
 _SAME_MIN_OVERLAP = 0.7
 _SAME_SIDE = 64
+_ROWS_PER_READ = 4096
 # Iterations and precision of the alignment.
 _ALIGNMENT = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-5)
 
@@ -52,18 +62,83 @@ class NearDuplicates:
     scenes: frozenset[str]
 
 
-def find_near_duplicates(names: Sequence[str], facts: Iterable[PhotoFacts]) -> NearDuplicates:
-    """Group photos by what they show. names: their sha256, sorted. facts: of each of them, in this order."""
+def find_near_duplicates(
+    names: Sequence[str],
+    facts: Iterable[PhotoFacts],
+    read_again: Callable[[Sequence[str]], Iterable[PhotoFacts]] | None = None,
+) -> NearDuplicates:
+    """Group photos by what they show. names: their sha256, sorted. facts: of each of them, in this order.
+
+    read_again: the facts of some of them; with it, of very many photos not all are compared, nor kept in memory.
+    """
+    if read_again is not None and len(names) > _MAX_COMPARED:
+        return _find_in_bands(names, facts, read_again)
     facts = list(facts)
     hashes = np.array([fact.difference_hash for fact in facts], np.uint64).reshape(-1, 4)
     shapes = _standardize(np.array([fact.thumbnail for fact in facts], np.uint8))
-    groups, pairs = _merge_small_groups(hashes, shapes, _group_by_leader(hashes, shapes))
+    leaders = _group_by_leader(hashes, shapes)
+    few = _in_small_groups(leaders)
+    groups, pairs = _merge_small_groups(leaders, _find_pairs(hashes, shapes, few))
+    return _name_groups(names, groups, pairs)
+
+
+def _name_groups(names: Sequence[str], groups: np.ndarray, pairs: list[tuple[int, int]]) -> NearDuplicates:
     sizes = np.bincount(groups, minlength=len(names))
     return NearDuplicates(
         {name: names[group] for name, group in zip(names, groups.tolist(), strict=True)},
         tuple((names[a], names[b]) for a, b in pairs if sizes[groups[a]] <= MAX_COPIES and groups[a] == groups[b]),
         frozenset(names[group] for group in np.flatnonzero(sizes > MAX_COPIES).tolist()),
     )
+
+
+def _find_in_bands(
+    names: Sequence[str], facts: Iterable[PhotoFacts], read_again: Callable[[Sequence[str]], Iterable[PhotoFacts]]
+) -> NearDuplicates:
+    """As `find_near_duplicates`, among the pairs that bands of the hash bring together.
+
+    Time and memory stay in step with the number of photos.
+    """
+    log.warning(
+        "%d photos are too many to compare each with every other: near-duplicates that differ much may be missed",
+        len(names),
+    )
+    hashes = np.fromiter((word for fact in facts for word in fact.difference_hash), np.uint64).reshape(-1, 4)
+    candidates = _pair_by_bands(hashes)
+    alike = []
+    for start in range(0, len(candidates), _ROWS_PER_READ):
+        block = candidates[start : start + _ROWS_PER_READ]
+        ends = [
+            _standardize(np.array([fact.thumbnail for fact in read_again(own)], np.uint8))
+            for own in ([names[index] for index in block[:, side]] for side in (0, 1))
+        ]
+        alike.append(block[(ends[0] * ends[1]).sum(axis=1) >= _MIN_CORRELATION])
+    pairs = [(int(a), int(b)) for a, b in np.concatenate([np.empty((0, 2), np.intp), *alike])]
+    leaders = np.arange(len(names))
+    for first, second in pairs:  # in order: a leader's own comes before its members'
+        if leaders[first] == first and leaders[second] == second:
+            leaders[second] = first
+    few = set(_in_small_groups(leaders).tolist())
+    return _name_groups(names, *_merge_small_groups(leaders, ((a, b) for a, b in pairs if a in few and b in few)))
+
+
+def _pair_by_bands(hashes: np.ndarray) -> np.ndarray:
+    """Pairs of photos that share a band and differ in few bits, (n, 2), the smaller first, in order."""
+    found = []
+    bands = hashes.view(np.uint16)
+    for band in range(_BANDS):
+        order = np.lexsort((hashes[:, 3], hashes[:, 2], hashes[:, 1], hashes[:, 0], bands[:, band]))
+        for step in range(1, min(_NEAR_IN_BAND, len(order) - 1) + 1):
+            one, other = order[:-step], order[step:]
+            same = bands[one, band] == bands[other, band]
+            one, other = one[same], other[same]
+            near = np.bitwise_count(hashes[one] ^ hashes[other]).sum(axis=1) <= _MAX_DIFFERENT_BITS
+            found.append(np.sort(np.stack([one[near], other[near]], axis=1), axis=1))
+    return np.unique(np.concatenate(found), axis=0)
+
+
+def _in_small_groups(leaders: np.ndarray) -> np.ndarray:
+    """The photos whose groups have at most MAX_COPIES, by index."""
+    return np.flatnonzero(np.bincount(leaders)[leaders] <= MAX_COPIES)
 
 
 def _group_by_leader(hashes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
@@ -79,9 +154,11 @@ def _group_by_leader(hashes: np.ndarray, shapes: np.ndarray) -> np.ndarray:
 
 
 def _merge_small_groups(
-    hashes: np.ndarray, shapes: np.ndarray, leaders: np.ndarray
+    leaders: np.ndarray, alike: Iterable[tuple[int, int]]
 ) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Merge groups with members that are alike, as long as they have at most MAX_COPIES photos together.
+
+    alike: pairs of photos in small groups.
 
     Returns the group of each photo, by the index of its first, and the pairs that are alike, in order.
     """
@@ -95,8 +172,7 @@ def _merge_small_groups(
         return leader
 
     pairs = []
-    few = np.array([index for index, leader in enumerate(leaders.tolist()) if sizes[leader] <= MAX_COPIES], int)
-    for first, second in _find_pairs(hashes, shapes, few):
+    for first, second in alike:
         pairs.append((first, second))
         low, high = sorted((root(int(leaders[first])), root(int(leaders[second]))))
         if low != high and sizes[low] + sizes[high] <= MAX_COPIES:
@@ -131,13 +207,13 @@ def _standardize(thumbnails: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def are_same_picture(path: Path, other: Path, crop: Crop | None = None) -> bool:
+def are_same_picture(one: Path | Elsewhere, other: Path | Elsewhere, crop: Crop | None = None) -> bool:
     """Whether two photos are one picture, rescaled, recompressed, cut by a little or of another brightness.
 
     Unlike near-duplicates they show no thing, mask or caption that the other does not. crop: the part to compare.
     Raises DataError.
     """
-    first, second = (_shrink(cut(read_photo(photo), crop)) for photo in (path, other))
+    first, second = (_shrink(cut(read_picture(photo), crop)) for photo in (one, other))
     matrix = np.eye(2, 3, dtype=np.float32)
     greys = [cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) for image in (first, second)]
     try:

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ...errors import DataError
 from ...images.crop import Crop, cut
 from ...images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
-from ...images.photo import read_photo, without_library
+from ...images.photo import decode_photo, without_library
 from ...images.preprocessing import Image
 from ...model.labels import UNKNOWN
 from ...system.checksum import file_sha256
@@ -29,16 +30,33 @@ LEFT_OUT = "left_out"
 NEGATIVE = -1
 
 
-@dataclass(frozen=True)
-class Photo:
-    """One photo file.
+class Elsewhere(Protocol):
+    """Where a photo's bytes are, if they are no file in the folder, and what was read of them.
 
-    path: relative to the photos' folder.
+    burst: as `Record.burst`. taken: when, in a text that sorts. `edge_train.place.Place` is such.
+    """
+
+    @property
+    def burst(self) -> str: ...
+
+    @property
+    def taken(self) -> str: ...
+
+    def read_bytes(self) -> bytes:
+        """Raises OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """One photo.
+
+    path: relative to the photos' folder, or what it was when shards were made of them.
     label: index into the labels, or NEGATIVE.
     sha256: of the file's bytes, in hex.
     part: TRAINING, VALIDATION (only in a split of the user's own), HELD_OUT or LEFT_OUT.
     fold: of training photos, 0 to FOLDS − 1: heads fitted without a fold are tried on it.
     crop: the part of it that is used, and that the device will use of its frames; None: all of it.
+    place: where its bytes are, if not in a file at `path`.
     """
 
     path: Path
@@ -47,10 +65,24 @@ class Photo:
     part: str = TRAINING
     fold: int = -1
     crop: Crop | None = None
+    place: Elsewhere | None = None
+
+    def where(self, root: Path) -> Path | Elsewhere:
+        """Where its bytes are. root: of `path`."""
+        return root / self.path if self.place is None else self.place
 
     def read(self, root: Path) -> Image:
         """The part that is used, uint8 BGR. root: of `path`. Raises DataError."""
-        return cut(read_photo(root / self.path), self.crop)
+        return cut(read_picture(self.where(root)), self.crop)
+
+
+def read_picture(where: Path | Elsewhere) -> Image:
+    """The whole picture, as `decode_photo`. Raises DataError."""
+    try:
+        data = where.read_bytes()
+    except OSError as error:
+        raise DataError(f"{where}: {error.strerror}") from error
+    return decode_photo(data, str(where))
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,29 @@
 #    source ~/.local/share/bash_completion/edge-train
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
+_shtab_edge_train_subparsers=(make-shards)
 
+_shtab_edge_train_make_shards_option_strings=(--size --traceback --version --print-completion -h --help --help-all)
+_shtab_edge_train_option_strings=(-o --output --check --plan --max-bad --crop --alpha --resolution --weights --backbone --epochs --patience --batch-size --learning-rate --label-smoothing --class-weights --views --no-flip --no-random-crops --no-color --fine-tune --seed --no-unknown --keep --negatives --workers --cluster --traceback --version --print-completion -h --help --help-all)
 
-_shtab_edge_train_option_strings=(-o --output --check --crop --alpha --resolution --weights --backbone --epochs --patience --batch-size --learning-rate --label-smoothing --class-weights --views --no-flip --no-random-crops --no-color --fine-tune --seed --no-unknown --keep --negatives --workers --traceback --version --print-completion -h --help --help-all)
-
-_shtab_edge_train_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_edge_train_make_shards_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_edge_train__o_COMPGEN=_shtab_compgen_files
 _shtab_edge_train___output_COMPGEN=_shtab_compgen_files
 _shtab_edge_train___negatives_COMPGEN=_shtab_compgen_files
 
+_shtab_edge_train_make_shards___print_completion_choices=(bash zsh)
+_shtab_edge_train_pos_0_choices=(make-shards)
 _shtab_edge_train___class_weights_choices=(balanced none)
 _shtab_edge_train___print_completion_choices=(bash zsh)
 
+_shtab_edge_train_make_shards___traceback_nargs=0
+_shtab_edge_train_make_shards___version_nargs=0
+_shtab_edge_train_make_shards__h_nargs=0
+_shtab_edge_train_make_shards___help_nargs=0
+_shtab_edge_train_make_shards___help_all_nargs=0
+_shtab_edge_train_pos_0_nargs=A...
 _shtab_edge_train___check_nargs=0
+_shtab_edge_train___plan_nargs=0
 _shtab_edge_train___alpha_nargs=+
 _shtab_edge_train___resolution_nargs=+
 _shtab_edge_train___no_flip_nargs=0

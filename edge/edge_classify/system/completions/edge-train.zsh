@@ -10,7 +10,7 @@
 
 _shtab_edge_train_commands() {
   local _commands=(
-    
+    make-shards:'write the photos of a folder to a few large files, WebDataset'"'"'s tar shards, for a bucket or for many machines at once'
   )
   _describe 'edge-train commands' _commands
   _files
@@ -19,6 +19,8 @@ _shtab_edge_train_commands() {
 _shtab_edge_train_options=(
   {-o,--output}"[the run folder to write, or to add cells to if it has a run of the same photos and settings (default\: runs\/NAME_OF_PHOTOS)]:RUN:_files"
   "--check[only report problems with the photos]"
+  "--plan[only say what training would cost, by 200 of the photos]"
+  "--max-bad[stop if more of the photos of shards or of a table are missing or unreadable\; in a folder, all such are left out (default\: 1)]:PERCENT:"
   "--crop[use only this part of photos and frames\; the middle half\: 0.25,0,0.5,1\; auto\: find where the classes differ, if the camera does not move]:X,Y,W,H:"
   "--alpha[width multipliers\: one or more of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4, or all that --weights has (default\: 0.5, or that of --backbone FILE)]:A:"
   "--resolution[pixels per side\: one or more of 96, 128, 160, 192, 224, or all (default\: 160, or that of --backbone FILE)]:R:"
@@ -40,16 +42,30 @@ _shtab_edge_train_options=(
   "--keep[share of your own photos that should not be called unknown (default\: 0.95, or 0.99 if the camera does not move)]:X:"
   "*--negatives[pictures of none of the classes, to measure \`unknown\` on\; nothing is learned from them]:FOLDER:_files"
   "--workers[work in at most N processes at once\; fewer need less memory, and give the same result (default\: one per core, 4 at most, and fewer if memory is short)]:N:"
+  "--cluster[work on a Ray cluster, with the same result\: HOST\:PORT, or auto for the one that this machine is in, or else one of this machine alone\; needs Ray]:ADDRESS:"
   "--traceback[print a Python traceback on errors, to report a bug]"
   "(- : *)--version[print the version and exit]"
   "--print-completion[print what completes this command in that shell, and exit]:print_completion:(bash zsh)"
   "(- : *)"{-h,--help}"[print this and exit]"
   "--help-all[print all options and exit]"
-  ":a folder with one folder of photos per class, or with train\/ and validation\/ or test\/ that each have these\; a class unknown holds negatives\: pictures of none:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
 _shtab_edge_train_defaults_added=0
+
+_shtab_edge_train_make_shards_options=(
+  "--size[size of a shard, in MB (default\: 512)]:MB:"
+  "--traceback[print a Python traceback on errors, to report a bug]"
+  "(- : *)--version[print the version and exit]"
+  "--print-completion[print what completes this command in that shell, and exit]:print_completion:(bash zsh)"
+  "(- : *)"{-h,--help}"[print this and exit]"
+  "--help-all[print all options and exit]"
+  ":a folder of photos, as edge-train takes it:_files"
+  ":the folder to write shards and index.json to:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_edge_train_make_shards_defaults_added=0
 
 
 _shtab_edge_train() {
@@ -70,7 +86,7 @@ _shtab_edge_train() {
       (( CURRENT += 1 ))
       curcontext="${curcontext%:*:*}:_shtab_edge_train-$line[1]:"
       case $line[1] in
-        
+        make-shards) _arguments -C -s $_shtab_edge_train_make_shards_options ;;
       esac
   esac
 }

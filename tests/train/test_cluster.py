@@ -1,0 +1,117 @@
+"""A Ray cluster in place of local processes: the same bytes, whatever nodes are lost, and whenever the driver is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Command, write_photos
+from edge_train.shards.making import make_shards
+
+pytestmark = pytest.mark.slow
+
+# Many views of few photos: enough work that a node can be lost in the middle of it.
+OPTIONS = ("--weights", "none", "--alpha", 0.35, "--resolution", 96, 128, "--learning-rate", 0.003, "--views", 16)
+ENTRIES = ("heads/0.35_96.json", "heads/0.35_128.json")
+FILES = ("heads/0.35_96.npz", "heads/0.35_128.npz", "photo_check.json", "started.json", "prepared/96_held_out.npy")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Any]:
+    """Three nodes of one core each; each has a cache of its own, as on machines of their own."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args=node(tmp_path, "head"))
+    for name in ("second", "third"):
+        cluster.add_node(**node(tmp_path, name))
+    yield cluster
+    cluster.shutdown()
+
+
+def node(tmp_path: Path, name: str, **variables: str) -> dict[str, Any]:
+    variables |= {"XDG_CACHE_HOME": str(tmp_path / "caches" / name), "RAY_USAGE_STATS_ENABLED": "0"}
+    return {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False, "env_vars": variables}
+
+
+def start(tmp_path: Path, cluster: Any, *arguments: object) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "edge_train.cli", *arguments, "--cluster", cluster.address]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "caches" / "driver")}
+    return subprocess.Popen(
+        list(map(str, words)), env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def wait_for_features(process: subprocess.Popen[str], tmp_path: Path, more_than: int) -> int:
+    """Wait until the driver's cache has more features than that; returns how many."""
+    for _ in range(2400):
+        with closing(sqlite3.connect(tmp_path / "caches/driver/edge-classify/features.sqlite")) as database:
+            (count,) = database.execute("SELECT count(*) FROM features").fetchone()
+        if count > more_than:
+            return int(count)
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    raise AssertionError("no features within two minutes")
+
+
+def copy_backbones(tmp_path: Path) -> None:
+    """The backbones that the local run made are no part of this test, and take half a minute."""
+    cache = tmp_path / "caches" / "driver" / "edge-classify"
+    shutil.copytree(Path(os.environ["XDG_CACHE_HOME"]) / "edge-classify", cache)
+    with closing(sqlite3.connect(cache / "features.sqlite")) as database, database:
+        for table in ("features", "looks", "surveys"):
+            database.execute(f"DELETE FROM {table}")
+
+
+def test_a_lost_node_and_a_lost_driver_change_nothing(
+    tmp_path: Path, cluster: Any, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches" / "local"))
+    make_shards(write_photos(tmp_path / "photos", 40), tmp_path / "shards", 190_000)
+    assert len(list((tmp_path / "shards").glob("*.tar"))) >= 30
+    done = command("edge-train", tmp_path / "shards", "-o", tmp_path / "local", *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    copy_backbones(tmp_path)
+
+    run = start(tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "run", *OPTIONS)
+    kept = wait_for_features(run, tmp_path, 100)
+    run.kill()
+    run.communicate()
+    run = start(tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "run", *OPTIONS)
+    wait_for_features(run, tmp_path, kept)
+    cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+    output, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors
+    assert "cores" in output
+    for name in FILES:
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name
+    for name in ENTRIES:
+        entries = [json.loads((tmp_path / which / name).read_text()) for which in ("run", "local")]
+        assert {**entries[0], "seconds": 0} == {**entries[1], "seconds": 0}
+    # The cells were fitted on nodes, which had none of their features at first.
+    assert any((tmp_path / "caches" / name).exists() for name in ("head", "second", "third"))
+
+    # A node with another version of something that results depend on.
+    (tmp_path / "other" / "numpy-0.1.dist-info").mkdir(parents=True)
+    (tmp_path / "other" / "numpy-0.1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: numpy\nVersion: 0.1"
+    )
+    for other in list(cluster.worker_nodes):
+        cluster.remove_node(other)
+    cluster.add_node(**node(tmp_path, "old", PYTHONPATH=str(tmp_path / "other")))
+    cluster.add_node(**node(tmp_path, "old too", PYTHONPATH=str(tmp_path / "other")))
+    run = start(tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "other run", *OPTIONS, "--crop", "0,0,0.9,1")
+    _, errors = run.communicate(timeout=300)
+    assert run.returncode == 6, errors
+    assert "has numpy 0.1, and the machine that started this has" in errors
+    assert "Traceback" not in errors

@@ -1,0 +1,282 @@
+"""Work on a Ray cluster: the same functions on the same jobs as in local processes, with the same bytes as results.
+
+Nodes need no common disk. What a node's own cache lacks (backbones, the features of a cell to fit) it asks of an actor
+beside the driver, which reads the driver's cache; results come back through Ray. What a lost node worked on is done
+anew by another.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sqlite3
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from edge_classify.errors import DataError, EdgeClassifyError, UsageError, first_line
+from edge_classify.system.atomic_write import write_atomic
+
+from .backbone import Backbone
+from .cache import ask_elsewhere, cache_folder, open_cache
+from .cell import fit_cell, read_fitted
+from .features import feature_keys, keep_features, missing_features
+from .training_run import CellJob, TrainingRun
+from .workers import ONE_THREAD, Job, Pool, Result, WorkerKilledError, worker_count
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+# What must be the same on all nodes, beside Python and Ray, which Ray itself compares.
+_PACKAGES = ("edge-classify", "numpy", "opencv-python-headless", "ai-edge-litert")
+# Instruction sets that make a backbone's last bits differ.
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
+# Features that are sent to a node at a time.
+_ROWS_PER_MESSAGE = 1000
+# A node that is lost takes its work with it: so often it is tried on another.
+_TRIES = 20
+# Jobs under way for each core: of those that are done, the first must wait for none.
+_JOBS_PER_CORE = 3
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A pool (`workers.Pool`) whose processes are on the nodes of a Ray cluster.
+
+    shelf: the actor that reads this machine's cache for them.
+    """
+
+    shelf: Any
+
+    def __call__(
+        self,
+        function: Callable[[Job], Result],
+        jobs: Iterable[Job],
+        prepare: Callable[[], None] | None = None,
+        memory: int = 0,
+        describe: Callable[[Job], str] = str,
+    ) -> Iterator[Result]:
+        """As `in_processes`."""
+        import ray
+
+        work = ray.remote(_work).options(num_cpus=1, max_retries=_TRIES, memory=memory, scheduling_strategy="SPREAD")
+        # Sent once, not with each job.
+        common = ray.put((self.shelf, _versions(), prepare, function))
+        running: deque[tuple[Job, Any]] = deque()
+        processors = {_processor()}
+        try:
+            for job in jobs:
+                running.append((job, work.remote(common, job)))
+                if len(running) >= _JOBS_PER_CORE * core_count(self):
+                    yield _take(running, describe, processors)
+            while running:
+                yield _take(running, describe, processors)
+        finally:
+            for _, reference in running:
+                ray.cancel(reference, force=True)
+
+    def fit_cells(self, run: TrainingRun, backbones: Sequence[Backbone]) -> Iterator[dict[str, Any]]:
+        """The entries of these cells, each of which one node fits. Its files are written to the run folder here."""
+        import ray
+
+        fitted = {backbone: read_fitted(CellJob(run, backbone)) for backbone in backbones}
+        yield from (entry for entry in fitted.values() if entry is not None)
+        missing = [backbone for backbone, entry in fitted.items() if entry is None]
+        fit = partial(_fit_on_node, self.shelf, ray.put(run))
+        for entry, files in self(fit, missing, describe=lambda backbone: CellJob(run, backbone).title):
+            # The entry is written last: with it the cell is complete.
+            for name in sorted(files, key=lambda name: name.endswith(".json")):
+                write_atomic(run.folder / name, files[name])
+            yield entry
+
+
+@contextmanager
+def open_cluster(address: str, report: Callable[[str], None]) -> Iterator[Cluster]:
+    """Connect to the cluster at `address`; AUTO: to the one that this machine is a node of, or to a new one of its own.
+
+    report: is handed a line on what was found. Raises UsageError.
+    """
+    if "://" in address:
+        raise UsageError(
+            f"--cluster {address}: results go to this machine's cache, so it must be a node of the cluster: give "
+            "HOST:PORT or auto there, or send the command by `ray job submit`"
+        )
+    try:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+    except ImportError:
+        raise UsageError("--cluster: Ray is not installed: pip install ray") from None
+    _connect(ray, address)
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        cores = int(ray.cluster_resources().get("CPU", 0))
+        report(f"cluster: {len(nodes)} node{'' if len(nodes) == 1 else 's'}, {cores} cores")
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        shelf = ray.remote(_Shelf).options(num_cpus=0, max_concurrency=4, scheduling_strategy=here)
+        yield Cluster(shelf.remote(str(cache_folder())))
+    finally:
+        ray.shutdown()
+
+
+def node_count() -> int:
+    """How many machines the cluster has that this process is connected to."""
+    import ray
+
+    return len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]})
+
+
+def core_count(pool: Pool) -> int:
+    """How many cores a pool has."""
+    if not isinstance(pool, Cluster):
+        return worker_count()
+    import ray
+
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _connect(ray: Any, address: str) -> None:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # One thread for each matrix product, as in local processes: sums are in the same order on any machine.
+    environment = {"env_vars": {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", ONE_THREAD: "1"}}
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": environment}
+    try:
+        ray.init(address=address, **options)
+    except ConnectionError as error:
+        if address != AUTO:
+            raise UsageError(f"--cluster {address}: no Ray cluster answers there: {first_line(error)}") from None
+        ray.init(address="local", num_cpus=worker_count(), include_dashboard=False, **options)
+    except (RuntimeError, ValueError) as error:  # another version of Python or Ray
+        raise UsageError(f"--cluster {address}: {' '.join(str(error).split())}") from None
+
+
+def _take(running: deque[tuple[Job, Any]], describe: Callable[[Job], str], processors: set[str]) -> Any:
+    """The result of the first job. Warns once of each kind of processor that is not this machine's."""
+    import ray
+
+    job, reference = running[0]
+    try:
+        processor, result = ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, EdgeClassifyError | OSError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise WorkerKilledError(
+            f"the cluster lost its work on {describe(job)} ({first_line(error)}): see that its nodes have memory, and "
+            "run this again: what is finished is kept"
+        ) from error
+    running.popleft()
+    if processor not in processors:
+        processors.add(processor)
+        log.warning(
+            "a node has another processor than this machine (%s): the last bits of features may differ from those "
+            "of a run on one machine",
+            processor,
+        )
+    return result
+
+
+class _Shelf:
+    """The driver's cache and weights, for the nodes."""
+
+    def __init__(self, folder: str) -> None:
+        self._path = Path(folder) / "features.sqlite"
+
+    def row(self, query: str, key: str) -> tuple[Any, ...] | None:
+        with closing(sqlite3.connect(self._path, timeout=120)) as database:
+            row: tuple[Any, ...] | None = database.execute(query, (key,)).fetchone()
+            return row
+
+    def features(self, keys: Sequence[str]) -> list[tuple[str, bytes]]:
+        query = "SELECT vector FROM features WHERE key = ?"
+        with closing(sqlite3.connect(self._path, timeout=120)) as database:
+            found = ((key, database.execute(query, (key,)).fetchone()) for key in keys)
+            return [(key, row[0]) for key, row in found if row is not None]
+
+    def files(self, path: Path) -> dict[str, bytes]:
+        """A weights file, under "", or the files of a SavedModel's folder."""
+        if path.is_file():
+            return {"": path.read_bytes()}
+        return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+# What follows runs on the nodes.
+
+
+def _work(common: tuple[Any, dict[str, str], Callable[[], None] | None, Callable[[Any], Any]], job: Any) -> Any:
+    shelf, versions, prepare, function = common
+    for name, here in _versions().items():
+        if here != versions[name]:
+            raise DataError(
+                f"node {platform.node()} has {name} {here or 'not at all'}, and the machine that started this has "
+                f"{versions[name]}: install the same versions on all nodes"
+            )
+    ask_elsewhere(partial(_ask, shelf))
+    if prepare is not None:
+        prepare()
+    return _processor(), function(job)
+
+
+def _ask(shelf: Any, query: str, key: str) -> Any:
+    import ray
+
+    return ray.get(shelf.row.remote(query, key))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        found[package] = ""
+        with suppress(ModuleNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def _processor() -> str:
+    """The kind of processor, as far as results depend on it."""
+    words = set()
+    with suppress(OSError):
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    return " ".join([platform.machine(), *(name for name in _INSTRUCTIONS if name in words)])
+
+
+def _fit_on_node(shelf: Any, reference: Any, backbone: Backbone) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Fit one cell; returns its entry, and the files that belong into the run folder, by name."""
+    import ray
+
+    run: TrainingRun = ray.get(reference)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
+        folder = Path(name)
+        job = CellJob(replace(run, folder=folder / "run"), _bring_weights(shelf, backbone, folder / "weights"))
+        _bring_features(shelf, job)
+        entry = fit_cell(job)
+        written = (path for path in job.run.folder.rglob("*") if path.is_file())
+        return entry, {path.relative_to(job.run.folder).as_posix(): path.read_bytes() for path in written}
+
+
+def _bring_weights(shelf: Any, backbone: Backbone, folder: Path) -> Backbone:
+    import ray
+
+    copy = folder / backbone.weights.name
+    for name, content in ray.get(shelf.files.remote(backbone.weights)).items():
+        write_atomic(copy / name if name else copy, content)
+    return replace(backbone, weights=copy)
+
+
+def _bring_features(shelf: Any, job: CellJob) -> None:
+    import ray
+
+    with open_cache() as database:
+        missing = missing_features(database, feature_keys(job.run, job.backbone))
+        while keys := list(islice(missing, _ROWS_PER_MESSAGE)):
+            keep_features(database, ray.get(shelf.features.remote(keys)))

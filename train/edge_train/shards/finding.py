@@ -1,0 +1,165 @@
+"""From shards or a table to the photos of a run: the same photos, in the same order, as from the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sqlite3
+import sys
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple
+from pathlib import Path
+
+from tqdm import tqdm
+
+from edge_classify.errors import DataError
+from edge_classify.learn.photos.layout import TEST, check_label, part_of
+from edge_classify.learn.photos.photo_set import HELD_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
+from edge_classify.model.labels import UNKNOWN
+
+from ..photo_facts import keep_facts
+from ..place import Place
+from ..workers import Pool
+from .source import PhotoSource
+from .survey import FoundPhoto, Survey, Unit, survey
+
+log = logging.getLogger(__name__)
+
+# Part of the keys of surveys that are kept: to be raised when a survey finds something else.
+_VERSION = 1
+_MAX_NAMED = 3
+_ORDER = (TRAINING, VALIDATION, HELD_OUT)
+
+
+def find_listed_photos(
+    database: sqlite3.Connection, source: PhotoSource, pool: Pool, *, with_unknown: bool
+) -> PhotoSet:
+    """The classes and photos of `source`, in the order of `find_photos`; their facts are in the cache then.
+
+    Raises DataError, also if more photos are missing or unreadable than `source` allows.
+    """
+    found: list[FoundPhoto] = []
+    bad: list[str] = []
+    lost: list[int] = []
+    units = 0
+    for part in _survey_all(database, source, pool):
+        units += 1
+        found += part.photos
+        bad += part.bad
+        if part.lost:
+            lost.append(part.lost)
+    # Of a shard that nobody has counted, as many are lost as the others have on average.
+    average = max(1, round(len(found) / max(1, units - len(lost))))
+    _check_bad(source, sum(count if count >= 0 else average for count in lost), len(found), bad)
+    parts, held_out_name = _parts(source, sorted({photo.split for photo in found}))
+    names = {photo.label: _label(source, photo.label, with_unknown) for photo in found}
+    labels = tuple(sorted({name for name in names.values() if name}))
+    _check_labels(source, labels)
+    numbers = {given: labels.index(name) if name else NEGATIVE for given, name in names.items()}
+    photos = [
+        Photo(Path(photo.path), numbers[photo.label], photo.sha256, parts[photo.split], place=photo.place)
+        for photo in found
+    ]
+    photos.sort(key=lambda photo: (_ORDER.index(photo.part), photo.label == NEGATIVE, photo.label, photo.path))
+    return PhotoSet(labels, tuple(photos), tuple(bad), len(set(parts.values())) > 1, held_out_name)
+
+
+def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool) -> Iterator[Survey]:
+    """What each unit holds: kept from an earlier run, or looked at now."""
+    with database:
+        database.execute("CREATE TABLE IF NOT EXISTS surveys (key TEXT PRIMARY KEY, survey BLOB NOT NULL)")
+    kept: list[Survey] = []
+    waiting: deque[str] = deque()
+
+    def unknown() -> Iterator[Unit]:
+        for unit in source.units():
+            key = _key(unit)
+            row = key and database.execute("SELECT survey FROM surveys WHERE key = ?", (key,)).fetchone()
+            if row:
+                kept.append(_decode(row[0]))
+                progress.update(len(kept[-1].photos))
+            else:
+                waiting.append(key)
+                yield unit
+
+    bad = 0
+    with tqdm(total=source.count(), desc="reading photos", unit="photo") as progress:
+        for found in pool(survey, unknown(), describe=str):
+            key = waiting.popleft()
+            with database:
+                keep_facts(database, found.facts.items())
+                if key and not found.bad:
+                    database.execute("INSERT OR REPLACE INTO surveys VALUES (?, ?)", (key, _encode(found)))
+            found.facts.clear()
+            progress.update(len(found.photos))
+            bad += len(found.bad)
+            if found.bad:
+                progress.set_postfix_str(f"{bad} failures")
+            yield found
+    yield from kept
+
+
+def _key(unit: Unit) -> str:
+    state = unit.state()
+    return hashlib.sha256(f"{_VERSION} {unit} {state}".encode()).hexdigest() if state else ""
+
+
+def _encode(found: Survey) -> bytes:
+    rows = [[*photo[:4], *astuple(photo.place)] for photo in found.photos]
+    return zlib.compress(json.dumps(rows).encode(), 1)
+
+
+def _decode(blob: bytes) -> Survey:
+    rows = json.loads(zlib.decompress(blob))
+    intern = sys.intern
+    return Survey(
+        [
+            FoundPhoto(path, intern(label), intern(split), sha256, Place(intern(url), *rest))
+            for path, label, split, sha256, url, *rest in rows
+        ]
+    )
+
+
+def _check_bad(source: PhotoSource, lost: int, found: int, bad: Sequence[str]) -> None:
+    if not found:
+        why = f": {bad[0]}" if bad else ""
+        raise DataError(f"{source}: no photos that can be read{why}")
+    if 100 * lost > source.max_bad * (found + lost):
+        more = f"; and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
+        raise DataError(
+            f"{source}: {lost} of {found + lost} photos cannot be read, and --max-bad allows {source.max_bad:g} %: "
+            f"{'; '.join(bad[:_MAX_NAMED])}{more}"
+        )
+
+
+def _parts(source: PhotoSource, words: Sequence[str]) -> tuple[dict[str, str], str]:
+    """The part that each word of the split means, and what accuracy is measured on, in words."""
+    meant = {word: part_of(word) if word else TRAINING for word in words}
+    if strange := [word for word, part in meant.items() if not part]:
+        raise DataError(f"{source}: split {strange[0]!r}: expected train, validation or test")
+    if len(set(meant.values())) < 2:
+        return dict.fromkeys(words, TRAINING), "a fifth of the photos"
+    if TRAINING not in meant.values():
+        raise DataError(f"{source}: no photos to train on: its split has {', '.join(words)} only")
+    held_out = TEST if TEST in meant.values() else VALIDATION
+    parts = {word: HELD_OUT if part == held_out else part for word, part in meant.items()}
+    return parts, f"{next(word for word, part in parts.items() if part == HELD_OUT)}/"
+
+
+def _label(source: PhotoSource, name: str, with_unknown: bool) -> str:
+    """The label of a class's name; "" for negatives."""
+    label = check_label(name, f"{source}: class {name!r}", "rename it")
+    return "" if with_unknown and label.casefold() == UNKNOWN else label
+
+
+def _check_labels(source: PhotoSource, labels: Sequence[str]) -> None:
+    if len(labels) < 2:
+        raise DataError(f"{source}: expected at least two classes, found {' '.join(labels) or 'none'}")
+    by_case: dict[str, str] = {}
+    for label in labels:
+        same = by_case.setdefault(label.casefold(), label)
+        if same != label:
+            raise DataError(f"{source}: classes {same} and {label} differ only in upper and lower case: join them")
