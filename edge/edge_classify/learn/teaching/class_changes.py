@@ -11,8 +11,10 @@ from pathlib import Path
 class ClassChanges:
     """What to change, in this order.
 
-    rename: new names by old ones. remove: classes, by their new names. add: folders of photos by class; photos of a
-    class that there is are added to it, those of `unknown` to what is none of the classes.
+    rename: new names by old ones.
+    remove: classes, by their new names.
+    add: folders of photos by class; photos of a class that there is are added to it, those of `unknown` to what is
+        none of the classes.
     """
 
     rename: Mapping[str, str] = field(default_factory=dict)
