@@ -128,11 +128,11 @@ def _accuracy(contract: Mapping[str, Any]) -> Finding:
         return Finding("yellow", "accuracy", "not measured when the file was made", "try it on your own pictures")
     accuracy, photos = evaluation["accuracy"], evaluation["photos"]
     low, high = wilson_interval(accuracy, photos)
-    text = f"{accuracy:.1%} on {photos} held-out photos (95% confidence interval: {low:.0%} to {high:.0%}), "
+    interval = f"(95% confidence interval: {low:.0%} to {high:.0%})"
     if "taught" in contract["provenance"]:
-        text += "cross-validated: each judged by a head that had not learnt it"
+        text = f"{accuracy:.1%} on {photos} photos {interval}, each judged by a head that had not learnt it"
     else:
-        text += f"float32 {evaluation['float32_accuracy']:.1%}"
+        text = f"{accuracy:.1%} on {photos} held-out photos {interval}, float32 {evaluation['float32_accuracy']:.1%}"
     if contract["decision"]["unknown"]:
         text += f"; {evaluation['kept']:.1%} of them not called unknown"
         if "accuracy_with_unknown" in evaluation:
