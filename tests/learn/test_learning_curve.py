@@ -57,7 +57,10 @@ def test_the_class_that_gains_is_named_and_no_other() -> None:
     assert LearningCurve.decode(json.loads(json.dumps(curve.encode()))) == curve
 
 
-@pytest.mark.parametrize(("each", "said"), [(400, "would hardly help"), (10, "cannot be told from chance")])
+@pytest.mark.parametrize(
+    ("each", "said"),
+    [(400, "would hardly help"), (30, "cannot be told from chance"), (8, "so few photos cannot show")],
+)
 def test_photos_that_are_enough_or_too_few_to_tell_are_called_so(each: int, said: str) -> None:
     points, labels, groups = make_photos(each)
     points[labels == 2] = [0, 9]  # now mosses are all in one place too,

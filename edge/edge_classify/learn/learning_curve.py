@@ -24,6 +24,8 @@ _ONCE_IN = 20
 _MOST_NAMED = 3
 # A smaller gain than this need not be seen for photos to be called enough.
 _SMALL_GAIN = 0.05
+# Photos that cannot show a gain of even this say nothing.
+_LARGE_GAIN = 0.5
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class LearningCurve:
         room = max(1 - growth.recognised[-1] for growth in self.classes.values())
         if min(least, room) <= _SMALL_GAIN:
             return f"more such photos would hardly help: {none}"
+        if least > _LARGE_GAIN:
+            return "so few photos cannot show what more would bring: 50 of each class can"
         return f"{none}; with so few, a class's gain of less than {least:.0%} cannot be told from chance: more may help"
 
     def _least_seen(self) -> float:
