@@ -106,6 +106,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/converting.py
 	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/float16_arithmetic.py
+	$(BIN)/python benchmarks/heads.py
 	$(BIN)/python benchmarks/instructions.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/metrics.py

@@ -87,6 +87,12 @@ def test_the_temperature_undoes_overconfidence() -> None:
     assert fit_temperature(logits * 3, labels) == pytest.approx(3, abs=0.3)
 
 
+def test_ten_photos_that_are_all_right_are_no_certainty() -> None:
+    labels = np.arange(10) % 2
+    logits = 3 * np.eye(2)[labels]
+    assert 0.8 < softmax(logits / fit_temperature(logits, labels)).max() < 0.97
+
+
 @pytest.mark.parametrize("keep", [0.9, 0.97])
 def test_the_share_of_new_photos_asked_for_is_kept_and_negatives_are_rejected(keep: float) -> None:
     rows, labels = clusters(600, 4)

@@ -211,10 +211,19 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The temperature for which softmax(logits / temperature) is likeliest (Guo et al. 2017), between 1/20 and 20.
 
     logits: (n, K), of photos that the head was not fitted on. labels: class indices, (n,).
+
+    Labels are smoothed as if there were one photo more, of which nobody knows the class (compare Platt 1999): else a
+    few photos, all of them recognised, would pass for certainty.
     """
+    photos = len(labels)
+    smoothing = 1 / (photos + 1)
 
     def loss(log_temperature: float) -> float:
-        return cross_entropy(softmax(logits / float(np.exp(log_temperature))), labels)
+        scaled = logits / float(np.exp(log_temperature))
+        scaled -= scaled.max(axis=1, keepdims=True)
+        total = np.log(np.exp(scaled).sum(axis=1))
+        expected = (1 - smoothing) * scaled[np.arange(photos), labels] + smoothing * scaled.mean(axis=1)
+        return float((total - expected).mean())
 
     # The loss has one minimum; a golden-section search finds it.
     low, high = -np.log(_MAX_TEMPERATURE), np.log(_MAX_TEMPERATURE)
