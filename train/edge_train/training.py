@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
 from edge_classify.learn.metrics import wilson_interval
 from edge_classify.learn.photos.bursts import join_bursts
+from edge_classify.learn.photos.made_negatives import MAX_MADE_ACCEPTED
 from edge_classify.learn.photos.near_duplicates import NearDuplicates, find_near_duplicates
 from edge_classify.learn.photos.photo_set import (
     HELD_OUT,
@@ -40,6 +41,7 @@ from .cell import fit_cell
 from .choosing import accepts_too_much, best_cell, validation
 from .cluster import Cluster
 from .crop_search import find_crop
+from .enough import learning_curve
 from .features import compute_features, compute_run_features
 from .folder_lock import hold_folder
 from .photo_check import check_photos, write_check
@@ -47,7 +49,7 @@ from .photo_facts import collect_facts, read_cached_facts
 from .plan import make_plan
 from .prepared_photos import choose_calibration, write_prepared
 from .run_identity import claim_folder, is_of_other_photos
-from .settings import AUTO, MAX_MADE_ACCEPTED, Settings
+from .settings import AUTO, Settings
 from .shards.finding import find_listed_photos
 from .shards.source import PhotoSource
 from .split import check_classes, split_photos
@@ -296,6 +298,7 @@ def fit_cells(run: TrainingRun, pool: Pool = in_processes) -> list[dict[str, Any
     """Fit all cells, on all cores if there are several, or on a cluster, one a node; returns their entries."""
     # The costliest first: at the end no core waits long for another.
     backbones = run.backbones[::-1]
+    run = run if run.settings.fine_tune else _without_paths(run)
     if isinstance(pool, Cluster):
         fitted = pool.fit_cells(run, backbones)
     else:
@@ -307,6 +310,17 @@ def fit_cells(run: TrainingRun, pool: Pool = in_processes) -> list[dict[str, Any
             entries.append(entry)
             progress.update()
     return entries
+
+
+def _without_paths(run: TrainingRun) -> TrainingRun:
+    """The run with photos that cannot be read, as only fine-tuning does while fitting: a third of the memory."""
+    nowhere = Path()
+
+    def stripped(photos: Iterable[Photo]) -> tuple[Photo, ...]:
+        return tuple(replace(photo, path=nowhere, place=None) for photo in photos)
+
+    negatives = {name: stripped(pictures) for name, pictures in run.negatives.items()}
+    return replace(run, photos=replace(run.photos, photos=stripped(run.photos.photos)), negatives=negatives)
 
 
 def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -393,6 +407,9 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
         cells = ", ".join(map(_cell_name, kept_frozen))
         lines.append(f"fine-tuning was no better on photos not trained on; the backbone stayed frozen for: {cells}")
     lines += _doubts(entries)
+    curve = learning_curve(entries[best_cell(entries)])
+    if curve is not None:
+        lines.append(curve.sentence())
     return "\n".join(lines)
 
 
