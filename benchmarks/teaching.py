@@ -1,25 +1,29 @@
 """What adding a class costs when the old photos are gone: each class of a set is left out, and added with few photos.
 
     python benchmarks/teaching.py [--sets flowers trashnet] [--cells 0.35@96 0.5@160 1.0@224] [--shots 20] [--draws 3]
+    python benchmarks/teaching.py --files int8         # the same with finished files, by the device's code: hours
 
-For each class of a set, edge-train and edge-convert make files of the other classes, and `edge-teach --add` adds it
-from some of its training photos, drawn by chance. All figures are of files, on held-out photos, by the device's code:
+For each class of a set, what the other classes need is fitted as edge-train does, on the float model's features, and
+remembered as in a file; then the class is added as `edge-teach --add` does, from some of its training photos, drawn by
+chance. With --files, edge-train, edge-convert and edge-teach make files. All figures are of held-out photos:
 
 own         accuracy of the other classes' photos among classes, before and after
 as shown    the same with `unknown` counted as wrong
-new         of the new class's photos: recognised among classes; not called `unknown`
+new         of the new class's photos: recognised among classes; recognised as shown; not called `unknown`
 AUROC       of `unknown` against Alien vs Predator's validation photos and a third of a still camera's, before and after
-memory      kilobytes that a file carries for it, and its share of the file
+memory      kilobytes for each class
 
-Means over classes and draws. Runs and files are kept in build/benchmarks/teaching, and made once.
+Means over classes and draws. With --files, runs and files are kept in build/benchmarks/teaching, and made once.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,21 +32,38 @@ from common import DATA, PHOTOS, WORK, command, machine
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
+from edge_classify.learn.adding import Known, add_photos
+from edge_classify.learn.head import Head
+from edge_classify.learn.memory import decode, encode
 from edge_classify.learn.metrics import auroc
+from edge_classify.learn.open_set import OpenSet, with_unknown
+from edge_classify.learn.photos.photo_set import HELD_OUT, TRAINING, VALIDATION, Photo
 from edge_classify.model.model_file import MEMORY_PART, read_part
+from edge_train.cache import open_cache
+from edge_train.cell import remember_photos
+from edge_train.features import compute_run_features, gather_features
+from edge_train.fitting import calibrate_fit, fit_frozen, fit_unknown, read_blanks
+from edge_train.settings import Settings
+from edge_train.training import find_backbones, read_negatives, sort_photos
+from edge_train.training_run import CellJob, TrainingRun
 
 FOLDER = WORK / "teaching"
 STILL_CAMERA = DATA / "data" / "still_camera"
 
 
 class Figures(NamedTuple):
-    """Of one file, in shares of 1."""
+    """Of one head or file, in shares of 1; nan for what a class that it does not have would give."""
 
     own: float
     as_shown: float
     new: float
+    new_as_shown: float
     new_kept: float
     auroc: float
+
+
+# Before, after, kilobytes of the memory.
+Row = tuple[Figures, Figures, float]
 
 
 class Photos(NamedTuple):
@@ -56,7 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sets", nargs="+", default=["flowers", "trashnet"])
     parser.add_argument("--cells", nargs="+", default=["0.35@96", "0.5@160", "1.0@224"])
-    parser.add_argument("--precisions", nargs="+", default=["float32", "int8"])
+    parser.add_argument("--files", nargs="+", default=[], metavar="P", help="precisions of files to make")
     parser.add_argument("--classes", nargs="+", help="only these are left out")
     parser.add_argument("--shots", type=int, default=20, help="photos of the new class")
     parser.add_argument("--draws", type=int, default=3, help="how often they are drawn")
@@ -64,15 +85,71 @@ def main() -> None:
     print(machine())
     for name in options.sets:
         photos = split(name)
+        classes = [label for label in photos.training if label in (options.classes or photos.training)]
         for cell in options.cells:
-            for precision in options.precisions:
-                classes = [label for label in photos.training if label in (options.classes or photos.training)]
-                rows = [
-                    row
-                    for label in classes
-                    for row in leave_out(name, photos, label, cell, precision, options.shots, options.draws)
-                ]
+            if not options.files:
+                with open_cache() as database:
+                    features = compute(database, name, cell)
+                    rows = [
+                        row
+                        for label in classes
+                        for row in leave_out(database, features, label, options.shots, options.draws)
+                    ]
+                print_row(f"{name} {cell}", rows)
+            for precision in options.files:
+                rows = []
+                for label in classes:
+                    base = make_base(name, photos, label, cell, precision)
+                    rows += add_to_file(base, photos, label, options.shots, options.draws)
                 print_row(f"{name} {cell} {precision}", rows)
+
+
+def compute(database: sqlite3.Connection, name: str, cell: str) -> TrainingRun:
+    """A run of all classes, whose features are in the cache; the strangers are its negatives."""
+    alpha, _, resolution = cell.partition("@")
+    settings = Settings(weights=str(DATA / "weights"))
+    root = DATA / "data" / name
+    photos, _ = sort_photos(database, root, settings)
+    strangers = read_negatives(database, {"strangers": strangers_of()}, None)
+    backbones = find_backbones([(float(alpha), int(resolution))], settings)
+    run = TrainingRun(root, FOLDER, settings, backbones, photos, strangers)
+    compute_run_features(database, run, run.backbones)
+    return run
+
+
+def leave_out(database: sqlite3.Connection, run: TrainingRun, label: str, shots: int, draws: int) -> Iterator[Row]:
+    """Figures of each draw, on the level of features."""
+    index = run.photos.labels.index(label)
+    kept = [photo for photo in run.photos.photos if photo.label != index]
+    others = tuple(replace(photo, label=photo.label - (photo.label > index)) for photo in kept)
+    labels = tuple(other for other in run.photos.labels if other != label)
+    job = CellJob(replace(run, photos=replace(run.photos, photos=others, labels=labels)), run.backbones[0])
+    fit = fit_frozen(job, database)
+    calibration = calibrate_fit(fit)
+    open_set = fit_unknown(job, database, fit, calibration.probabilities.max(axis=1))
+    memory = remember_photos(job, database, fit, fit.features)
+    data = encode(memory)
+    memory = decode(data, memory.counts, memory.features, memory.middle)
+    known = Known(calibration.head, memory, job.run.keep, balanced=True, blanks=read_blanks(database, fit))
+
+    def rows_of(photos: Sequence[Photo]) -> np.ndarray:
+        return gather_features(database, job.backbone, photos).read(range(len(photos)))
+
+    held_out = job.run.photos.of(HELD_OUT)
+    truth = np.array([photo.label for photo in held_out])
+    own, strange = rows_of(held_out), rows_of(run.negatives["strangers"])
+    new = rows_of([photo for photo in run.photos.of(HELD_OUT) if photo.label == index])
+    pool = rows_of([photo for photo in run.photos.of(TRAINING, VALIDATION) if photo.label == index])
+
+    def measured(head: Head, unknown: OpenSet) -> Figures:
+        outputs = [with_unknown(head.probabilities(rows), unknown.known(rows)) for rows in (own, new, strange)]
+        return figures(*outputs, truth, len(labels) if len(head.bias) > len(labels) else None)
+
+    before = measured(calibration.head, open_set)
+    for draw in range(draws):
+        chosen = pool[np.random.default_rng(draw).permutation(len(pool))[:shots]]
+        added = add_photos(known, chosen, np.full(len(chosen), len(labels)))
+        yield before, measured(added.head, added.open_set), len(data) / 1e3 / len(labels)
 
 
 def split(name: str) -> Photos:
@@ -88,20 +165,17 @@ def split(name: str) -> Photos:
     return Photos(training, held_out)
 
 
-def leave_out(
-    name: str, photos: Photos, label: str, cell: str, precision: str, shots: int, draws: int
-) -> Iterator[tuple[Figures, Figures, int, int]]:
-    """Figures before and after, bytes of the memory and of the file, of each draw."""
-    base = make_base(name, photos, label, cell, precision)
+def add_to_file(base: Path, photos: Photos, label: str, shots: int, draws: int) -> Iterator[Row]:
+    """Figures of each draw, of finished files."""
     before = measure(base, photos, label)
-    memory = len(read_part(base, MEMORY_PART) or b"")
+    memory = len(read_part(base, MEMORY_PART) or b"") / 1e3 / (len(photos.training) - 1)
     for draw in range(draws):
         chosen = np.random.default_rng(draw).permutation(len(photos.training[label]))[:shots]
         with tempfile.TemporaryDirectory() as work:
             link(Path(work) / "new", [photos.training[label][index] for index in chosen])
             changed = Path(work) / "changed.tflite"
             command("edge-teach", base, "--add", f"{label}={Path(work) / 'new'}", "-o", changed)
-            yield before, measure(changed, photos, label), memory, base.stat().st_size
+            yield before, measure(changed, photos, label), memory
 
 
 def make_base(name: str, photos: Photos, label: str, cell: str, precision: str) -> Path:
@@ -129,21 +203,34 @@ def link(folder: Path, pictures: Sequence[Path]) -> None:
         (folder / path.name).symlink_to(path)
 
 
+def strangers_of() -> list[Path]:
+    return [*list_pictures(PHOTOS / "validation"), *list_pictures(STILL_CAMERA)[::3]]
+
+
 def measure(model: Path, photos: Photos, label: str) -> Figures:
     """Of a file with or without class `label`."""
     classifier = Classifier(model)
-    strangers = [*list_pictures(PHOTOS / "validation"), *list_pictures(STILL_CAMERA)[::3]]
     outputs = {name: answers(classifier, paths) for name, paths in photos.held_out.items()}
-    strange = answers(classifier, strangers)
     own = [name for name in outputs if name != label]
     truth = np.repeat([classifier.labels.index(name) for name in own], [len(outputs[name]) for name in own])
-    scores, new = np.concatenate([outputs[name] for name in own]), outputs[label]
-    has_it = label in classifier.labels
-    known = np.concatenate([scores, new]) if has_it else scores
+    index = classifier.labels.index(label) if label in classifier.labels else None
+    return figures(
+        np.concatenate([outputs[name] for name in own]),
+        outputs[label],
+        answers(classifier, strangers_of()),
+        truth,
+        index,
+    )
+
+
+def figures(own: np.ndarray, new: np.ndarray, strange: np.ndarray, truth: np.ndarray, index: int | None) -> Figures:
+    """Of probabilities, `unknown` last. truth: classes of `own`. index: of the new class; None: it is not there."""
+    known = own if index is None else np.concatenate([own, new])
     return Figures(
-        own=float((scores[:, :-1].argmax(axis=1) == truth).mean()),
-        as_shown=float((scores.argmax(axis=1) == truth).mean()),
-        new=float((new[:, :-1].argmax(axis=1) == classifier.labels.index(label)).mean()) if has_it else float("nan"),
+        own=float((own[:, :-1].argmax(axis=1) == truth).mean()),
+        as_shown=float((own.argmax(axis=1) == truth).mean()),
+        new=float("nan") if index is None else float((new[:, :-1].argmax(axis=1) == index).mean()),
+        new_as_shown=float("nan") if index is None else float((new.argmax(axis=1) == index).mean()),
         new_kept=float((new.argmax(axis=1) < new.shape[1] - 1).mean()),
         auroc=auroc(1 - known[:, -1], 1 - strange[:, -1]),
     )
@@ -154,16 +241,17 @@ def answers(classifier: Classifier, paths: Sequence[Path]) -> np.ndarray:
     return np.stack([classifier.probabilities(read_photo(path)) for path in paths])
 
 
-def print_row(title: str, rows: Sequence[tuple[Figures, Figures, int, int]]) -> None:
-    before, after = (np.mean([row[place] for row in rows], axis=0) for place in (0, 1))
-    memory, size = np.mean([row[2:] for row in rows], axis=0)
-    own, shown, new, kept, area = zip(before, after, strict=True)
-    worst = min(after.new for _, after, _, _ in rows)
+def print_row(title: str, rows: Sequence[Row]) -> None:
+    own, shown, new, new_shown, kept, area = zip(
+        *(np.mean([row[place] for row in rows], axis=0) for place in (0, 1)), strict=True
+    )
+    worst = min(after.new for _, after, _ in rows)
     print(
-        f"{title:24} own {100 * own[0]:.1f} → {100 * own[1]:.1f}, "
+        f"{title:20} own {100 * own[0]:.1f} → {100 * own[1]:.1f}, "
         f"as shown {100 * shown[0]:.1f} → {100 * shown[1]:.1f}; "
-        f"new {100 * new[1]:.1f} (least {100 * worst:.1f}), kept {100 * kept[0]:.1f} → {100 * kept[1]:.1f}; "
-        f"AUROC {area[0]:.4f} → {area[1]:.4f}; memory {memory / 1e3:.0f} kB, {memory / size:.0%} of the file",
+        f"new {100 * new[1]:.1f} (least {100 * worst:.1f}), as shown {100 * new_shown[1]:.1f}, "
+        f"kept {100 * kept[0]:.1f} → {100 * kept[1]:.1f}; AUROC {area[0]:.4f} → {area[1]:.4f}; "
+        f"memory {np.mean([row[2] for row in rows]):.1f} kB a class",
         flush=True,
     )
 

@@ -18,7 +18,7 @@ MAN_PAGES = Path(__file__).parent / "man"
 _SOURCE = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["urls"]["Source"]
 
 # What an option or argument takes, by its word in --help.
-_FILES = {"ADDRESS|FILE", "DIR", "FILE", "FOLDER", "MODEL", "MODELS", "PHOTOS", "PLACE", "RUN", "SOURCE"}
+_FILES = {"ADDRESS|FILE", "BASE", "DIR", "FILE", "FOLDER", "MODEL", "MODELS", "PHOTOS", "PLACE", "RUN", "SOURCE"}
 
 
 def completions(parsers: dict[str, Parser]) -> dict[Path, str]:
@@ -46,6 +46,7 @@ def _completion(name: str, parsers: dict[str, Parser], shell: str) -> str:
             choices.choices[word] = _marked(other)
             choices.choices[word].description = _first_sentence(other.description or "")
     text: str = shtab.complete(parser, shell)
+    # Where nothing else fits, and beside the commands of two words, shells are to complete files.
     commands = f"_describe '{name} commands' _commands"
     text = text.replace("complete -o bashdefault ", "complete -o bashdefault -o default ")
     return text.replace(commands, f"{commands}\n  _files")

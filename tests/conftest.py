@@ -140,6 +140,38 @@ def classify_here(capfd: pytest.CaptureFixture[str], *arguments: object) -> tupl
     return code, capfd.readouterr().err
 
 
+@pytest.fixture(scope="session")
+def browser() -> Generator[Any, None, None]:
+    """Headless Chromium."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    needs_programs("chromium", "chromedriver")
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    from selenium.common.exceptions import WebDriverException
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in (
+        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"),
+        *("disable-background-networking", "disable-component-update", "window-size=1200,900"),
+    ):
+        options.add_argument(f"--{word}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    try:
+        driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+    except WebDriverException as error:
+        skip_for_packages(f"Chromium does not start: {error}")
+    yield driver
+    driver.quit()
+
+
+def serious_obstacles(browser: Any) -> list[tuple[str, str]]:
+    """What keeps people from using the page that is open, by axe-core: the rule, and the first part that breaks it."""
+    axe = pytest.importorskip("axe_core_python.selenium").Axe()
+    found = [each for each in axe.run(browser)["violations"] if each["impact"] in ("serious", "critical")]
+    return [(each["id"], each["nodes"][0]["html"]) for each in found]
+
+
 def draw_photo(kind: str, rng: np.random.Generator) -> np.ndarray:
     """A 160×120 BGR picture of one kind of shape, each a little different."""
     # Colours far enough apart for a backbone that was never trained.

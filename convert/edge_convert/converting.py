@@ -130,6 +130,11 @@ def _make_missing(
     jobs = _plan(run, unfinished, settings, kept)
     made: list[ManifestEntry] = []
     failures = []
+    if any(INT8 in job.precisions for job in jobs) and not needs_tensorflow(run):
+        print(
+            "int8: with the value ranges of the backbone file; to take them from your photos, train with --weights, "
+            "which needs TensorFlow"
+        )
     if jobs and heading(run):
         print(heading(run))
     with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_train.settings import CALIBRATION_PHOTOS, MAX_MADE_ACCEPTED
+from edge_classify.learn.photos.made_negatives import MAX_MADE_ACCEPTED
+from edge_train.settings import CALIBRATION_PHOTOS
 
 FLOAT32 = "float32"
 FLOAT16 = "float16"

@@ -72,11 +72,12 @@ def _run(parser: Parser, options: argparse.Namespace) -> int:
     options.source = _only_source(parser, options)
     if options.list_cameras:
         return _list_cameras()
-    if options.mqtt_forget:
-        return _forget(options)
     if options.show_config:
         return _show_config(parser, given)
     try:
+        parser.check_belonging(options)
+        if options.mqtt_forget:
+            return _forget(options)
         return _check_config(options) if options.check_config else _classify(options)
     except EdgeClassifyError as error:
         if given:

@@ -70,6 +70,23 @@ class Parser(argparse.ArgumentParser):
         self._errors = errors
         self._stopped = stopped
 
+    def check_belonging(self, options: argparse.Namespace) -> None:
+        """Raise UsageError for an option such as --web-address without the one that its name begins with, --web.
+
+        That is one which is off unless it is given. options: of this parser, whatever set them.
+        """
+        actions = [action for action in self._actions if action.option_strings]
+        switches = {action.dest: action for action in actions if action.default is None or action.default is False}
+        for action in actions:
+            words = action.dest.split("_")
+            mains = (switches.get("_".join(words[:count])) for count in range(1, len(words)))
+            main = next((main for main in mains if main is not None), None)
+            if main is None or getattr(options, main.dest) not in (None, False):
+                continue
+            if action.dest in self.given or getattr(options, action.dest) != action.default:
+                name = f"{main.option_strings[-1]} {main.metavar or ''}".strip()
+                raise UsageError(f"{action.option_strings[-1]} is for {name}: give that too")
+
     def _print_message(self, message: str, file: Any = None) -> None:
         try:
             print(message, end="", file=file or sys.stderr, flush=True)

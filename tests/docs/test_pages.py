@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import edge_classify
-from conftest import ROOT, draw_photo
+from conftest import ROOT, draw_photo, write_photos
 from edge_classify import open_source
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "benchmarks").glob("*.md")])
@@ -26,6 +26,10 @@ PYTHON = [
     for page in PAGES
     for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL), 1)
 ]
+
+
+# Model files that pages' Python makes, of the folder photos/.
+MADE = {"things.tflite", "more.tflite"}
 
 
 class ThreeFrames:
@@ -55,7 +59,13 @@ def test_python_of_a_page_runs(
     monkeypatch.chdir(tmp_path)
     for name in re.findall(r'"([\w./-]+\.(?:tflite|jpg|png))"', block):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith(".tflite"):
+        if name in MADE:
+            write_photos(tmp_path / "photos", 8)
+        elif name == "cups.tflite":  # the smallest that remembers photos
+            edge_classify.teach(int8_model, write_photos(tmp_path / "cups", 8), name)
+            write_photos(tmp_path / "photos", 8, kinds=("cross",), seed=1)
+            (tmp_path / "photos" / "cross").rename(tmp_path / "photos" / "key")
+        elif name.endswith(".tflite"):
             shutil.copy(int8_model, tmp_path / name)
         else:
             assert cv2.imwrite(str(tmp_path / name), draw_photo("disc", np.random.default_rng(0)))

@@ -110,6 +110,11 @@ def test_a_part_that_only_the_command_line_names_is_what_is_kept(command: Comman
     [
         (("photo.jpg", "--collect", "kept"), 2, "--collect needs a camera or a video"),
         (("--camera", "demo", "--collect", "photo.jpg"), 6, "expected a folder, found a file"),
+        (
+            ("--camera", "demo", "--collect-mb-per-day", 20),
+            2,
+            "--collect-mb-per-day is for --collect FOLDER: give that too",
+        ),
         (("--camera", "demo", "--collect", "kept", "--collect-photos", 0), 2, "expected a whole number, 1 or more"),
     ],
 )

@@ -40,7 +40,9 @@ def rebuild(model: bytes, **changed: bytes) -> bytes:
 def remembering(model: bytes, data: bytes) -> bytes:
     """The model file with this as what it remembers of its photos, of which edge.json says that there are two."""
     flatbuffer, parts = split(model)
-    contract = json.loads(parts["edge.json"]) | {"memory": {"photos": 2, "trained_on": [1, 1, 0]}}
+    contract = json.loads(parts["edge.json"]) | {
+        "memory": {"photos": 2, "trained_on": [1, 1, 0], "features": 4, "middle": 2}
+    }
     file = io.BytesIO(flatbuffer)
     with zipfile.ZipFile(file, "a") as archive:
         for name, part in (parts | {"edge.json": json.dumps(contract).encode(), "memory.npy": data}).items():
@@ -56,7 +58,7 @@ def test_what_a_file_remembers_is_read_only_when_asked_for(int8_model: Path, tmp
     assert Classifier(path).labels == Classifier(int8_model).labels
     memory = read_memory(read_model_file(path))
     assert memory is not None
-    assert memory.rows == pytest.approx(rows, abs=0.02)
+    assert memory.rows == pytest.approx(rows, abs=0.7)
     assert memory.counts.tolist() == counts.tolist()
 
     path.write_bytes(remembering(int8_model.read_bytes(), whole[:-1]))

@@ -545,8 +545,8 @@ def test_a_certificate_needs_its_own_key(certificates: Path, capfd) -> None:
 
 
 def test_options_without_a_broker_or_a_stream_are_refused(tmp_path: Path, capfd) -> None:
-    for option in ("--mqtt-image", "--mqtt-forget"):
-        assert "needs a broker: --mqtt ADDRESS" in classify_here(capfd, "--camera", "demo", option)[1]
+    for words in (("--mqtt-image",), ("--mqtt-forget",), ("--mqtt-discovery", "homeassistant"), ("--mqtt-ca", "x")):
+        assert "is for --mqtt ADDRESS: give that too" in classify_here(capfd, "--camera", "demo", *words)[1]
     (tmp_path / "a.png").touch()
     code, errors = classify_here(capfd, tmp_path, "--mqtt", "mqtt://broker")
     assert (code, "still pictures have no state" in errors) == (2, True)

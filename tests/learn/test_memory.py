@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_classify.learn.adding import fit_class
+from edge_classify.learn.adding import Known, add_photos, fit_class
 from edge_classify.learn.head import Head, softmax
 from edge_classify.learn.memory import decode, encode, remember
 from edge_classify.learn.photos.photo_set import NEGATIVE
@@ -26,11 +26,14 @@ def test_a_memory_comes_back_about_as_it_was() -> None:
     rows, labels = clusters(30, 3, 0)
     labels = np.where(labels == 2, NEGATIVE, labels)
     memory = remember(rows, FEATURES, labels, np.array([300, 30]), per_class=10)
-    again = decode(encode(memory), memory.counts)
+    again = decode(encode(memory), memory.counts, FEATURES, MIDDLE)
     assert again.features == FEATURES
     assert again.labels.tolist() == [NEGATIVE] * 10 + [0] * 10 + [1] * 10
     assert again.counts.tolist() == [300, 30]
-    assert np.abs(again.rows - memory.rows).max() < rows.max() / 255
+    cosines = (again.rows * memory.rows).sum(axis=1)
+    cosines /= np.linalg.norm(again.rows, axis=1) * np.linalg.norm(memory.rows, axis=1)
+    assert cosines.min() > 0.995
+    assert encode(again) == encode(memory)  # nothing is lost by writing it again and again
 
 
 @pytest.mark.parametrize("middle", [MIDDLE, 0])
@@ -57,9 +60,9 @@ def test_what_is_remembered_is_spread_and_has_no_photo_twice() -> None:
 def test_a_damaged_memory_is_told(keep: int) -> None:
     data = encode(remember(*clusters(5, 2, 0)[:1], FEATURES, np.repeat([0, 1], 5), np.array([5, 5])))
     with pytest.raises(ValueError, match="damaged memory"):
-        decode(data[:keep], np.array([5, 5]))
+        decode(data[:keep], np.array([5, 5]), FEATURES, MIDDLE)
     with pytest.raises(ValueError, match="not there"):
-        decode(data, np.array([5]))
+        decode(data, np.array([5]), FEATURES, MIDDLE)
 
 
 def test_an_added_class_is_known_and_the_others_keep_their_answers() -> None:
@@ -94,3 +97,15 @@ def test_left_out_logits_are_those_of_a_fit_without_the_photo() -> None:
         others = np.arange(24) != photo
         without = fit_class(head, 1, features[others], labels[others], np.ones(23)).head
         assert logits[photo, 1] == pytest.approx(without.logits(features[photo : photo + 1])[0, 1], abs=0.5)
+
+
+def test_many_classes_and_photos_are_bounded() -> None:
+    rows, labels = clusters(12, 250, 0)
+    memory = remember(rows, FEATURES, labels, np.full(250, 12))
+    assert len(memory.rows) == 2000  # of 3000: as many of each class
+    head = Head(np.zeros((FEATURES, 250), np.float32), np.zeros(250, np.float32))
+    new = np.clip(np.random.default_rng(9).normal(1, 0.3, (3000, FEATURES + MIDDLE)), 0, 6).astype(np.float32)
+    added = add_photos(Known(head, memory, keep=0.95, balanced=True, blanks=None), new, np.full(3000, 250))
+    assert len(added.labels) == 502
+    assert added.memory.counts[-1] == 3000
+    assert (added.memory.labels == 250).sum() == 7

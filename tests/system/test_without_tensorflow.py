@@ -104,6 +104,7 @@ def test_a_run_on_a_backbone_file_is_about_that_on_its_weights(run: Path, run_fo
 def test_all_precisions_are_made_and_the_same_as_with_tensorflow(without, run: Path, tmp_path: Path, command) -> None:
     done = without("edge-convert", run, "-o", tmp_path / "there", *LENIENT)
     assert done.returncode == 0, done.stderr
+    assert "int8: with the value ranges of the backbone file" in done.stdout
     done = without("edge-convert", "--verify", tmp_path / "there")
     assert "all 4 model files match the manifest" in done.stdout, done.stderr
     moved = shutil.copytree(run, tmp_path / "run")

@@ -30,5 +30,6 @@ def test_a_burst_is_held_out_or_trained_on_as_a_whole(tmp_path: Path) -> None:
     sides = {}
     for photo in split.photos:
         burst = groups[photo.sha256]
-        assert sides.setdefault(burst, (photo.part, photo.fold)) == (photo.part, photo.fold)
-    assert len({part for part, _ in sides.values()}) == 2
+        assert sides.setdefault(burst, (photo.part, photo.fold, photo.group)) == (photo.part, photo.fold, photo.group)
+    assert len({part for part, _, _ in sides.values()}) == 2
+    assert len({group for _, _, group in sides.values()}) == len(sides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sqlite3
@@ -176,6 +177,10 @@ def test_a_still_scene_is_split_by_time(tmp_path: Path, cache: sqlite3.Connectio
         folds = [photo.fold for photo in own[:32]]
         assert folds == sorted(folds)
         assert set(folds) == set(range(5))
+        # What was taken within a while counts as one photo where chance is judged.
+        whiles = [photo.group for photo in own[:32]]
+        assert len({*zip(whiles, folds, strict=True)}) == len(set(whiles)) == 20
+        assert sum(before != after for before, after in itertools.pairwise(whiles)) == 19
 
 
 @pytest.mark.parametrize("odd", [1, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 
 from conftest import TRAINING, write_photos
 from edge_classify.images.preprocessing import preprocess
+from edge_classify.learn.learning_curve import LearningCurve
 from edge_train.cache import open_cache
 
 
@@ -325,6 +327,10 @@ tf.saved_model.save(Features(), sys.argv[1])
 
 def test_the_report_is_one_page_that_needs_nothing_else(run_folder: Path) -> None:
     page = (run_folder / "report.html").read_text()
+    (entry,) = (json.loads(path.read_text()) for path in run_folder.glob("heads/*.json"))
+    sentence = LearningCurve.decode(entry["learning_curve"]).sentence()
+    assert html.escape(sentence[0].upper() + sentence[1:]) in page
+    assert list(entry["learning_curve"]["classes"]) == ["cross", "disc", "stripes"]
     sources = re.findall(r"""(?:src|href)=['"](.{0,30})""", page)
     assert sources
     assert all(re.match("data:image/(png|jpeg);base64,", source) for source in sources)

@@ -20,6 +20,7 @@ from edge_classify.system.atomic_write import write_atomic
 from . import run_folder
 from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
+from .enough import find_learning_curve
 from .features import gather_features, read_cost
 from .fine_tuned_fit import fit_fine_tuned, forget_fold_networks
 from .fitting import Fit, calibrate_fit, fit_frozen, fit_unknown, validate, views_do_harm
@@ -63,6 +64,7 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
     if without_views:
         job = job.without_views()
         fit = fit_frozen(job, database)
+    learning_curve = find_learning_curve(job, fit)
     fine_tuning: dict[str, Any] = {}
     if settings.fine_tune:
         fine_tuning["frozen_accuracy"] = measure_accuracy(job, database, fit)
@@ -89,12 +91,12 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
         measurement.evaluation,
     )
     if open_set is not None:
-        cell = replace(cell, memory=_remember(job, database, fit, cost.features))
+        cell = replace(cell, memory=remember_photos(job, database, fit, cost.features))
     entry = run_folder.write_cell(job.run.folder, cell, measurement.negative_arrays())
-    return {**entry, "curves": asdict(fit.curves)}
+    return {**entry, "curves": asdict(fit.curves), "learning_curve": learning_curve.encode()}
 
 
-def _remember(job: CellJob, database: sqlite3.Connection, fit: Fit, features: int) -> Memory:
+def remember_photos(job: CellJob, database: sqlite3.Connection, fit: Fit, features: int) -> Memory:
     """What model files remember of the photos: of many, some spread over them are chosen from."""
     labels = fit.examples.labels
     groups = []

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_classify.benchmark.rule import cheapest
+from edge_classify.learn.photos.made_negatives import MAX_MADE_ACCEPTED
 from edge_classify.model.answers import Answers, decode, is_better
-
-from .settings import MAX_MADE_ACCEPTED
 
 
 def best_cell(entries: Sequence[Mapping[str, Any]]) -> int:

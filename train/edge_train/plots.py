@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from edge_classify.learn.learning_curve import SHARES, Growth
 from edge_classify.learn.metrics import reliability, wilson_interval
 
 INK = "#1d2733"
@@ -111,7 +112,30 @@ def _inside(box: Bbox, frame: Bbox) -> bool:
     return bool(frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
 
 
-def learning_curves(curves: Mapping[str, Sequence[float]]) -> tuple[bytes, str]:
+def learning_curve(whole: Growth, classes: Sequence[Growth]) -> tuple[bytes, str]:
+    """What is recognised with more and more photos, with 95% intervals: all classes in ink, some in `GROUP_COLORS`."""
+    figure = Figure(figsize=(5.4, 3.2), layout="constrained")
+    axes = figure.subplots()
+    growths = [(whole, INK), *zip(classes, GROUP_COLORS, strict=False)]
+    for place, (growth, color) in enumerate(growths):
+        intervals = [(low, high) for low, high in growth.intervals]
+        spread = error_bars(growth.recognised, intervals)
+        # Side by side, so that no interval hides another.
+        x = [100 * share + 0.7 * (place - len(growths) / 2) for share in SHARES]
+        y = [100 * share for share in growth.recognised]
+        width = 1.8 if place == 0 else 1
+        axes.errorbar(x, y, spread, color=color, marker="o", markersize=4, linewidth=width, elinewidth=0.6)
+    axes.set_xticks([100 * share for share in SHARES])
+    axes.set_xlim(0, 105)
+    axes.set_ylim(top=101)
+    style_axes(axes, "% of the photos trained on", "recognised (%)")
+    figures = "; ".join(
+        f"{share:.0%} with {count} photos" for share, count in zip(whole.recognised, whole.photos, strict=True)
+    )
+    return figure_png(figure), f"Recognised of all classes together: {figures}."
+
+
+def training_curves(curves: Mapping[str, Sequence[float]]) -> tuple[bytes, str]:
     """Loss and accuracy per batch, and per epoch in training and validation. curves: as `learn.head.Curves`."""
     figure = Figure(figsize=(9, 2.9), layout="constrained")
     batches, epochs = len(curves["batch_loss"]), len(curves["epoch_loss"])

@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from edge_classify.learn.learning_curve import SHARES
 from edge_classify.learn.metrics import class_confidences, confusion, wilson_interval
+from edge_classify.learn.photos.made_negatives import MAX_MADE_ACCEPTED
 from edge_classify.learn.photos.photo_set import HELD_OUT, Photo, PhotoSet, read_picture
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
 
 from . import plots
 from .choosing import best_cell, validation
+from .enough import learning_curve
 from .measuring import NEGATIVES_PREFIX
-from .page import confusion_table, contact_sheet, crop_picture, escape, isolate, legend, page, plot, table
+from .page import confusion_table, contact_sheet, crop_picture, escape, isolate, legend, long, page, plot, table
 from .photo_check import PhotoCheck, photos_to_look_at
 from .run_folder import HELD_OUT_PROBABILITIES
-from .settings import MAX_MADE_ACCEPTED
 from .training_run import TrainingRun
 
 # Photos on each contact sheet.
@@ -29,6 +31,9 @@ _SHEET_PHOTOS = 18
 _MAX_DETAILS = 6
 # Classes in a confusion matrix.
 _MAX_CONFUSED = 24
+# Classes whose learning curve is drawn: those that gained most.
+_MAX_CURVES = 4
+_ALL = "all classes"
 
 
 def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: PhotoCheck) -> None:
@@ -40,6 +45,7 @@ def write_report(run: TrainingRun, entries: Sequence[Mapping[str, Any]], check: 
         *_crop(run),
         "<h2>Accuracy</h2>",
         _grid(entries, best, run.photos),
+        *_enough(entries[best]),
         "<h2>Photos</h2>",
         f"<pre>{escape(check.summary())}</pre>",
         _check_sheet(run, check),
@@ -115,6 +121,47 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
     return grid + f"<p class='note'>{note}</p>" + picture
 
 
+def _enough(entry: Mapping[str, Any]) -> list[str]:
+    """Whether more photos would help, of the cell to take."""
+    curve = learning_curve(entry)
+    title = "Are there enough photos?"
+    if curve is None:
+        return [
+            f"<h2>{title}</h2>",
+            "<p>An older edge-train trained this cell, and drew no learning curve.</p>",
+        ]
+    sentence = curve.sentence()
+    drawn = curve.fastest()[:_MAX_CURVES]
+    rows = [
+        (
+            [
+                label,
+                str(growth.photos[-1]),
+                *(f"{share:.0%}" for share in growth.recognised),
+                f"{100 * growth.intervals[-1][0]:.0f}–{growth.intervals[-1][1]:.0%}",
+            ],
+            label == _ALL,
+        )
+        for label, growth in [(_ALL, curve.whole), *curve.classes.items()]
+    ]
+    frozen = " of the frozen backbone" if entry["evaluation"].get("fine_tuned") else ""
+    return [
+        f"<h2>{title}</h2>",
+        f"<p>{escape(sentence[0].upper() + sentence[1:])}.</p>",
+        "<div class='row'><div>",
+        legend([_ALL, *drawn], [plots.INK, *plots.GROUP_COLORS]),
+        plot(*plots.learning_curve(curve.whole, [curve.classes[label] for label in drawn])),
+        "</div>",
+        long(table(["class", "photos", *(f"{share:.0%}" for share in SHARES), "95% interval"], rows), title),
+        "</div>",
+        f"<p class='note'>Heads{frozen} were fitted on a quarter, half, three quarters and all of the photos but a "
+        "fifth, or your validation photos, on which they were tried: photos are recognised if their class is the best "
+        "(<i>unknown</i> is left aside). Photos that show almost the same, or were taken in one burst, are fitted on "
+        "together or not at all. More photos of a class would help if all of them are better than half and a quarter "
+        "of them by more than chance, and better than three quarters. Upright lines are 95% intervals.</p>",
+    ]
+
+
 def _check_sheet(run: TrainingRun, check: PhotoCheck) -> str:
     sheet = photos_to_look_at(run, check)
     return f"<details><summary>Photos to look at</summary>{sheet}</details>" if sheet else ""
@@ -162,8 +209,8 @@ def _cell(run: TrainingRun, entry: Mapping[str, Any]) -> str:
             *_classes(entry, predictions),
             *_calibration(entry, predictions),
             *_unknown(entry, predictions),
-            "<h3>Learning curves</h3>",
-            plot(*plots.learning_curves(entry["curves"])),
+            "<h3>Course of the training</h3>",
+            plot(*plots.training_curves(entry["curves"])),
             *_sheets(run, predictions),
         ]
     )
@@ -179,7 +226,7 @@ def _classes(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
     return [
         "<h3>Classes</h3>",
         "<div class='row'>",
-        "<div class=long>" + table(["class", "held-out photos", "precision", "recall"], rows) + "</div>",
+        long(table(["class", "held-out photos", "precision", "recall"], rows), "classes"),
         confusion_table(counts, shown, _MAX_CONFUSED),
         "</div>",
     ]

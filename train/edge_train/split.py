@@ -15,11 +15,11 @@ from edge_classify.errors import DataError
 from edge_classify.learn.photos.folds import FOLDS, deal_folds
 from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, TRAINING, Photo, PhotoSet
 
-from .settings import HELD_OUT_SHARE, MIN_PHOTOS_PER_CLASS
+from .settings import HELD_OUT_SHARE, MIN_PHOTOS_PER_CLASS, WHILES_PER_FOLD
 
 
 def split_photos(found: PhotoSet, groups: Mapping[str, str], by_time: Sequence[Photo] = ()) -> PhotoSet:
-    """Give each photo its part and fold.
+    """Give each photo its part, fold and group.
 
     groups: for each photo its group of near-duplicates, by sha256.
     by_time: photos of a scene that is seen again and again, in the order they were taken. They are all alike, so of
@@ -46,8 +46,12 @@ def split_photos(found: PhotoSet, groups: Mapping[str, str], by_time: Sequence[P
             replace(photo, part=HELD_OUT if groups[photo.sha256] in held_out else TRAINING) for photo in found.photos
         ]
     folds = deal_folds([photo for photo in photos if photo.part == TRAINING and photo.sha256 not in scene], groups)
+    whiles = dict(groups)
     for run in _classes(photo for photo in _in_order(by_time, photos) if photo.part == TRAINING):
         folds |= {sha256: place * FOLDS // len(run) for place, sha256 in enumerate(run)}
+        count = FOLDS * WHILES_PER_FOLD
+        whiles |= {sha256: f"{run[0]} {place * count // len(run)}" for place, sha256 in enumerate(run)}
+    photos = [replace(photo, group=whiles[photo.sha256]) for photo in photos]
     photos = [replace(photo, fold=folds[groups[photo.sha256]]) if photo.part == TRAINING else photo for photo in photos]
     return replace(found, photos=tuple(photos))
 

@@ -17,6 +17,7 @@ from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
 from edge_classify.learn.metrics import wilson_interval
 from edge_classify.learn.photos.bursts import join_bursts
+from edge_classify.learn.photos.made_negatives import MAX_MADE_ACCEPTED
 from edge_classify.learn.photos.near_duplicates import NearDuplicates, find_near_duplicates
 from edge_classify.learn.photos.photo_set import (
     HELD_OUT,
@@ -40,6 +41,7 @@ from .cell import fit_cell
 from .choosing import accepts_too_much, best_cell, validation
 from .cluster import Cluster
 from .crop_search import find_crop
+from .enough import learning_curve
 from .features import compute_features, compute_run_features
 from .folder_lock import hold_folder
 from .photo_check import check_photos, write_check
@@ -47,7 +49,7 @@ from .photo_facts import collect_facts, read_cached_facts
 from .plan import make_plan
 from .prepared_photos import choose_calibration, write_prepared
 from .run_identity import claim_folder, is_of_other_photos
-from .settings import AUTO, MAX_MADE_ACCEPTED, Settings
+from .settings import AUTO, Settings
 from .shards.finding import find_listed_photos
 from .shards.source import PhotoSource
 from .split import check_classes, split_photos
@@ -405,6 +407,9 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
         cells = ", ".join(map(_cell_name, kept_frozen))
         lines.append(f"fine-tuning was no better on photos not trained on; the backbone stayed frozen for: {cells}")
     lines += _doubts(entries)
+    curve = learning_curve(entries[best_cell(entries)])
+    if curve is not None:
+        lines.append(curve.sentence())
     return "\n".join(lines)
 
 

@@ -15,8 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import argparse
 import logging
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from edge_classify.sources.opening import open_source
 from edge_classify.system.atomic_write import write_atomic
 from edge_convert.backbone_making import make_backbone_file
 from edge_convert.cell_files import prepare_process
-from edge_train.backbone import ALPHAS, MOBILENET, RESOLUTIONS, TENSORFLOW_MEMORY_BYTES
+from edge_train.backbone import ALPHAS, MOBILENET, RESOLUTIONS, TENSORFLOW_MEMORY_BYTES, Backbone
 from edge_train.backbone_file import backbone_file_name
 from edge_train.published import write_manifest
 from edge_train.weights import find_backbone
@@ -43,10 +42,8 @@ _DRAWN_EACH = 50
 class Job:
     """One file to make. photos: None for drawn pictures."""
 
-    output: Path
-    weights: str
-    alpha: float
-    resolution: int
+    path: Path
+    backbone: Backbone
     photos: Path | None
 
 
@@ -60,23 +57,24 @@ def main() -> None:
     options = parser.parse_args()
     alphas = ALPHAS if options.alpha == ["all"] else map(float, options.alpha)
     resolutions = list(RESOLUTIONS if options.resolution == ["all"] else map(int, options.resolution))
-    make = partial(Job, options.output, options.weights, photos=options.photos)
-    cells = [make(alpha=alpha, resolution=resolution) for alpha in alphas for resolution in resolutions]
-    options.output.mkdir(parents=True, exist_ok=True)
-    missing = [job for job in cells if not (job.output / backbone_file_name(job.alpha, job.resolution)).exists()]
-    for line in in_processes(make_file, missing, prepare_process, TENSORFLOW_MEMORY_BYTES):
+    jobs = []
+    for alpha, resolution in product(alphas, resolutions):
+        path = options.output / backbone_file_name(alpha, resolution)
+        if not path.exists():
+            # Here, not in the workers: cells share downloads.
+            backbone = find_backbone(MOBILENET, options.weights, alpha, resolution, seed=0)
+            jobs.append(Job(path, backbone, options.photos))
+    for line in in_processes(make_file, jobs, prepare_process, TENSORFLOW_MEMORY_BYTES, lambda job: job.path.name):
         print(line, flush=True)
     write_manifest(options.output)
 
 
 def make_file(job: Job) -> str:
     """Write a cell's file; returns a line about it."""
-    backbone = find_backbone(MOBILENET, job.weights, job.alpha, job.resolution, seed=0)
-    path = job.output / backbone_file_name(job.alpha, job.resolution)
-    calibration = [preprocess(picture, _square(job.resolution)) for picture in _pictures(job.photos)]
-    data = make_backbone_file(backbone, np.stack(calibration))
-    write_atomic(path, data)
-    return f"{path.name}  {len(data) / 1e6:.1f} MB, of {backbone.name}"
+    calibration = [preprocess(picture, _square(job.backbone.resolution)) for picture in _pictures(job.photos)]
+    data = make_backbone_file(job.backbone, np.stack(calibration))
+    write_atomic(job.path, data)
+    return f"{job.path.name}  {len(data) / 1e6:.1f} MB, of {job.backbone.name}"
 
 
 def _square(side: int) -> Image:

@@ -12,7 +12,12 @@ from typing import Any
 from ..options import VARIABLES
 
 # Of no option: what errors print, and what edge-train and the tests read.
-OTHER_VARIABLES = ("EDGE_CLASSIFY_TRACEBACK", "EDGE_CLASSIFY_WORKERS", "EDGE_CLASSIFY_DATA")
+OTHER_VARIABLES = (
+    "EDGE_CLASSIFY_TRACEBACK",
+    "EDGE_CLASSIFY_WORKERS",
+    "EDGE_CLASSIFY_BACKBONES",
+    "EDGE_CLASSIFY_DATA",
+)
 
 _NO_TABLE = ("about this program", "options", "positional arguments")
 _FILE = re.compile(r"\b(FILE|FOLDER|MODELS)\b")

@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(lambda: _print_service(Path(sys.prefix)), traceback=options.traceback)
     if options.print_drop_in:
         return run(lambda: _print_drop_in(options.config or str(SERVICE_CONFIG)), traceback=options.traceback)
-    return run(lambda: _diagnose(options), quiet=True, traceback=options.traceback)
+    return run(lambda: _diagnose(parser, options), quiet=True, traceback=options.traceback)
 
 
 def _parser() -> Parser:
@@ -134,7 +134,8 @@ def diagnose(
     yield from check_machine(system, source)
 
 
-def _diagnose(options: argparse.Namespace) -> int:
+def _diagnose(parser: Parser, options: argparse.Namespace) -> int:
+    parser.check_belonging(options)
     mqtt.check_broker_options(options)
     findings = []
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")

@@ -41,7 +41,7 @@ def check_config(path: str, parser: Parser) -> Generator[Finding, None, str]:
     options = _options(parser, given)
     if contents.problems:
         return str(options.source)
-    together = list(_check_together(path, options))
+    together = list(_check_together(path, parser, options))
     yield from together
     if all(finding.level != "red" for finding in together):
         count = len(contents.values)
@@ -58,10 +58,14 @@ def _options(parser: Parser, given: dict[str, Given]) -> argparse.Namespace:
     return options
 
 
-def _check_together(path: str, options: argparse.Namespace) -> Iterator[Finding]:
+def _check_together(path: str, parser: Parser, options: argparse.Namespace) -> Iterator[Finding]:
     """Check what edge-classify refuses before it opens anything."""
     from ..session import problems
 
+    try:
+        parser.check_belonging(options)
+    except UsageError as error:
+        yield Finding("red", _CHECK, f"{path}: {error}", exit_code=error.exit_code)
     for problem in problems(options):
         if isinstance(problem, FolderError) and is_of_service(problem.folder):
             yield of_service(_CHECK, problem.folder)

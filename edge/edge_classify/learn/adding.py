@@ -23,9 +23,10 @@ from .photos.photo_set import NEGATIVE
 
 # Photos are dealt into this many folds; how unseen photos score is measured without each.
 _FOLDS = 5
-
+# Fitted on are about so many of the remembered photos, and of the new ones: time grows with the cube of that.
+_MAX_FITTED = 500
 # Variances of the prior that are tried, for features scaled to a mean squared length of 1.
-_PRIOR_VARIANCES = tuple(10.0**exponent for exponent in np.arange(-1, 4.01, 0.5))
+_PRIOR_VARIANCES = tuple(10.0**exponent for exponent in range(-1, 5))
 # Of the constant's prior, which may move as far as it likes.
 _CONSTANT_VARIANCE = 100.0
 _NEWTON_STEPS = 30
@@ -59,8 +60,9 @@ class Known:
 class Added:
     """The same with the photos added.
 
-    logits, labels: of all photos of the classes, those remembered first: (n, K) and (n,). The logits of the classes
-        that were changed are by a fit without the photo, those of the others by a head that may have seen it.
+    logits, labels: of the photos of the classes that were fitted on, those remembered first: (n, K) and (n,). The
+        logits of the classes that were changed are by a fit without the photo, the others' by a head that may have
+        seen it. remembered: how many of them are.
     """
 
     head: Head
@@ -68,6 +70,7 @@ class Added:
     memory: Memory
     logits: np.ndarray
     labels: np.ndarray
+    remembered: int
 
 
 def add_photos(known: Known, rows: np.ndarray, labels: np.ndarray) -> Added:
@@ -78,8 +81,10 @@ def add_photos(known: Known, rows: np.ndarray, labels: np.ndarray) -> Added:
     order = np.lexsort((*rows.T[::-1], labels))
     memory, features = known.memory, known.memory.features
     every, truth = np.concatenate([memory.rows, rows[order]]), np.concatenate([memory.labels, labels[order]])
-    negatives, photos, classes = every[truth == NEGATIVE], every[truth != NEGATIVE], truth[truth != NEGATIVE]
     added = np.bincount(labels[labels != NEGATIVE], minlength=len(memory.counts))
+    used = np.concatenate([_first_of_each(part, len(added)) for part in (memory.labels, labels[order])])
+    own = used & (truth != NEGATIVE)
+    negatives, photos, classes = every[used & (truth == NEGATIVE)], every[own], truth[own]
     counts = added + np.pad(memory.counts, (0, len(added) - len(memory.counts)))
     weights = (np.ones(len(counts)) if known.balanced else counts) / np.maximum(np.bincount(classes), 1)
     head, left_out = known.head, {}
@@ -91,7 +96,17 @@ def add_photos(known: Known, rows: np.ndarray, labels: np.ndarray) -> Added:
     for index, (fitted, of_class) in left_out.items():
         logits[fitted, index] = of_class
     open_set = _fit_unknown(known, photos, classes, negatives, softmax(logits).max(axis=1))
-    return Added(head, open_set, remember(every, features, truth, counts), logits, classes)
+    remembered = int(own[: len(memory.labels)].sum())
+    return Added(head, open_set, remember(every, features, truth, counts), logits, classes, remembered)
+
+
+def _first_of_each(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Which photos are fitted on, (n,): the first of each class, which herding chose first. classes: K."""
+    each = max(2, _MAX_FITTED // classes)
+    first = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        first[np.flatnonzero(labels == label)[:each]] = True
+    return first
 
 
 def _fit_unknown(
@@ -108,7 +123,7 @@ def _fit_unknown(
         return fit_direction(space, rows[chosen], negatives) if len(negatives) else space
 
     scores = np.empty((len(labels), 2))
-    for fold in range(_FOLDS):
+    for fold in np.unique(folds):
         scores[folds == fold] = space_of(folds != fold).scores(rows[folds == fold])
     # When photos were taken is not remembered: a scene's drift from one hour to the next counts as none.
     blocks = np.stack([labels, np.zeros_like(labels)], axis=1) if known.one_scene else None

@@ -75,12 +75,12 @@ def is_better(better: Answers, other: Answers) -> bool:
     )
 
 
-def is_significant(won: int, lost: int) -> bool:
-    """Whether winning so many photos and losing so many is more than chance.
+def is_significant(won: int, lost: int, once_in: int = _ONCE_IN) -> bool:
+    """Whether winning so many photos and losing so many is more than chance gives once in so many cases.
 
     As in the exact test of McNemar (1947), one-sided: photos that both models answer alike say nothing, and if neither
     is better, each of the others is a fair coin's toss.
     """
     count = won + lost
     tail = sum(math.comb(count, heads) for heads in range(won, count + 1))
-    return won > lost and _ONCE_IN * tail < 2**count
+    return won > lost and once_in * tail < 2**count

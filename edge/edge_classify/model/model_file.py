@@ -90,7 +90,12 @@ _EVALUATION_FIELDS = {
     "evaluation.kept": "a fraction",
 }
 # Those of files that remember training photos.
-_MEMORY_FIELDS = {"memory.photos": "a positive count", "memory.trained_on": "a list of counts"}
+_MEMORY_FIELDS = {
+    "memory.photos": "a positive count",
+    "memory.trained_on": "a list of counts",
+    "memory.features": "a positive count",
+    "memory.middle": "a count",
+}
 # Those that older files lack, checked where they are there.
 _OPTIONAL_FIELDS = {
     "model.crc32": "a count",

@@ -250,24 +250,8 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _idle() -> dict[str, float | None]:
-    """The limits that are options, and what they are if they were not given."""
-    limits = DEFAULT_LIMITS
-    return {
-        "collect_photos": limits.photos,
-        "collect_mb": limits.total_bytes / _MB,
-        "collect_photos_per_day": limits.photos_per_day,
-        "collect_mb_per_day": limits.bytes_per_day / _MB,
-        "collect_free_mb": limits.free_bytes / _MB,
-        "collect_days": limits.days,
-    }
-
-
 def check(options: argparse.Namespace, *, stream: bool) -> None:
     if options.collect is None:
-        for name, default in _idle().items():
-            if getattr(options, name) != default:
-                raise UsageError(f"--{name.replace('_', '-')} is about collected photos: give --collect FOLDER too")
         return
     if not stream:
         raise UsageError("--collect needs a camera or a video; pictures are kept already")

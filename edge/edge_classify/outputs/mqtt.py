@@ -88,24 +88,13 @@ def add_options(group: argparse._ArgumentGroup) -> None:
 
 def check(options: argparse.Namespace, *, stream: bool) -> None:
     check_broker_options(options)
-    if options.mqtt is None:
-        for option in ("image", "forget"):
-            if getattr(options, f"mqtt_{option}"):
-                raise UsageError(f"--mqtt-{option} needs a broker: --mqtt ADDRESS")
-    elif not stream:
+    if options.mqtt is not None and not stream:
         raise UsageError("--mqtt needs a camera or a video; still pictures have no state that could change")
 
 
 def check_broker_options(options: argparse.Namespace) -> None:
     """Raise an error for options that cannot work together, or files that cannot be read. Nothing is connected."""
-    given = [
-        f"--mqtt-{option.replace('_', '-')}"
-        for option in ("password_file", "ca", "cert", "key", "device")
-        if getattr(options, f"mqtt_{option}") is not None
-    ]
     if options.mqtt is None:
-        if given:
-            raise UsageError(f"{given[0]} needs a broker: --mqtt ADDRESS")
         return
     if find_spec("paho") is None:
         raise UsageError(f"--mqtt needs the package paho-mqtt: {sys.executable} -m pip install 'paho-mqtt>=2.1,<3'")

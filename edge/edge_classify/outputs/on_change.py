@@ -273,10 +273,6 @@ def add_options(group: argparse._ArgumentGroup) -> None:
 
 def check(options: argparse.Namespace, *, stream: bool) -> None:
     if options.on_change is None:
-        if options.on_change_shell:
-            raise UsageError("--on-change-shell says how to run --on-change COMMAND: give that too")
-        if options.on_change_timeout is not None:
-            raise UsageError("--on-change-timeout says how long --on-change COMMAND may run: give that too")
         return
     if not stream:
         raise UsageError("--on-change needs a camera or a video; still pictures have no state that could change")

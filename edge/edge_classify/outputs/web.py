@@ -33,17 +33,6 @@ TABLE = "web"
 
 _DEFAULT_ADDRESS = Address("127.0.0.1", 8080)
 _LISTEN_INTERVAL_S = 5.0
-# Options of the page that say something only with --web, and what they are if they were not given.
-_IDLE: dict[str, object] = {
-    "address": _DEFAULT_ADDRESS,
-    "token_file": None,
-    "host": [],
-    "frame": [],
-    "cert": None,
-    "key": None,
-    "actions": False,
-    "insecure": False,
-}
 _HISTORY = 50
 _JOIN_TIMEOUT_S = 1.0
 
@@ -201,9 +190,6 @@ def _origin(text: str) -> str:
 
 def check(options: argparse.Namespace, *, stream: bool) -> None:
     if not options.web:
-        for name, default in _IDLE.items():
-            if getattr(options, f"web_{name}") != default:
-                raise UsageError(f"--web-{name.replace('_', '-')} is about the page: give --web too")
         return
     if not stream:
         raise UsageError("--web needs a camera or a video; pictures can be looked at as they are")

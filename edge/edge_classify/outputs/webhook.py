@@ -185,9 +185,6 @@ def add_options(group: argparse._ArgumentGroup) -> None:
 def check(options: argparse.Namespace, *, stream: bool) -> None:
     url, authority, token_file = options.webhook, options.webhook_ca, options.webhook_token_file
     if url is None:
-        for name, value in (("ca", authority), ("token-file", token_file)):
-            if value is not None:
-                raise UsageError(f"--webhook-{name} is for --webhook URL: give that too")
         return
     if not stream:
         raise UsageError("--webhook needs a camera or a video; still pictures have no state that could change")

@@ -59,7 +59,8 @@ class Actions:
             web.post("/undo", self._undo),
             web.post("/take", self._take),
             web.get("/teaching.json", self._teaching_state),
-            web.post("/teach", partial(self._teach, self._teaching.begin)),
+            web.post("/teach", partial(self._teach, partial(self._teaching.begin, add=False))),
+            web.post("/teach/add", partial(self._teach, partial(self._teaching.begin, add=True))),
             web.post("/use", partial(self._teach, self._teaching.use)),
             web.post("/back", partial(self._teach, self._teaching.back)),
         ]

@@ -71,10 +71,14 @@ class Teaching:
             "models": [self._describe(model) for model in self._models],
         }
 
-    def begin(self, name: str) -> None:
-        """Have a file taught. Raises UsageError if that cannot be, or while another is."""
+    def begin(self, name: str, *, add: bool) -> None:
+        """Have a file taught: the labelled classes added to those it knows, or these alone.
+
+        Raises UsageError if that cannot be, or while another is.
+        """
         files = self._teachable(name)
-        words = [str(files.now), str(self._photos), "-o", str(files.taught), "--replace", "--json"]
+        photos = self._added() if add else [str(self._photos)]
+        words = [str(files.now), *photos, "-o", str(files.taught), "--replace", "--json"]
         with self._lock:
             if self._job is not None:
                 raise UsageError(f"{self._job.model} is being taught: wait for that")
@@ -114,6 +118,13 @@ class Teaching:
                 job.child.wait(_ENDING_S)
             job.child.kill()
 
+    def _added(self) -> list[str]:
+        folders = sorted(self._photos.iterdir()) if self._photos.is_dir() else []
+        classes = [path for path in folders if path.is_dir() and not path.name.startswith(".") and any(path.iterdir())]
+        if not classes:
+            raise UsageError("nothing is labelled yet")
+        return [word for path in classes for word in ("--add", f"{path.name}={path}")]
+
     def _wait_for(self, child: subprocess.Popen[str]) -> None:
         out, err = child.communicate()
         if child.returncode == 0:
@@ -144,6 +155,7 @@ class Teaching:
         return {
             "name": model.name,
             "why_not": _why_not(model, files, self._models),
+            "remembers": "memory" in (model.classifier.model_file.contract or {}),
             "files": {what: _figures(path) for what, path in files._asdict().items()},
         }
 
@@ -185,7 +197,9 @@ def _figures(path: Path) -> dict[str, Any] | None:
     measured = file.contract["evaluation"]
     return {
         "labels": [label for label in file.labels or () if label != UNKNOWN],
-        "right": measured.get("accuracy_with_unknown", measured["accuracy"]),
+        # A class that was added is measured alone.
+        "right": measured.get("accuracy_with_unknown", measured.get("accuracy")),
+        "added": {label: each["recall"] for label, each in measured["per_class"].items()},
         "photos": measured["photos"],
         "cross_validated": measured.get("held_out") == "cross-validation",
     }

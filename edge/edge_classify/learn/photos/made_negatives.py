@@ -19,6 +19,8 @@ from ...images.preprocessing import Image
 from ..metrics import measure_negatives, share_accepted
 from .photo_set import HELD_OUT, NEGATIVE, TRAINING, Photo
 
+# The share of the drawn negatives that `unknown` may accept; above it, it is not to be trusted.
+MAX_MADE_ACCEPTED = 0.3
 # Sides of drawn pictures, in pixels.
 _SIDE = 240
 # Of each drawn kind, and of photos made senseless in each way.

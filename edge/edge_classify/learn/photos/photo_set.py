@@ -55,6 +55,7 @@ class Photo:
     sha256: of the file's bytes, in hex.
     part: TRAINING, VALIDATION (only in a split of the user's own), HELD_OUT or LEFT_OUT.
     fold: of training photos, 0 to FOLDS − 1: heads fitted without a fold are tried on it.
+    group: the same for photos that show almost the same: near-duplicates, a burst, a while of one scene.
     crop: the part of it that is used, and that the device will use of its frames; None: all of it.
     place: where its bytes are, if not in a file at `path`.
     """
@@ -64,6 +65,7 @@ class Photo:
     sha256: str
     part: str = TRAINING
     fold: int = -1
+    group: str = ""
     crop: Crop | None = None
     place: Elsewhere | None = None
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...model.answers import is_significant
 from ..cross_validation import Fold
-from ..metrics import confusion
+from ..metrics import confusion, share_accepted
+from ..photos.made_negatives import MAX_MADE_ACCEPTED
 from .fitting import Fitted, Heads, fit_heads
 from .lesson import Lesson
 
@@ -30,6 +31,12 @@ def advise(lesson: Lesson, fitted: Fitted) -> Iterator[str]:
     answers = fitted.calibration.probabilities.argmax(axis=1)
     yield from _name_confused(lesson.labels, confusion(answers, truth, len(lesson.labels)))
     yield from _suggest_photos(lesson.labels, heads, answers, truth)
+    accepted = share_accepted(fitted.trial)
+    if accepted > MAX_MADE_ACCEPTED:
+        yield (
+            f"unknown cannot be trusted: it gives a class's label to {accepted:.0%} of the negatives drawn to try it: "
+            "put pictures of what else your camera sees into unknown/, or take another base"
+        )
 
 
 def _name_confused(labels: tuple[str, ...], counts: np.ndarray) -> Iterator[str]:

@@ -20,7 +20,7 @@ from ...model.model_file import CARD_PART, CONTRACT_PART, LABELS_PART, MEMORY_PA
 from ...model.parts import attach, encode_labels
 from ..adding import Added, Known, add_photos
 from ..head import Head
-from ..memory import Memory, read_memory
+from ..memory import Memory, decode, encode, read_memory
 from ..photos.photo_set import NEGATIVE
 from .base import Base, open_base
 from .class_changes import Changed, ClassChanges
@@ -29,9 +29,9 @@ from .lesson import Lesson, Progress, read_added
 from .taught_file import Content, check_output, photo_hashes, provenance, write_content, write_file
 
 # A class is hard to tell from another that this share of its photos is taken for.
-_CONFUSED = 0.25
-# Photos are remembered already if the cosine of their features is above this: other machines round differently.
-_SAME = 0.99999
+_CONFUSED = 0.2
+# Photos are remembered already if this share of their numbers is: other machines round a few of them to the next step.
+_SAME = 0.98
 
 
 def change(
@@ -60,7 +60,7 @@ def change(
         one_scene=not counts_density(opened.model),
     )
     added = add_photos(known, rows, classes)
-    figures = _figures(names, added, len(added.labels) - int((classes != NEGATIVE).sum()))
+    figures = _figures(names, added)
     content = Content(
         labels=(*names, UNKNOWN),
         head=added.head,
@@ -155,9 +155,11 @@ def _leave_out_remembered(
     classes = np.array(named, np.intp)
     if not len(rows):
         return rows, classes, []
-    cosines = _unit(rows) @ _unit(memory.rows).T
+    added = np.ones(len(names), np.intp)
+    as_remembered = decode(encode(Memory(rows, memory.features, classes, added)), added, memory.features, memory.middle)
+    cosines = _unit(as_remembered.rows) @ _unit(memory.rows).T
     nearest = cosines.argmax(axis=1)
-    same = cosines.max(axis=1) > _SAME
+    same = np.isclose(as_remembered.rows, memory.rows[nearest], rtol=0.01).mean(axis=1) > _SAME
     for index in np.flatnonzero(same & (memory.labels[nearest] != classes)):
         label = memory.labels[nearest[index]]
         other = UNKNOWN if label == NEGATIVE else names[label]
@@ -177,7 +179,8 @@ class _Figure:
     """What can be said of a class that got photos, each judged without having been learnt.
 
     photos: new ones. recognised: of them. others: remembered photos of other classes. taken: of them, for this class.
-    rival: the class that most of the rest are taken for, and how many: ("", 0) for none.
+    rivals: classes that it can hardly be told from; of each the number of photos taken for it, of its own remembered
+        ones, and of these taken for this class.
     """
 
     label: str
@@ -185,20 +188,24 @@ class _Figure:
     recognised: int
     others: int
     taken: int
-    rival: tuple[str, int]
+    rivals: tuple[tuple[str, int, int, int], ...]
 
 
-def _figures(names: Sequence[str], added: Added, remembered: int) -> list[_Figure]:
-    """remembered: how many of the photos in `added` are, which come first."""
-    answers, labels = added.logits.argmax(axis=1), added.labels
+def _figures(names: Sequence[str], added: Added) -> list[_Figure]:
+    answers, labels, remembered = added.logits.argmax(axis=1), added.labels, added.remembered
     found = []
     for index in np.unique(labels[remembered:]).tolist():
         own = answers[remembered:][labels[remembered:] == index]
-        others = answers[:remembered][labels[:remembered] != index]
-        mistakes = np.bincount(own[own != index], minlength=len(names))
-        rival = (names[int(mistakes.argmax())], int(mistakes.max())) if mistakes.any() else ("", 0)
+        before, true = answers[:remembered], labels[:remembered]
+        rivals = []
+        for other in np.flatnonzero(np.bincount(true, minlength=len(names))).tolist():
+            lost, of = int((own == other).sum()), int((true == other).sum())
+            taken = int((before[true == other] == index).sum())
+            if other != index and max(lost / len(own), taken / of) >= _CONFUSED:
+                rivals.append((names[other], lost, of, taken))
+        others = before[true != index]
         counts = len(own), int((own == index).sum()), len(others), int((others == index).sum())
-        found.append(_Figure(names[index], *counts, rival))
+        found.append(_Figure(names[index], *counts, tuple(rivals)))
     return found
 
 
@@ -220,11 +227,11 @@ def _report(figures: Sequence[_Figure]) -> Iterator[str]:
             f"{figure.label}: {figure.recognised} of {figure.photos} added photos recognised, each judged without being"
             f" learnt; {figure.taken} of {figure.others} remembered photos of other classes taken for it"
         )
-        rival, mistaken = figure.rival
-        if mistaken >= _CONFUSED * figure.photos:
+        for rival, lost, of, taken in figure.rivals:
             yield (
-                f"{figure.label} can hardly be told from {rival}: {mistaken} of {figure.photos} photos are taken for it"
-                ": give photos that show the difference, or join the classes"
+                f"{figure.label} can hardly be told from {rival}: {lost} of its {figure.photos} photos are taken for "
+                f"{rival}, and {taken} of {of} remembered ones of {rival} for it: give photos that show what differs, "
+                "or join the two"
             )
 
 

@@ -9,6 +9,7 @@
 
 _shtab_edge_teach_option_strings=(--add --remove --rename -o --output --replace --keep --json --no-memory --traceback --version --print-completion -h --help --help-all)
 
+_shtab_edge_teach_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_edge_teach_pos_1_COMPGEN=_shtab_compgen_files
 _shtab_edge_teach__o_COMPGEN=_shtab_compgen_files
 _shtab_edge_teach___output_COMPGEN=_shtab_compgen_files

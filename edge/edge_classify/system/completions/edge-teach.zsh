@@ -30,7 +30,7 @@ _shtab_edge_teach_options=(
   "--print-completion[print what completes this command in that shell, and exit]:print_completion:(bash zsh)"
   "(- : *)"{-h,--help}"[print this and exit]"
   "--help-all[print all options and exit]"
-  ":a model file of edge-convert or edge-teach:"
+  ":a model file of edge-convert or edge-teach:_files"
   ":folder of the classes\' folders:_files"
 )
 

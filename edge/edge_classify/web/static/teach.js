@@ -47,9 +47,15 @@ async function act(path, model) {
   }
 }
 
+const percent = (share) => `${(100 * share).toFixed(1)} %`;
+
 function measured(figures) {
+  if (figures.right === null) {
+    const added = Object.entries(figures.added).map(([label, share]) => `${label} ${percent(share)}`).join(", ");
+    return `added: ${added} of the photos recognised, each without having been learnt`;
+  }
   const how = figures.cross_validated ? "cross-validated on" : "measured on";
-  return `${(100 * figures.right).toFixed(1)} % right, ${how} ${figures.photos} photos`;
+  return `${percent(figures.right)} right, ${how} ${figures.photos} photos`;
 }
 
 function describe(what, figures) {
@@ -78,10 +84,16 @@ function showModel(state, model, several) {
     section.append(element("p", `It cannot be taught here: ${model.why_not}.`));
     return section;
   }
-  const button = element("button", "Teach what was labelled");
-  button.type = "button";
-  button.disabled = Boolean(state.job);
-  button.onclick = () => act("/teach", model.name);
+  const ways = element("p");
+  const teach = (path, words) => {
+    const button = element("button", words);
+    button.type = "button";
+    button.disabled = Boolean(state.job);
+    button.onclick = () => act(path, model.name);
+    ways.append(button, " ");
+  };
+  if (model.remembers) teach("/teach/add", "Add what was labelled");
+  teach("/teach", model.remembers ? "Teach only what was labelled" : "Teach what was labelled");
   const files = element("div", undefined, "files");
   for (const what of ["now", "taught", "before"]) {
     const figures = model.files[what];
@@ -90,7 +102,7 @@ function showModel(state, model, several) {
     if (what !== "now") part.append(...change(what, state, model));
     files.append(part);
   }
-  section.append(button, files);
+  section.append(ways, files);
   return section;
 }
 
