@@ -37,7 +37,7 @@ FOREIGN = {
     "prometheus-node-exporter": {"--collector"},  # .textfile.directory
     "pytest": {"--hypothesis-profile", "--timeout"},
     "python -m venv": {"--system-site-packages"},
-    "ray start": {"--address", "--head", "--include-dashboard"},
+    "ray start": {"--address", "--head", "--include-dashboard", "--num-cpus"},
     "rpicam-vid": {"--lores-height", "--lores-width", "--post-process-file"},
     "systemctl": {"--now"},
 }

@@ -33,8 +33,9 @@ def cluster(tmp_path: Path) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args=node(tmp_path, "head"))
-    for name in ("second", "third"):
-        cluster.add_node(**node(tmp_path, name))
+    # Addresses of their own: the driver connects to the node that has this machine's.
+    for number, name in enumerate(("second", "third"), 2):
+        cluster.add_node(**node(tmp_path, name), node_ip_address=f"127.0.0.{number}")
     yield cluster
     cluster.shutdown()
 
@@ -108,8 +109,9 @@ def test_a_lost_node_and_a_lost_driver_change_nothing(
     )
     for other in list(cluster.worker_nodes):
         cluster.remove_node(other)
-    cluster.add_node(**node(tmp_path, "old", PYTHONPATH=str(tmp_path / "other")))
-    cluster.add_node(**node(tmp_path, "old too", PYTHONPATH=str(tmp_path / "other")))
+    for number, name in enumerate(("old", "old too"), 4):
+        old = node(tmp_path, name, PYTHONPATH=str(tmp_path / "other"))
+        cluster.add_node(**old, node_ip_address=f"127.0.0.{number}")
     run = start(tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "other run", *OPTIONS, "--crop", "0,0,0.9,1")
     _, errors = run.communicate(timeout=300)
     assert run.returncode == 6, errors

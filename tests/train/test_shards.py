@@ -260,6 +260,8 @@ def test_what_would_have_to_be_listed_or_installed_is_refused() -> None:
 def test_heads_from_shards_are_those_from_the_folder(tmp_path: Path, command: Command) -> None:
     photos = write_photos(tmp_path / "photos", 40)
     shards_of(photos, tmp_path / "shards")
+    planned = command("edge-train", tmp_path / "shards", "--plan", *TRAINING)
+    assert "plan for 120 photos and 1 cell, by" in planned.stdout, planned.stderr
     runs = {}
     for name, source in (("of the folder", photos), ("of shards", tmp_path / "shards")):
         done = command("edge-train", source, "-o", tmp_path / name, *TRAINING)

@@ -25,7 +25,7 @@ from edge_classify.system.command import run
 
 from .backbone import ALPHAS, BACKBONE_FILE_SUFFIX, HUB, RESOLUTIONS
 from .backbone_file import read_backbone_file
-from .cluster import core_count, node_count, open_cluster
+from .cluster import add_cluster_option, core_count, node_count, open_cluster
 from .settings import AUTO, FINE_TUNING_EPOCHS, Settings
 from .shards import command as make_shards_command
 from .shards.source import MAX_BAD, PhotoSource, parse_photos
@@ -118,12 +118,7 @@ def make_parser() -> Parser:
     _add_fitting_options(parser)
     _add_unknown_options(parser)
     add_workers_option(parser)
-    parser.add_argument(
-        "--cluster",
-        metavar="ADDRESS",
-        help="work on a Ray cluster, with the same result: HOST:PORT, or auto for the one that this machine is in, "
-        "or else one of this machine alone; needs Ray",
-    )
+    add_cluster_option(parser)
     parser.add_common_options()
     return parser
 

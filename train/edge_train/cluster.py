@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_classify.errors import DataError, EdgeClassifyError, UsageError, first_line
+from edge_classify.options import Parser
 from edge_classify.system.atomic_write import write_atomic
 
 from .backbone import Backbone
@@ -98,6 +99,16 @@ class Cluster:
             yield entry
 
 
+def add_cluster_option(parser: Parser) -> None:
+    """The option --cluster, for `open_cluster`."""
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="work on a Ray cluster, with the same result: HOST:PORT, or auto for the one that this machine is in, "
+        "or else one of this machine alone; needs Ray",
+    )
+
+
 @contextmanager
 def open_cluster(address: str, report: Callable[[str], None]) -> Iterator[Cluster]:
     """Connect to the cluster at `address`; AUTO: to the one that this machine is a node of, or to a new one of its own.
@@ -118,6 +129,8 @@ def open_cluster(address: str, report: Callable[[str], None]) -> Iterator[Cluste
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         cores = int(ray.cluster_resources().get("CPU", 0))
+        if not cores:
+            raise UsageError(f"--cluster {address}: none of its nodes offers a core: ray start --num-cpus N")
         report(f"cluster: {len(nodes)} node{'' if len(nodes) == 1 else 's'}, {cores} cores")
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         shelf = ray.remote(_Shelf).options(num_cpus=0, max_concurrency=4, scheduling_strategy=here)
@@ -186,7 +199,7 @@ def _take(running: deque[tuple[Job, Any]], describe: Callable[[Job], str], proce
 
 
 class _Shelf:
-    """The driver's cache and weights, for the nodes."""
+    """The driver's cache and files, for the nodes."""
 
     def __init__(self, folder: str) -> None:
         self._path = Path(folder) / "features.sqlite"
@@ -202,14 +215,18 @@ class _Shelf:
             found = ((key, database.execute(query, (key,)).fetchone()) for key in keys)
             return [(key, row[0]) for key, row in found if row is not None]
 
-    def files(self, path: Path) -> dict[str, bytes]:
-        """A weights file, under "", or the files of a SavedModel's folder."""
-        if path.is_file():
-            return {"": path.read_bytes()}
-        return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    def list_files(self, path: Path) -> dict[str, int]:
+        """The files in a folder, or a file, under "", with their sizes."""
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        return {"" if file == path else str(file.relative_to(path)): file.stat().st_size for file in files}
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
 
 
 # What follows runs on the nodes.
+
+_prepared: set[Callable[[], None]] = set()
 
 
 def _work(common: tuple[Any, dict[str, str], Callable[[], None] | None, Callable[[Any], Any]], job: Any) -> Any:
@@ -221,8 +238,9 @@ def _work(common: tuple[Any, dict[str, str], Callable[[], None] | None, Callable
                 f"{versions[name]}: install the same versions on all nodes"
             )
     ask_elsewhere(partial(_ask, shelf))
-    if prepare is not None:
+    if prepare is not None and prepare not in _prepared:
         prepare()
+        _prepared.add(prepare)
     return _processor(), function(job)
 
 
@@ -268,8 +286,8 @@ def _bring_weights(shelf: Any, backbone: Backbone, folder: Path) -> Backbone:
     import ray
 
     copy = folder / backbone.weights.name
-    for name, content in ray.get(shelf.files.remote(backbone.weights)).items():
-        write_atomic(copy / name if name else copy, content)
+    for name in ray.get(shelf.list_files.remote(backbone.weights)):
+        write_atomic(copy / name, ray.get(shelf.read.remote(backbone.weights / name)))
     return replace(backbone, weights=copy)
 
 
