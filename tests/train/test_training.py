@@ -130,7 +130,11 @@ def test_without_unknown_the_classes_are_all_there_is(photos: Path, tmp_path: Pa
         (["--resolution", "all", "96"], 2, "--resolution: use all alone"),
         (["--keep", "1"], 2, "--keep: expected a number, 0.5 or more and less than 1, found '1'"),
         (["--negatives", "nowhere"], 6, "--negatives nowhere: no such folder"),
-        (["--backbone", "resnet"], 2, "--backbone: expected mobilenet_v2 or hub:URL_OR_FOLDER, found 'resnet'"),
+        (
+            ["--backbone", "resnet"],
+            2,
+            "--backbone: expected mobilenet_v2, FILE.tflite or hub:URL_OR_FOLDER, found 'resnet'",
+        ),
         (["--backbone", "hub:nowhere"], 2, "--backbone hub:nowhere: no such folder"),
         (["--backbone", "hub:.", "--alpha", "0.35", "0.5"], 2, "has one width and resolution"),
     ],
