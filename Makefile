@@ -48,7 +48,7 @@ check: $(CHECK)
 test: check slow-tests
 
 fast-tests: $(CHECK)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist worksteal --timeout 300
+	$(BIN)/python -m pytest -m "not slow and not nightly" --numprocesses $(JOBS) --dist worksteal --timeout 300
 
 # One at a time: TensorFlow and emulated processors use all cores by themselves.
 slow-tests: $(DESKTOP)

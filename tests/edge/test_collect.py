@@ -39,6 +39,7 @@ from edge_classify.outputs.destinations import Destinations
 from edge_classify.outputs.run import Run
 from edge_classify.pipeline.decision import Decision
 from edge_classify.pipeline.loop import Model, classify_frames
+from edge_classify.pipeline.models import Models
 from edge_classify.sources import demo
 from edge_classify.sources.frame import Frame
 
@@ -199,8 +200,8 @@ def test_a_day_before_a_still_scene_leaves_few_photos(tmp_path: Path) -> None:
 
     with ExitStack() as stack:
         source = SimpleNamespace(live=False, stream=True)
-        destinations = Destinations(stack, Run(source, [model]))
-        collect = stack.enter_context(Collect(Store(tmp_path, ROOMY, clock), {"desk": model}, destinations))
+        destinations = Destinations(stack, Run(source, Models([model])))
+        collect = stack.enter_context(Collect(tmp_path, ROOMY, destinations, clock))
         for result in classify_frames(day(), classifier, Decision(classifier.labels)):
             clock.now = start + result.frame.captured_at
             collect.append(result._replace(captured_time=clock.now, finished_at=result.frame.captured_at, model="desk"))

@@ -128,7 +128,7 @@ def test_events_alone_take_standard_output(command) -> None:
 def test_when_the_reader_goes_away_events_go_on(tmp_path: Path) -> None:
     events = tmp_path / "events.jsonl"
     process = subprocess.Popen(
-        [EDGE_CLASSIFY, "--camera", "demo", "--json", "--events", str(events), "--count", "60"],
+        [EDGE_CLASSIFY, "--camera", "demo", "--json", "--events", str(events), "--count", "150"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -138,7 +138,7 @@ def test_when_the_reader_goes_away_events_go_on(tmp_path: Path) -> None:
     process.stdout.close()
     assert process.wait(timeout=60) == 0
     assert process.stderr is not None
-    assert "60 frames" in process.stderr.read()
+    assert "150 frames" in process.stderr.read()
     assert len(events.read_text().splitlines()) >= 2
 
 

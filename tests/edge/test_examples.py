@@ -149,4 +149,4 @@ def test_gpio(version: str, on: str, off: str, tmp_path: Path) -> None:
     program.chmod(0o755)
     errors = hook(f"{ROOT / 'examples' / 'gpio.sh'} 8 17", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert "warning: hook" not in errors
-    assert (tmp_path / "calls").read_text().splitlines()[:2] == [off, on]  # unknown, then 8
+    assert {*(tmp_path / "calls").read_text().splitlines()} == {off, on}

@@ -247,6 +247,7 @@ def test_a_day_without_the_broker_keeps_the_last_thousand_changes_and_counts_the
         broker.start()
         with Listener(broker.port) as listener:
             wait_for(lambda: sum(device.output.counts().values()) == 1500)
+            wait_for(lambda: '"frame": 2500' in "".join(listener.payloads("event")[-1:]))
             numbers = [json.loads(text)["frame"] for text in listener.payloads("event")]
         assert numbers == list(range(2501 - len(numbers), 2501))
 

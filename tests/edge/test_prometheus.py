@@ -215,7 +215,7 @@ def test_the_alerts_fire_when_they_should_and_only_then() -> None:
 
 def test_the_node_exporter_reads_the_file(command, tmp_path: Path) -> None:
     needs_programs("prometheus-node-exporter")
-    done = command("edge-classify", "--camera", "demo", "--count", 5, "--metrics", tmp_path / "edge.prom", umask=0o077)
+    done = command("edge-classify", "--camera", "demo", "--count", 60, "--metrics", tmp_path / "edge.prom", umask=0o077)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "edge.prom").stat().st_mode & 0o777 == 0o644
     port = free_port()
@@ -224,7 +224,7 @@ def test_the_node_exporter_reads_the_file(command, tmp_path: Path) -> None:
     with running("prometheus-node-exporter", folder, *only):
         found = until(lambda: scrape(port), "the node exporter")
     assert found["node_textfile_scrape_error", frozenset()] == 0
-    assert value(found, "frames_total", model="builtin", result="classified") == 5
+    assert value(found, "frames_total", model="builtin", result="classified") == 60
 
 
 # What the numbers say.

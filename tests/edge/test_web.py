@@ -797,7 +797,7 @@ def test_a_zip_that_nobody_reads_is_given_up(acting: tuple[Page, Path]) -> None:
 
 def test_a_disk_that_cannot_take_a_class_loses_no_photo(acting: tuple[Page, Path]) -> None:
     page, folder = acting
-    name = sorted(files(folder, "unlabelled"))[0]
+    name = collect(folder, 1)[0]
     (folder / "labelled").mkdir(exist_ok=True)
     (folder / "labelled" / "taken").touch()
     code, answer = post(page, "/label", {"names": [name], "label": "taken"})

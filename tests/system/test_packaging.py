@@ -55,6 +55,7 @@ def written_by_user_data() -> dict[str, str]:
     return {file["path"]: file["content"] for file in files}
 
 
+@pytest.mark.nightly
 def test_cloud_init_takes_the_user_data() -> None:
     if shutil.which("cloud-init") is None:
         pytest.skip("no cloud-init → apt install cloud-init, on a machine that you can throw away")

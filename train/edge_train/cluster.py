@@ -130,7 +130,7 @@ def open_cluster(address: str, report: Callable[[str], None]) -> Iterator[Cluste
         nodes = [node for node in ray.nodes() if node["Alive"]]
         cores = int(ray.cluster_resources().get("CPU", 0))
         if not cores:
-            raise UsageError(f"--cluster {address}: none of its nodes offers a core: ray start --num-cpus N")
+            raise UsageError(f"--cluster {address}: none of its nodes offers a core: start one that does")
         report(f"cluster: {len(nodes)} node{'' if len(nodes) == 1 else 's'}, {cores} cores")
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         shelf = ray.remote(_Shelf).options(num_cpus=0, max_concurrency=4, scheduling_strategy=here)

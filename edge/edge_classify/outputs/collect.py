@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from ..system.checksum import file_sha256
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     import numpy as np
 
@@ -61,16 +63,20 @@ class _Seen(NamedTuple):
 class Collect:
     """Keeps photos in a `Store`, in a thread of its own, and none that is like another.
 
-    root: the store's folder, which exists. It reports on results, and is no reason to go on making them.
+    root: the store's folder, which exists. clock: Unix seconds; for tests.
+    It reports on results, and is no reason to go on making them.
     """
 
     gone = True
 
-    def __init__(self, root: Path, limits: Limits, destinations: Destinations) -> None:
+    def __init__(
+        self, root: Path, limits: Limits, destinations: Destinations, clock: Callable[[], float] = time.time
+    ) -> None:
         from ..collect.reasons import Reasons
 
         self._root = root
         self._limits = limits
+        self._clock = clock
         models = destinations.run.models
         self._models = {model.name: model for model in models}
         models.tell(self._take)
@@ -125,7 +131,7 @@ class Collect:
         from ..collect.store import Store
 
         _work_behind_frames()
-        store = Store(self._root, self._limits)
+        store = Store(self._root, self._limits, self._clock)
         store.remove_old()
         return store
 
