@@ -278,7 +278,6 @@ def _crop(text: str) -> Crop | Literal["auto"] | None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    _check_packages()
     if options.backbone.endswith(BACKBONE_FILE_SUFFIX):
         _take_backbone_file(options)
     grid = _grid(options)
@@ -308,6 +307,7 @@ def _train(options: argparse.Namespace) -> int:
     )
     check_source(options.photos, settings)
     output = _output_folder(options)
+    _check_packages()
     limit_workers(options.workers)
     source = options.photos
     if isinstance(source, PhotoSource) and options.max_bad is not None:
