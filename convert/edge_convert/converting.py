@@ -96,9 +96,9 @@ def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | 
     """As `convert`, of the networks as they come, with their 1000 ImageNet classes. Raises UsageError or DataError."""
     settings = settings or Settings()
     models.check_precisions(settings.precisions)
+    check_exports(settings.exports, models.resolutions, settings.precisions, "use --resolution 224")
     require_tensorflow("edge-convert imagenet", "use edge-train with --backbone FILE.tflite", _PACKAGES)
     _check_quantizer(settings.precisions, {FLOAT32})
-    check_exports(settings.exports, models.resolutions, settings.precisions, "use --resolution 224")
     check_output(output)
     with tempfile.TemporaryDirectory() as folder:
         write_imagenet_run(models, Path(folder))

@@ -135,7 +135,7 @@ def routes(*, acting: bool) -> list[tuple[str, str]]:
     from edge_classify.web.actions import Actions
     from edge_classify.web.server import Server
 
-    actions = partial(Actions, Path("nowhere"), None, Models([]))
+    actions = partial(Actions, Path("nowhere"), None, Models([]), print)
     application = Server(None, None, Access("127.0.0.1"), actions=actions if acting else None).application()
     return sorted({(route.method, route.resource.canonical) for route in application.router.routes()})
 
@@ -674,6 +674,7 @@ def test_photos_are_labelled_removed_and_put_back(tmp_path: Path) -> None:
             assert {Path(name).parent.name for name in archive.namelist()} == {label, "cup"}
         for number in (removed["number"], other["number"], done["number"]):
             assert post(page, "/undo", {"number": number})[0] == 200
+        assert not list((tmp_path / "labelled").iterdir())  # an empty class could not be taught
         assert set(names) <= files(tmp_path, "unlabelled")
         assert post(page, "/undo", {"number": done["number"]}) == (400, "there is nothing to undo\n")
 
@@ -918,7 +919,7 @@ def test_the_page_teaches_and_goes_back_by_its_buttons(teachable: tuple[Path, Pa
         wait_for(lambda: file_labels(page, "now") == NEW)
         wait_for(lambda: "cross-validated on 30 photos" in browser.execute_script("return document.body.innerText"))
         assert serious_obstacles(browser) == []
-        press("Go back to the one before")
+        press("Restore the previous model")
         wait_for(lambda: file_labels(page, "now") == OLD)
         assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 

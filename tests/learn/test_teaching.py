@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, draw_photo, write_photos
-from edge_classify import Classifier, ModelFileError, teach
+from edge_classify import Classifier, DataError, ModelFileError, teach
+from edge_classify.collect.photo_file import encode, write
+from edge_classify.collect.record import Record
 from edge_classify.learn.open_set import SHAPE_CONSTANTS, with_unknown
 from edge_classify.learn.teaching.base import Base, open_base
 from edge_classify.learn.teaching.command import main
@@ -192,6 +194,28 @@ def broken_photos(root: Path, kind: str) -> Path:
             picture = cv2.imread(str(root / "disc" / "0.png"))
             cv2.imwrite(str(path), np.clip(picture.astype(int) + int(path.stem), 0, 255).astype(np.uint8))
     return root
+
+
+def test_photos_of_one_burst_are_taught_from_and_said_to_be_such(tmp_path: Path) -> None:
+    """Somebody holds the button on the page for eight seconds, for each class."""
+    rng = np.random.default_rng(0)
+    for kind in ("cross", "disc"):
+        folder = tmp_path / "photos" / kind
+        folder.mkdir(parents=True)
+        for number in range(8):
+            record = Record(1000.0 + number, "on purpose", kind)
+            write(folder, encode(draw_photo(kind, rng), record), record)
+    taught = teach(model("int8"), tmp_path / "photos", tmp_path / "things.tflite")
+    assert taught.evaluation["photos"] == 16
+    assert [note for note in taught.notes if note.startswith("cross: taken in 1 burst, so its figures are too good")]
+    assert not [note for note in taught.notes if "nearly identical" in note]
+
+
+def test_a_folder_of_collect_is_not_taken_for_classes(tmp_path: Path) -> None:
+    for name in ("unlabelled", "labelled/cross", "labelled/disc"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(DataError, match=r"edge-classify --collect keeps.*: give .*/labelled"):
+        teach(model("int8"), tmp_path, tmp_path / "things.tflite")
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,27 @@ sys.exit(main(["--verify", sys.argv[1]]))
     run_python(code, models)
 
 
+def test_help_of_every_command_needs_only_the_device_side() -> None:
+    """Who has run `make demo` and types edge-train is told what is missing, not shown a traceback."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    code = """
+import importlib, sys
+for name in ("PIL", "matplotlib", "tensorflow", "keras", "tqdm", "pillow_heif", "ai_edge_quantizer", "ray", "fsspec"):
+    sys.modules[name] = None
+module, _, function = sys.argv[1].partition(":")
+try:
+    getattr(importlib.import_module(module), function)(["--help"])
+except SystemExit as end:
+    sys.exit(end.code)
+"""
+    for name, entry in scripts.items():
+        done = subprocess.run(
+            [sys.executable, "-c", code, entry], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "Traceback" not in done.stderr, f"{name}: {done.stderr}"
+        assert done.returncode == 0, f"{name}: {done.stderr}"
+
+
 def test_the_extra_all_has_every_extra_for_a_device() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (everything,) = extras["all"]

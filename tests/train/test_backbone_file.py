@@ -82,7 +82,10 @@ def test_a_backbone_is_the_file_itself_whatever_it_is_called(path: Path, tmp_pat
         find(other, alpha=0.5)
 
 
-def test_of_a_folder_a_backbone_file_of_the_cell_goes_before_weights(path: Path) -> None:
+def test_of_a_folder_a_backbone_file_of_the_cell_goes_before_weights(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_train.weights.has_tensorflow", lambda: True)  # nothing is read here
     weights = path.with_name("mobilenet_v2_0.35_224_no_top.weights.h5")
     weights.write_text("of Keras")
     assert find(path.parent).weights == path

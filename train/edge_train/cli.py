@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -57,6 +58,10 @@ _DETAILS = (
 )
 
 
+# What every run needs besides the device side, and the modules by which it is seen.
+_PACKAGES = {"matplotlib": "matplotlib", "pillow": "PIL", "tqdm": "tqdm"}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
@@ -64,6 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return make_shards_command.main(words[1:])
     options = make_parser().parse_args(words)
     return run(lambda: _train(options), quiet=True, traceback=options.traceback)
+
+
+def _check_packages() -> None:
+    """Raise DataError if what every run needs is not installed."""
+    missing = [package for package, module in _PACKAGES.items() if find_spec(module) is None]
+    if missing:
+        raise DataError(
+            f"edge-train needs packages that are not installed ({', '.join(missing)}): in the clone, "
+            f"{sys.executable} -m pip install -c constraints.txt -e '.[train]'"
+        )
 
 
 def make_parser() -> Parser:
@@ -263,6 +278,7 @@ def _crop(text: str) -> Crop | Literal["auto"] | None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    _check_packages()
     if options.backbone.endswith(BACKBONE_FILE_SUFFIX):
         _take_backbone_file(options)
     grid = _grid(options)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from edge_classify.errors import DataError
 from edge_classify.images.crop import cut
@@ -107,6 +106,8 @@ def compute_features(
     missing = list(_find_missing(database, root, photos, backbones, views))
     make_models(database, dict.fromkeys(backbone for photo in missing for backbone, _ in photo.views))
     jobs = list(_cut_into_jobs(missing))
+    from tqdm import tqdm
+
     with tqdm(total=len(missing), desc="features", unit="photo", disable=not jobs) as progress:
         computed = pool(_compute, jobs, _prepare_process, describe=_describe)
         waiting: list[tuple[str, bytes]] = []
@@ -195,6 +196,8 @@ def make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> 
     """Fill the cache with the backbones' TFLite models that it lacks. Raises DataError."""
     cached = {key for (key,) in database.execute("SELECT key FROM feature_models")}
     missing = [backbone for backbone in backbones if _backbone_key(backbone) not in cached]
+    from tqdm import tqdm
+
     with tqdm(total=len(missing), desc="backbones", unit="backbone", disable=not missing) as progress:
         made = in_processes(
             make_feature_model,

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from tqdm import tqdm
 
 from edge_classify.images.preprocessing import Image
 from edge_classify.learn.head import Curves, Examples, Head, accuracy, calibrated_loss, softmax, split_batches
@@ -94,6 +93,8 @@ class FineTuner:
         step = self._make_step(len(examples.photos))
         rng = np.random.default_rng(settings.seed)
         curves = Curves()
+        from tqdm import tqdm
+
         with tqdm(total=settings.fine_tune, desc=f"fine-tuning {self._job.name}", unit="epoch") as progress:
             for _ in range(settings.fine_tune):
                 self._train_epoch(step, examples, rng, curves)
@@ -127,6 +128,8 @@ class FineTuner:
         photos, augmentation = run.photos.of(TRAINING, VALIDATION), run.settings.augmentation
         views = replace(augmentation, views=FINE_TUNING_VIEWS if augmentation.views else 0).keys()
         rows = Rows(cache_folder(), tuple(self._upper.input_shape[1:]), np.float16)
+        from tqdm import tqdm
+
         with tqdm(total=len(photos), desc=f"views {self._job.name}", unit="photo") as progress:
             for photo in photos:
                 picture = photo.read(run.root)

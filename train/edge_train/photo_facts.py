@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from edge_classify.errors import DataError
 from edge_classify.images.crop import Crop
@@ -52,6 +51,8 @@ def collect_facts(
     read = partial(_read_chunk, crop)
     results = pool(read, chunks, describe=_describe) if len(chunks) > 1 else map(read, chunks)
     unreadable: dict[str, str] = {}
+    from tqdm import tqdm
+
     with tqdm(total=len(missing), desc="reading photos", unit="photo", disable=not missing) as progress:
         for chunk, outcomes in zip(chunks, results, strict=True):
             rows = []

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from PIL import Image, UnidentifiedImageError
-
 from edge_classify.images.crop import Crop
 from edge_classify.learn.photos.photo_set import Photo
 from edge_classify.learn.photos.scene import natural_key, shows_one_scene
@@ -59,6 +57,8 @@ def _sorted(photos: Sequence[Photo], times: Sequence[str] | Sequence[int] | None
 
 def read_exif_time(file: Path | IO[bytes]) -> str:
     """When a photo was taken, by its camera's clock: a text that sorts; "" if it does not say."""
+    from PIL import Image, UnidentifiedImageError  # the command's --help works without it
+
     try:
         with Image.open(file) as picture:
             exif = picture.getexif().get_ifd(_EXIF_IFD)

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from edge_classify.errors import DataError, UsageError
 from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
@@ -305,6 +303,8 @@ def fit_cells(run: TrainingRun, pool: Pool = in_processes) -> list[dict[str, Any
         jobs = [CellJob(run, backbone) for backbone in backbones]
         fitted = pool(fit_cell, jobs, describe=lambda job: job.title)
     entries = []
+    from tqdm import tqdm
+
     with tqdm(total=len(backbones), desc="heads", unit="cell") as progress:
         for entry in fitted:
             entries.append(entry)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 UNLABELLED = "unlabelled"
 LABELLED = "labelled"
+# Where removed photos wait, in case it is undone.
+REMOVED = "removed"
 
 
 def make_folders(root: Path) -> None:

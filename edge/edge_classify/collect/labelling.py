@@ -20,11 +20,9 @@ import numpy as np
 
 from ..errors import UsageError
 from .class_folder import class_folder
-from .folders import LABELLED, UNLABELLED
+from .folders import LABELLED, REMOVED, UNLABELLED
 from .record import Record, read_record
 
-# Where removed photos wait, in case it is undone.
-REMOVED = "removed"
 _KEPT_REMOVED_S = 86400.0
 # What `photo_file.write` calls its files, and nothing with a way out of the folder.
 _NAME = re.compile(r"[0-9TZ.]{1,30}_[a-z]{1,20}(-[0-9]{1,6})?\.jpg")
@@ -116,6 +114,9 @@ class Labelling:
             raise UsageError("there is nothing to undo")
         undone = self._carry_out([Move(move.after, _free(move.before)) for move in done.moves])
         del self._done[number]
+        for folder in {move.after.parent for move in done.moves}:
+            with suppress(OSError):  # it has other photos
+                folder.rmdir()
         return undone
 
     def _move(self, names: Iterable[str], folder: Path) -> Done:

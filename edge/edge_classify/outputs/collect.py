@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from ..collect.folders import make_folders
+from ..collect.folders import LABELLED, REMOVED, UNLABELLED, make_folders
 from ..collect.limits import DEFAULT_LIMITS, Limits
 from ..errors import DataError, UsageError
 from ..options import integer, is_folder, number, only_in_help_all, writes_file
@@ -281,5 +281,18 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Coll
         free_bytes=round(options.collect_free_mb * _MB),
         days=options.collect_days,
     )
+    if others := _other_folders(options.collect):
+        log.warning(
+            "--collect %s: has other folders (%s): photos that a model learns from are better kept in another",
+            options.collect,
+            ", ".join(others),
+        )
     destinations.standard_error.put(f"keeping photos of what the camera sees in {options.collect} (--collect)\n")
     return Collect(options.collect, limits, destinations)
+
+
+def _other_folders(root: Path) -> list[str]:
+    """Those directly in the folder that are no part of what is kept there."""
+    own = {UNLABELLED, LABELLED, REMOVED}
+    with os.scandir(root) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and entry.name not in own)

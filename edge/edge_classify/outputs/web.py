@@ -59,6 +59,7 @@ class Web:
         self._warned = False
         self._token = token
         self._run = destinations.run
+        self._say = destinations.standard_error.put
         self._results: list[Result] = []
         self._history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self._view: View | None = None
@@ -117,7 +118,7 @@ class Web:
         options = self._options
         access = Access(options.web_address.host, tuple(options.web_host), self._token)
         view = View(self._run.source, self._run.models, self._history)
-        actions = partial(Actions, options.collect, view, self._run.models) if options.web_actions else None
+        actions = partial(Actions, options.collect, view, self._run.models, self._say) if options.web_actions else None
         self._server = Server(listener, view, access, options.web_frame, self._tls, actions)
         self._view = view
         self._server.run()
@@ -168,7 +169,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         group.add_argument(
             "--web-actions",
             action="store_true",
-            help="let the page take photos, and label those of --collect",
+            help="let the page take photos, label those of --collect, and teach the model",
         )
     )
     only_in_help_all(

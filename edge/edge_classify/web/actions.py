@@ -38,9 +38,11 @@ _ATTACHMENT = 'attachment; filename="labelled.zip"'
 class Actions:
     """Routes that change the folder `root` of `--collect`."""
 
-    def __init__(self, root: Path, view: View, models: Models, headers: Mapping[str, str]) -> None:
-        """headers: of every answer."""
-        self._teaching = Teaching(root, models)
+    def __init__(
+        self, root: Path, view: View, models: Models, say: Callable[[str], object], headers: Mapping[str, str]
+    ) -> None:
+        """say: takes a line for whoever has started the program. headers: of every answer."""
+        self._teaching = Teaching(root, models, say)
         self._root = root
         self._headers = headers
         self._view = view

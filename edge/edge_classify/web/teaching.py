@@ -26,6 +26,8 @@ from ..model.model_file import read_model_file
 from ..system.child_python import isolated_python
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..pipeline.loop import Model
     from ..pipeline.models import Models
 
@@ -51,8 +53,9 @@ class _Job(NamedTuple):
 class Teaching:
     """One model is taught at a time, in a process of its own. Its methods may be called from any thread."""
 
-    def __init__(self, root: Path, models: Models) -> None:
-        """root: the folder of `--collect`."""
+    def __init__(self, root: Path, models: Models, say: Callable[[str], object]) -> None:
+        """root: the folder of `--collect`. say: takes a line for whoever has started the program."""
+        self._say = say
         self._photos = root / LABELLED
         self._models = models
         self._files = {model.name: _files(model) for model in models}
@@ -148,7 +151,9 @@ class Teaching:
             _copy(files.now, waiting)
             waiting.replace(kept)
             coming.replace(files.now)
-            self._models.exchange(load(name, files.now))
+            model = load(name, files.now)
+            self._models.exchange(model)
+        self._say(f"{files.now}: exchanged on the page: {', '.join(model.classifier.labels)}; before: {kept.name}\n")
 
     def _describe(self, model: Model) -> dict[str, Any]:
         files = self._files[model.name]

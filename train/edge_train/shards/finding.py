@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 
-from tqdm import tqdm
-
 from edge_classify.errors import DataError
 from edge_classify.learn.photos.layout import TEST, check_label, part_of
 from edge_classify.learn.photos.photo_set import HELD_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
@@ -86,6 +84,8 @@ def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool) -
                 yield unit
 
     bad = 0
+    from tqdm import tqdm
+
     with tqdm(total=source.count(), desc="reading photos", unit="photo") as progress:
         for found in pool(survey, unknown(), describe=str):
             key = waiting.popleft()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tqdm import tqdm
-
 from edge_classify.errors import DataError
 from edge_classify.images.formats import HEAD_BYTES, PICTURE_SUFFIXES, picture_format
 from edge_classify.learn.photos.layout import read_layout
@@ -36,6 +34,8 @@ def make_shards(root: Path, folder: Path, size: int) -> str:
     batches = _cut(root, photos, size)
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
+    from tqdm import tqdm
+
     with tqdm(total=len(photos.photos), desc="shards", unit="photo") as progress:
         first = 0
         for number, batch in enumerate(batches):

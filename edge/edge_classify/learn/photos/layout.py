@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...collect.folders import LABELLED, UNLABELLED
 from ...errors import DataError
 from ...images.folder import Kind, find_pictures, list_folder
 from ...images.formats import HEAD_BYTES, describe_other, picture_format
@@ -95,6 +96,10 @@ def _check_folder(root: Path) -> None:
     if root.is_dir():
         if recognize(root) == "run folder":
             raise DataError(f"{root}: a run folder, which is what edge-train writes: give the folder of photos")
+        if (root / UNLABELLED).is_dir() and (root / LABELLED).is_dir():
+            raise DataError(
+                f"{root}: holds what edge-classify --collect keeps, some of it without a class: give {root / LABELLED}"
+            )
         return
     if not root.exists():
         raise DataError(f"{root}: no such folder of photos")

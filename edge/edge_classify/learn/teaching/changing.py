@@ -91,6 +91,8 @@ def _rename(base: Base, rename: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _check_there(base: Base, labels: Sequence[str], option: str, name: str) -> None:
+    if name == UNKNOWN and name not in labels:
+        raise DataError(f"{option}: unknown is the answer for none of the classes, and no class")
     if name not in labels:
         raise DataError(f"{option}: {base.path} has no class {name}: it has {', '.join(labels)}")
 

@@ -234,12 +234,21 @@ def _deal(
     own = [item for item in by_name if item.photo.label != NEGATIVE]
     still = shows_one_scene([item.facts.thumbnail for item in own])
     alike = find_near_duplicates([item.photo.sha256 for item in by_name], [item.facts for item in by_name])
-    groups = join_bursts(root, photos, alike.groups)
     scene = {name for name, group in alike.groups.items() if still or group in alike.scenes}
-    groups = {name: name if name in scene else group for name, group in groups.items()}
+    different = {name: name if name in scene else group for name, group in alike.groups.items()}
     of_classes = [photo for photo in photos if photo.label != NEGATIVE]
-    _refuse_few(labels, of_classes, grown, groups)
-    notes = [*_describe_hints(own), *_describe_alike(of_classes, groups)]
+    _refuse_few(labels, of_classes, grown, different)
+    notes = [*_describe_hints(own), *_describe_alike(of_classes, different)]
+    bursts = join_bursts(root, photos, alike.groups) | {name: name for name in scene}
+    few = _of_few_bursts(of_classes, different, bursts)
+    notes += [
+        f"{labels[label]}: taken in {_count(number, 'burst', 'bursts')}, so its figures are too good: take photos at "
+        f"{MIN_PHOTOS} different times"
+        for label, number in sorted(few.items())
+    ]
+    # A burst stays in one fold, unless a class would then be in fewer folds than it takes.
+    apart = {photo.sha256 for photo in of_classes if photo.label in few}
+    groups = {name: different[name] if name in apart else group for name, group in bursts.items()}
     if still:
         notes.append("a camera that does not move took all photos: cross-validated by blocks of them, by name")
     folds = deal_folds([photo for photo in photos if photo.sha256 not in scene], groups)
@@ -250,6 +259,19 @@ def _deal(
     for run in runs.values():
         folds |= {photo.sha256: place * FOLDS // len(run) for place, photo in enumerate(run)}
     return [replace(photo, fold=folds[groups[photo.sha256]]) for photo in photos], still, notes
+
+
+def _of_few_bursts(photos: Sequence[Photo], different: Mapping[str, str], bursts: Mapping[str, str]) -> dict[int, int]:
+    """The classes with enough different photos, but from fewer bursts than MIN_PHOTOS; and from how many."""
+
+    def count(groups: Mapping[str, str]) -> dict[int, int]:
+        found: dict[int, set[str]] = defaultdict(set)
+        for photo in photos:
+            found[photo.label].add(groups[photo.sha256])
+        return {label: len(names) for label, names in found.items()}
+
+    enough = count(different)
+    return {label: number for label, number in count(bursts).items() if number < MIN_PHOTOS <= enough[label]}
 
 
 def _describe_hints(seen: Sequence[_Seen]) -> Iterator[str]:

@@ -75,7 +75,7 @@ _shtab_edge_classify_options=(
   "*--web-frame[a site that may show the page in a frame, such as http\:\/\/homeassistant.local\:8123]:ORIGIN:"
   "--web-cert[certificate, for https]:FILE:_files"
   "--web-key[the certificate\'s key]:FILE:_files"
-  "--web-actions[let the page take photos, and label those of --collect]"
+  "--web-actions[let the page take photos, label those of --collect, and teach the model]"
   "--web-insecure[ask nobody for a token, whatever the address]"
   "--config[read options from a TOML file (docs\/configuration.md)]:FILE:_files"
   "--check-config[check the options, from wherever they come, and exit]"

@@ -11,6 +11,8 @@ let groups = [];
 // The card of each group, by the name of its first photo: its picture is asked for once.
 let cards = new Map();
 let classes = {};
+// In the order in which they became known: a class keeps its key.
+const order = [];
 let keys = new Map();
 let focused = 0;
 let anchor = 0;
@@ -50,7 +52,7 @@ async function load() {
   try {
     const found = await ask("/photos.json");
     groups = found.groups;
-    classes = found.classes;
+    classes = { ...Object.fromEntries(order.map((label) => [label, 0])), ...found.classes };
     cards.clear();
     selected.clear();
     focused = Math.min(focused, Math.max(0, groups.length - 1));
@@ -64,7 +66,8 @@ async function load() {
 function showClasses() {
   const free = KEYS.filter((key) => !RESERVED.has(key));
   keys = new Map();
-  byId("classes").replaceChildren(...Object.keys(classes).map((label) => {
+  order.push(...Object.keys(classes).filter((label) => !order.includes(label)));
+  byId("classes").replaceChildren(...order.map((label) => {
     const key = label === UNKNOWN ? "u" : free.shift();
     if (key) keys.set(key, label);
     const button = element("button");

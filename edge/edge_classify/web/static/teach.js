@@ -36,6 +36,7 @@ async function ask(path, content) {
 }
 
 let taught = false;
+let labelled = 0;
 let shown = "";
 
 async function act(path, model) {
@@ -69,7 +70,7 @@ function change(what, state, model) {
   const { now } = model.files;
   const coming = model.files[what];
   const gone = now.labels.filter((label) => !coming.labels.includes(label));
-  const button = element("button", what === "taught" ? "Use what was taught" : "Go back to the one before");
+  const button = element("button", what === "taught" ? "Use what was taught" : "Restore the previous model");
   button.type = "button";
   button.disabled = Boolean(state.job);
   button.onclick = () => act(what === "taught" ? "/use" : "/back", model.name);
@@ -88,7 +89,7 @@ function showModel(state, model, several) {
   const teach = (path, words) => {
     const button = element("button", words);
     button.type = "button";
-    button.disabled = Boolean(state.job);
+    button.disabled = Boolean(state.job) || !labelled;
     button.onclick = () => act(path, model.name);
     ways.append(button, " ");
   };
@@ -140,8 +141,8 @@ async function showLabelled() {
     entry.append(element("span", photos, "score"));
     return entry;
   }));
+  labelled = found.length;
   if (!found.length) byId("labelled").append(element("li", "Nothing yet: label photos first."));
 }
 
-showLabelled().catch((error) => notice(error.message));
-refresh();
+showLabelled().catch((error) => notice(error.message)).then(refresh);
