@@ -35,7 +35,7 @@ def make_parser() -> Parser:
         examples=[
             ("edge-teach imagenet.tflite photos -o things.tflite", "on the Pi, after edge-classify collect"),
             (
-                "edge-teach cups.tflite --add key=photos/key -o more.tflite",
+                "edge-teach things.tflite --add key=photos/key -o more.tflite",
                 "one more class, without the old photos",
             ),
         ],
