@@ -54,7 +54,7 @@ def test_what_edge_convert_writes_is_read_back(
     from edge_convert.settings import Settings
 
     index = {"photos": {"fingerprint": "f"}, "seed": 3, "arguments": arguments, "versions": {"python": "3"}}
-    run: Any = SimpleNamespace(labels=tuple(labels), index=index)
+    run: Any = SimpleNamespace(labels=tuple(labels), index=index, cells=())
     with TemporaryDirectory() as folder:
         write_manifest(Path(folder), run, Settings(), files)
         manifest = read_manifest(Path(folder))
