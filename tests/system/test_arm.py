@@ -196,6 +196,7 @@ TOOLS = {
 }
 
 
+@pytest.mark.nightly  # eight minutes under emulation
 @PLACES
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_wheel_installs_as_people_do(
@@ -210,10 +211,10 @@ def test_the_wheel_installs_as_people_do(
     assert done.returncode == 0, done.stderr
     done = on_pi(suite, board, *settings, *TOOLS[tool], f"/wheels/{wheel.name}[web]")
     assert done.returncode == 0, done.stderr
-    done = on_pi(suite, board, "/tools/bin/edge-doctor", "--versions")
+    done = on_pi(suite, board, f"/tools/bin-{tool}/edge-doctor", "--versions")
     assert re.search(rf"installed by {tool}( tool)? in a virtual environment", done.stdout), done.stdout + done.stderr
     assert "aiohttp" in done.stdout
-    done = on_pi(suite, board, "/tools/bin/edge-classify", "--camera", "demo", "--count", 30, "--json")
+    done = on_pi(suite, board, f"/tools/bin-{tool}/edge-classify", "--camera", "demo", "--count", 30, "--json")
     assert done.returncode == 0, done.stderr
     assert_the_demo_is_read(done.stdout, 30)
     man_page = "man/man1/edge-classify.1" if tool == "pipx" else "uv/edge-classify/share/man/man1/edge-classify.1"
