@@ -22,7 +22,13 @@ from .view import STALLED_S, Picture, TooManyViewersError, View
 log = logging.getLogger(__name__)
 
 _STATIC = Path(__file__).with_name("static")
-_FILES = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/login.js": "login.js"}
+_FILES = {
+    "/": "page.html",
+    "/page.css": "page.css",
+    "/device.js": "device.js",
+    "/page.js": "page.js",
+    "/login.js": "login.js",
+}
 _ACTION_FILES = {
     "/photos": "photos.html",
     "/photos.js": "photos.js",

@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -153,7 +154,8 @@ class Teaching:
             coming.replace(files.now)
             model = load(name, files.now)
             self._models.exchange(model)
-        self._say(f"{files.now}: exchanged on the page: {', '.join(model.classifier.labels)}; before: {kept.name}\n")
+        labels = ", ".join(model.classifier.labels)
+        self._say(f"{files.now}: exchanged on the page, now for {labels}; the one before is kept as {kept.name}\n")
 
     def _describe(self, model: Model) -> dict[str, Any]:
         files = self._files[model.name]
@@ -193,6 +195,16 @@ def _why_not(model: Model, files: _Files, models: Models) -> str | None:
 
 def _figures(path: Path) -> dict[str, Any] | None:
     """What a file says of itself; None if it is not there, or cannot be read."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _read_figures(path, found.st_mtime_ns, found.st_ino)
+
+
+@lru_cache(16)
+def _read_figures(path: Path, _changed: int, _node: int) -> dict[str, Any] | None:
+    """The page asks once a second; reading a file takes all of its megabytes."""
     try:
         file = read_model_file(path)
     except (EdgeClassifyError, OSError):

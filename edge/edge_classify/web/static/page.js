@@ -13,7 +13,6 @@ const CHART = { width: 300, height: 80 };
 const RETRY_MS = 2000;
 const PAGE_TITLE = "edge-classify";
 
-const byId = (id) => document.getElementById(id);
 const decoder = new TextDecoder();
 const points = [];
 let socket = null;
@@ -22,25 +21,12 @@ let pictureAddress = "";
 let shownStates = "";
 let severalModels = false;
 
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
 function percent(score) {
   return `${Math.round(100 * score)} %`;
 }
 
 function clock(iso) {
   return new Date(iso).toLocaleTimeString();
-}
-
-function notice(text) {
-  const shown = byId("notice");
-  if (shown.textContent !== text) shown.textContent = text;
-  shown.hidden = !text;
 }
 
 function ask() {

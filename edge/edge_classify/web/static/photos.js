@@ -6,7 +6,6 @@ const RESERVED = new Set(["x", "z", "u"]);
 const KEYS = [..."123456789", ..."abcdefghijklmnopqrstvwy"];
 const UNKNOWN = "unknown";
 
-const byId = (id) => document.getElementById(id);
 let groups = [];
 // The card of each group, by the name of its first photo: its picture is asked for once.
 let cards = new Map();
@@ -18,35 +17,6 @@ let focused = 0;
 let anchor = 0;
 const selected = new Set();
 const done = [];
-
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function notice(text) {
-  byId("notice").textContent = text;
-  byId("notice").hidden = !text;
-}
-
-async function ask(path, content) {
-  const options = content && {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(content),
-  };
-  let answer;
-  try {
-    answer = await fetch(path, options);
-  } catch {
-    throw new Error("The device does not answer: nothing was changed.");
-  }
-  if (answer.status === 401) location.href = "/login";
-  if (!answer.ok) throw new Error(`Refused: ${(await answer.text()).trim()}.`);
-  return answer.json();
-}
 
 async function load() {
   try {

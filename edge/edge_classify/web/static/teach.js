@@ -4,37 +4,6 @@
 const ASK_AGAIN_MS = 1000;
 const TITLES = { now: "in use", taught: "taught", before: "before" };
 
-const byId = (id) => document.getElementById(id);
-
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
-function notice(text) {
-  byId("notice").textContent = text;
-  byId("notice").hidden = !text;
-}
-
-async function ask(path, content) {
-  const options = content && {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(content),
-  };
-  let answer;
-  try {
-    answer = await fetch(path, options);
-  } catch {
-    throw new Error("The device does not answer.");
-  }
-  if (answer.status === 401) location.href = "/login";
-  if (!answer.ok) throw new Error(`Refused: ${(await answer.text()).trim()}.`);
-  return answer.json();
-}
-
 let taught = false;
 let labelled = 0;
 let shown = "";
