@@ -627,7 +627,8 @@ def collect(folder: Path, photos: int) -> list[str]:
     for number in range(photos):
         image = demo.draw(105 * (number // 5) + 45 + number % 5).image
         image = np.clip(image + rng.integers(-4, 5, image.shape), 0, 255).astype(np.uint8)
-        record = Record(1.8e9 + number, "unknown", scores={"7": 0.5}, sha256="ab", features=pack(describe(image)))
+        seen = {"features": pack(describe(image)), "features_by": describe.by}
+        record = Record(1.8e9 + number, "unknown", scores={"7": 0.5}, **seen)
         store.add(image, record)
     return [path.name for path in store.unlabelled()]
 

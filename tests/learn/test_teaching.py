@@ -24,6 +24,7 @@ from edge_classify.learn.teaching.fitting import Fitted, fit
 from edge_classify.learn.teaching.head_graph import write_head
 from edge_classify.learn.teaching.lesson import Lesson, read_lesson
 from edge_classify.learn.teaching.taught_file import make_file, write_file
+from edge_classify.model.features import name_backbone
 from edge_classify.model.model_file import read_model_file
 
 MODELS = ROOT / "tests" / "models" / "drawn"
@@ -78,6 +79,14 @@ def test_the_file_knows_the_new_classes_and_nothing_else(taught: Taught) -> None
     assert sum(truth == answer for truth, answer in answers) >= 50
     noise = rng.integers(0, 256, (20, 120, 160, 3), dtype=np.uint8)
     assert sum(classifier.classify(picture).label == "unknown" for picture in noise) >= 18
+
+
+def test_the_file_has_the_backbone_of_its_base_and_of_no_other(taught: Taught) -> None:
+    name = name_backbone(taught.base.model)
+    assert name_backbone(taught.path.read_bytes()) == name
+    # Dynamic files compute so small a network in float32.
+    others = {name_backbone(model(precision).read_bytes()) for precision in ("float32", "float16", "int8")}
+    assert len(others) == 3
 
 
 def test_the_file_computes_what_was_fitted(taught: Taught) -> None:
