@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import CameraError, DataError, ModelFileError, SelfTestError, UsageError
 from ..options import Parser, add_picture_options, crop, duration, integer
-from ..system.checksum import file_sha256
 from ..system.command import native_output_dropped, run
 from .keyboard import Keyboard
 
@@ -83,7 +82,7 @@ def _collect(options: argparse.Namespace) -> int:
         check_source(options.camera, **settings)
         if not is_stream(options.camera):
             raise UsageError(f"--camera {options.camera}: expected a camera or a video; pictures can be copied")
-        taking = Taking(folder, *_comparison(options.model))
+        taking = Taking(folder, _comparison(options.model))
         transform = Transform(options.rotate, options.flip, options.crop)
         with open_source(options.camera, transform=transform, **settings) as source:
             print(source.description or f"video {options.camera}", file=sys.stderr)
@@ -96,16 +95,16 @@ def _collect(options: argparse.Namespace) -> int:
     return 0
 
 
-def _comparison(model: Path | None) -> tuple[Describe, str]:
-    """What photos are compared by, and the checksum of the model file that it is from."""
-    from .likeness import describe_by, thumbnail
+def _comparison(model: Path | None) -> Describe:
+    """What photos are compared by."""
+    from .likeness import BY_THUMBNAIL, describe_by
 
     if model is None:
-        return thumbnail, ""
+        return BY_THUMBNAIL
     from ..model.classifier import Classifier
 
     with native_output_dropped():
-        return describe_by(Classifier(model)), file_sha256(model)
+        return describe_by(Classifier(model))
 
 
 def _take(source: Source, taking: Taking, wanted: _Wanted, count: int | None) -> None:
