@@ -295,6 +295,22 @@ def test_a_picture_and_its_answer_come_together(page: Page) -> None:
     assert same >= 0.9 * len(seen)
 
 
+def test_who_comes_later_sees_what_is_now_and_not_what_the_last_viewer_saw(page: Page) -> None:
+    def frame() -> int:
+        return json.loads(page.ask("/state.json").content)["frame"]
+
+    before = asyncio.run(look(page.port, 1))[0][0]["frame"]
+    wait_for(lambda: json.loads(page.ask("/state.json").content)["viewers"] == 0 and frame() > before + 30)
+    now = frame()
+    assert asyncio.run(look(page.port, 1))[0][0]["frame"] >= now
+
+
+def test_a_picture_need_not_wait_for_the_next_frame() -> None:
+    with serve("--max-fps", "0.01") as page:
+        picture = page.ask("/snapshot.jpg").content
+        assert cv2.imdecode(np.frombuffer(picture, np.uint8), 1).shape == (480, 640, 3)
+
+
 def test_state_says_what_changed_and_facts_what_is_running(page: Page) -> None:
     wait_for(lambda: len(json.loads(page.ask("/state.json").content)["history"]) > 1)
     state = json.loads(page.ask("/state.json").content)
@@ -391,15 +407,15 @@ def test_a_lost_camera_is_told_of_and_not_shown_as_if_it_were_there() -> None:
     with subprocess.Popen(camera, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline()
         with serve(camera=f"http://127.0.0.1:{port}/") as page:
-            last = b""
+            facts, jpeg = {"lost_seconds": None}, b""
 
             def lost() -> bool:
-                nonlocal last
-                last = page.ask("/snapshot.jpg").content
-                return json.loads(page.ask("/state.json").content)["lost_seconds"] is not None
+                # It comes back at once, for twenty frames.
+                nonlocal facts, jpeg
+                facts, jpeg = asyncio.run(look(page.port, 1))[0]
+                return facts["lost_seconds"] is not None
 
             wait_for(lost)
-            (facts, jpeg) = asyncio.run(look(page.port, 1))[0]
         process.kill()
     assert facts["lost_seconds"] > 0
     drawn = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)
