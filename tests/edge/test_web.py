@@ -693,6 +693,10 @@ def test_photos_are_labelled_removed_and_put_back(tmp_path: Path) -> None:
         assert not list((tmp_path / "labelled").iterdir())  # an empty class could not be taught
         assert set(names) <= files(tmp_path, "unlabelled")
         assert post(page, "/undo", {"number": done["number"]}) == (400, "there is nothing to undo\n")
+        assert post(page, "/take", {"label": "digit"})[0] == 200
+        made = [tmp_path / "labelled", *(tmp_path / "labelled").iterdir(), tmp_path / "removed"]
+        assert {oct(folder.stat().st_mode & 0o777) for folder in made} == {"0o700"}
+        shutil.rmtree(tmp_path / "labelled" / "digit")
 
 
 @pytest.mark.parametrize(
