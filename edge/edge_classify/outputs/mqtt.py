@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import DataError, UsageError
-from ..options import only_in_help_all, only_on_command_line
+from ..options import only_in_help_all, only_on_command_line, suggest
 from ..system.secret_file import read_secret, why_not_secret
 from .broker.address import address, topic
 from .broker.topics import slug
@@ -72,17 +72,18 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         "--mqtt-forget", action="store_true", help="remove this device from the broker and Home Assistant, and exit"
     )
     only_on_command_line(forget_option)
-    for action in (
-        group.add_argument("--mqtt-image", action="store_true", help="also send the picture of each change of state"),
-        group.add_argument(
-            "--mqtt-discovery",
-            type=_discovery,
-            default="homeassistant",
-            metavar="PREFIX|off",
-            help="where Home Assistant looks for devices; off: tell it nothing",
-        ),
-        forget_option,
-    ):
+    image = group.add_argument(
+        "--mqtt-image", action="store_true", help="also send the picture of each change of state"
+    )
+    discovery = group.add_argument(
+        "--mqtt-discovery",
+        type=_discovery,
+        default="homeassistant",
+        metavar="PREFIX|off",
+        help="where Home Assistant looks for devices; off: tell it nothing",
+    )
+    suggest(discovery, "homeassistant", "off")
+    for action in (image, discovery, forget_option):
         only_in_help_all(action)
 
 
