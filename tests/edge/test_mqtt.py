@@ -515,8 +515,8 @@ def test_the_doctor_says_what_is_wrong_with_a_broker(tmp_path: Path, command) ->
         (("mqtt://broker", "--mqtt-device", "+/#"), "expected a name"),
         (("mqtt://broker", "--mqtt-ca", "x.pem"), "--mqtt-ca is for an encrypted connection: --mqtt mqtts://"),
         (("mqtts://broker", "--mqtt-ca", "no-such.pem"), "--mqtt-ca no-such.pem: No such file"),
-        (("mqtts://broker", "--mqtt-ca", __file__), "cannot be used: it is no certificate (PEM)"),
-        (("mqtts://broker", "--mqtt-cert", __file__), "cannot be used: there is no certificate (PEM) in it"),
+        (("mqtts://broker", "--mqtt-ca", __file__), "no certificate (PEM) in it"),
+        (("mqtts://broker", "--mqtt-cert", __file__), "no certificate (PEM) in it"),
         (("mqtts://broker", "--mqtt-key", __file__), "--mqtt-key needs its certificate"),
         (("mqtt://pi@broker", "--mqtt-password-file", "no-such"), "--mqtt-password-file no-such: No such file"),
         (("mqtt://broker", "--mqtt-password-file", "PASSWORD"), "there is a password for MQTT, but no user"),
@@ -536,8 +536,8 @@ def test_options_that_cannot_work_are_refused(words: tuple[str, ...], message: s
 
 def test_a_certificate_needs_its_own_key(certificates: Path, capfd) -> None:
     for words, message in [
-        ((), "cannot be used: it needs --mqtt-key FILE"),
-        (("--mqtt-key", certificates / "good.key"), "the key is not that of the certificate"),
+        ((), "no key (PEM) in it: give it by --mqtt-key FILE"),
+        (("--mqtt-key", certificates / "good.key"), "is not the key of --mqtt-cert"),
     ]:
         given = ("--mqtt", "mqtts://broker", "--mqtt-cert", certificates / "client.pem", *words)
         code, errors = classify_here(capfd, "--camera", "demo", *given)

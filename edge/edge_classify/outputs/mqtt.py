@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from ..options import only_in_help_all, only_on_command_line, suggest
 from ..system.secret_file import read_secret, why_not_secret
 from .broker.address import address, topic
@@ -100,18 +100,14 @@ def check_broker_options(options: argparse.Namespace) -> None:
     if find_spec("paho") is None:
         raise UsageError(f"--mqtt needs the package paho-mqtt: {sys.executable} -m pip install 'paho-mqtt>=2.1,<3'")
     for option in ("ca", "cert", "key"):
-        path = getattr(options, f"mqtt_{option}")
-        if path is None:
-            continue
-        if not options.mqtt.tls:
+        if getattr(options, f"mqtt_{option}") is not None and not options.mqtt.tls:
             raise UsageError(f"--mqtt-{option} is for an encrypted connection: --mqtt mqtts://...")
-        _check_file(f"--mqtt-{option}", path)
     if options.mqtt_key is not None and options.mqtt_cert is None:
         raise UsageError("--mqtt-key needs its certificate: --mqtt-cert FILE")
     if options.mqtt_ca is not None or options.mqtt_cert is not None:
-        from .broker.tls import tls_context
+        from ..system.tls import client_context
 
-        tls_context(options.mqtt_ca, options.mqtt_cert, options.mqtt_key)
+        client_context("--mqtt", options.mqtt_ca, options.mqtt_cert, options.mqtt_key)
     device_name(options)
     if password(options) is not None and options.mqtt.user is None:
         raise UsageError("there is a password for MQTT, but no user: --mqtt mqtts://USER@...")
@@ -183,11 +179,3 @@ def _discovery(text: str) -> str | None:
     if text.lower() in ("false", "no", "none", "0"):
         raise argparse.ArgumentTypeError(f"expected a prefix or off, found {text!r}: did you mean off?")
     return None if text.lower() == "off" else topic(text)
-
-
-def _check_file(option: str, path: Path) -> None:
-    try:
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise DataError(f"{option} {path}: {error.strerror}") from error

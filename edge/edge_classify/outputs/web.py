@@ -229,9 +229,9 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Web 
 def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
     if options.web_cert is None:
         return None
-    from ..web.tls import tls_context
+    from ..system.tls import server_context
 
-    return tls_context(options.web_cert, options.web_key)
+    return server_context("--web", options.web_cert, options.web_key)
 
 
 def _token(options: argparse.Namespace, said: str) -> tuple[str, str]:
