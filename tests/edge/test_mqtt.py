@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,22 @@ import pytest
 from mqtt_broker import Broker, Gate, Listener, free_port, retained, wait_for
 
 from conftest import ROOT, classify_here, needs_programs, stop
-from edge_classify import Change, Classifier, Frame, Result, classify_frames
+from edge_classify import (
+    Change,
+    Classifier,
+    DataError,
+    Decision,
+    EdgeClassifyError,
+    Frame,
+    Mqtt,
+    Result,
+    UsageError,
+    classify_frames,
+    open_source,
+)
 from edge_classify.outputs.broker.address import address
 from edge_classify.outputs.broker.link import Reporter
-from edge_classify.outputs.broker.output import Mqtt, Settings
+from edge_classify.outputs.broker.output import BrokerOutput, Settings
 from edge_classify.outputs.broker.trouble import Trouble
 from edge_classify.outputs.run import Run
 from edge_classify.pipeline.loop import Model
@@ -58,7 +72,7 @@ def result(classifier: Classifier) -> Result:
 class Device:
     """An output with results as a camera's loop would give them."""
 
-    def __init__(self, output: Mqtt, result: Result, camera: Camera) -> None:
+    def __init__(self, output: BrokerOutput, result: Result, camera: Camera) -> None:
         self.output = output
         self.camera = camera
         self._result = result
@@ -84,7 +98,7 @@ def connect(classifier: Classifier, result: Result) -> Callable[..., Device]:
         camera = Camera()
         made = replace(Settings(address(where), "hall"), **settings)
         run = Run(camera, Models([Model(name, classifier) for name in names]))
-        with Mqtt(made, run, print) as output:
+        with BrokerOutput(made, run, print) as output:
             yield Device(output, result, camera)
 
     return make
@@ -495,6 +509,42 @@ def test_the_doctor_says_what_is_wrong_with_a_broker(tmp_path: Path, command) ->
         assert "allow this user to write to theirs/#" in silent[-1]["remedy"]
         assert "refuses the user pi" in doctor(f"{where}/mine")[-1]["text"]
     assert "is not found" in doctor("mqtt://no-such-host.invalid")[0]["text"]
+
+
+def test_a_program_of_ones_own_tells_a_broker_what_it_sees(broker: Broker, classifier: Classifier) -> None:
+    where, changes = f"mqtt://127.0.0.1:{broker.port}/test", []
+    with Listener(broker.port) as listener:
+        with open_source("demo") as source, Mqtt(where, classifier, source, device="Desk") as mqtt:
+            for result in classify_frames(islice(source, 90), classifier, Decision(classifier.labels)):
+                mqtt.append(result)
+                changes += [result.state] if result.change else []
+        listener.wait_for("test/desk/availability", "offline")
+        assert [json.loads(line)["state"] for line in listener.payloads("test/desk/event")] == changes
+        listener.wait_for("test/desk/classification/builtin", changes[-1])
+        assert listener.payloads("test/desk/problem")
+        # Frames of its own have no camera that could be lost.
+        with Mqtt(where, classifier, device="own") as mqtt:
+            mqtt.append(result._replace(change=Change("3", 0.9, None, None), state="3"))
+        listener.wait_for("test/own/classification/builtin", "3")
+        assert not listener.payloads("test/own/problem")
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "error", "message"),
+    [
+        ("http://broker", {}, UsageError, "expected mqtt://host"),
+        ("mqtt://broker/a+b", {}, UsageError, "wildcard"),
+        ("mqtt://broker", {"device": "☕"}, UsageError, "expected a name of at most 64 characters"),
+        ("mqtt://broker", {"password": "x"}, UsageError, "there is a password, but no user"),
+        ("mqtt://broker", {"authority": __file__}, UsageError, "is for an encrypted connection"),
+        ("mqtts://broker", {"authority": __file__}, DataError, "no certificate (PEM) in it"),
+    ],
+)
+def test_a_program_of_ones_own_is_told_at_once_what_cannot_work(
+    classifier: Classifier, url: str, settings: dict[str, str], error: type[EdgeClassifyError], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        Mqtt(url, classifier, **settings)
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
