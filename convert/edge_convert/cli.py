@@ -98,7 +98,8 @@ def _parser() -> Parser:
         type=number(minimum=0, maximum=100),
         default=_DEFAULTS.max_accepted,
         metavar="PERCENT",
-        help="maximum share of the negatives drawn to try `unknown` that get a class's label (default: %(default)g)",
+        help="maximum share of the negatives made to test `unknown` that are given a class's label "
+        "(default: %(default)g)",
     )
     parser.add_argument(
         "--no-memory",

@@ -29,7 +29,7 @@ def best_cell(entries: Sequence[Mapping[str, Any]]) -> int:
 
 
 def accepts_too_much(entry: Mapping[str, Any]) -> bool:
-    """Whether its `unknown` lets more of the negatives drawn to try it pass than edge-convert takes.
+    """Whether its `unknown` lets more of the negatives made to test it pass than edge-convert takes.
 
     entry: of run.json.
     """

@@ -444,7 +444,7 @@ def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     tried = [scores["pictures"] for _, scores in made if scores]
     if not tried:
         return []
-    lines = [f"`accepted`: of {tried[0]} negatives that were drawn to try `unknown`, how many get a class's label"]
+    lines = [f"`accepted`: of {tried[0]} negatives made to test `unknown`, how many are given a class's label"]
     doubtful = [
         f"{_cell_name(entry)} ({scores['accepted']:.0%})"
         for entry, scores in made
