@@ -194,7 +194,7 @@ def _verify(folder: Path) -> int:
 
 
 def _convert_run(options: argparse.Namespace) -> int:
-    from .converting import convert  # loads tqdm, which a device need not have for --verify
+    from .converting import convert  # of which --verify needs nothing
 
     return _report(convert(options.run, options.output, _settings(options, PRECISIONS)), options.output)
 
