@@ -184,9 +184,9 @@ def _check_loss(precision: str, figures: Mapping[str, Any], max_drop: float) -> 
 def _check_unknown(precision: str, figures: Mapping[str, Any], max_accepted: float) -> None:
     if accepts_too_much(figures, max_accepted):
         raise DataError(
-            f"{precision}: unknown gives a class's label to {figures['made_accepted']:.0%} of the negatives drawn to "
-            f"try it, {max_accepted:g}% allowed: use another width or resolution, put pictures of what else the camera "
-            "sees into unknown/ and train again, or raise --max-accepted"
+            f"{precision}: unknown gives a class's label to {figures['made_accepted']:.0%} of the negatives made to "
+            f"test it, {max_accepted:g}% allowed: use another width or resolution, put pictures of what else the "
+            "camera sees into unknown/ and train again, or raise --max-accepted"
         )
 
 
@@ -211,7 +211,7 @@ def heading(run: Run) -> str:
     columns = "correct  among classes  float model  agreement  accepted"
     return (
         f"measured on {len(run.held_out_labels)} held-out photos, by the code that the device runs; unknown counts as "
-        "wrong in `correct`;\n`accepted`: how many of the negatives drawn to try `unknown` get a class's label\n"
+        "wrong in `correct`;\n`accepted`: how many of the negatives made to test `unknown` are given a class's label\n"
         f"  {'file':<{_NAME_WIDTH}}     kB  {columns}"
     )
 

@@ -98,7 +98,8 @@ def _parser() -> Parser:
         type=number(minimum=0, maximum=100),
         default=_DEFAULTS.max_accepted,
         metavar="PERCENT",
-        help="maximum share of the negatives drawn to try `unknown` that get a class's label (default: %(default)g)",
+        help="maximum share of the negatives made to test `unknown` that are given a class's label "
+        "(default: %(default)g)",
     )
     parser.add_argument(
         "--no-memory",
@@ -193,7 +194,7 @@ def _verify(folder: Path) -> int:
 
 
 def _convert_run(options: argparse.Namespace) -> int:
-    from .converting import convert  # loads tqdm, which a device need not have for --verify
+    from .converting import convert  # of which --verify needs nothing
 
     return _report(convert(options.run, options.output, _settings(options, PRECISIONS)), options.output)
 

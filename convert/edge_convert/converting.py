@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from tqdm import tqdm
-
 from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.rule import BoardChoice, choose_for_boards, comparable
 from edge_classify.errors import DataError
 from edge_classify.model.manifest import ManifestEntry
 from edge_train.backbone import TENSORFLOW_MEMORY_BYTES, require_tensorflow
+from edge_train.progress import show_progress
 from edge_train.run_folder import Run, read_run
 from edge_train.workers import WorkerKilledError, in_processes
 
@@ -137,7 +136,7 @@ def _make_missing(
         )
     if jobs and heading(run):
         print(heading(run))
-    with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:
+    with show_progress("converting", len(jobs), "cell", disable=not jobs) as progress:
         prepare, memory = (prepare_process, TENSORFLOW_MEMORY_BYTES) if needs_tensorflow(run) else (None, 0)
         done = in_processes(make_cell_files, jobs, prepare, memory, _describe)
         try:

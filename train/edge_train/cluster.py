@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_classify.errors import DataError, EdgeClassifyError, UsageError, first_line
-from edge_classify.options import Parser
+from edge_classify.options import Parser, suggest
 from edge_classify.system.atomic_write import write_atomic
 
 from .backbone import Backbone
@@ -101,12 +101,13 @@ class Cluster:
 
 def add_cluster_option(parser: Parser) -> None:
     """The option --cluster, for `open_cluster`."""
-    parser.add_argument(
+    cluster = parser.add_argument(
         "--cluster",
         metavar="ADDRESS",
         help="work on a Ray cluster, with the same result: HOST:PORT, or auto for the one that this machine is in, "
         "or else one of this machine alone; needs Ray",
     )
+    suggest(cluster, AUTO)
 
 
 @contextmanager

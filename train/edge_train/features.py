@@ -30,6 +30,7 @@ from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
 from .cache import cache_folder, fetch, open_cache
 from .feature_model import make_feature_model, open_feature_model
 from .place import Place, read_near
+from .progress import show_progress
 from .training_run import TrainingRun
 from .workers import Pool, in_processes, name_photos
 
@@ -106,9 +107,7 @@ def compute_features(
     missing = list(_find_missing(database, root, photos, backbones, views))
     make_models(database, dict.fromkeys(backbone for photo in missing for backbone, _ in photo.views))
     jobs = list(_cut_into_jobs(missing))
-    from tqdm import tqdm
-
-    with tqdm(total=len(missing), desc="features", unit="photo", disable=not jobs) as progress:
+    with show_progress("computing features", len(missing), "photo", disable=not jobs) as progress:
         computed = pool(_compute, jobs, _prepare_process, describe=_describe)
         waiting: list[tuple[str, bytes]] = []
         kept_at = time.monotonic()
@@ -196,9 +195,7 @@ def make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> 
     """Fill the cache with the backbones' TFLite models that it lacks. Raises DataError."""
     cached = {key for (key,) in database.execute("SELECT key FROM feature_models")}
     missing = [backbone for backbone in backbones if _backbone_key(backbone) not in cached]
-    from tqdm import tqdm
-
-    with tqdm(total=len(missing), desc="backbones", unit="backbone", disable=not missing) as progress:
+    with show_progress("preparing", len(missing), "backbone", disable=not missing) as progress:
         made = in_processes(
             make_feature_model,
             missing,

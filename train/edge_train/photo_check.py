@@ -134,8 +134,7 @@ class PhotoCheck:
             ),
             (
                 len(self.suspects),
-                f"possibly mislabelled (to {self.suspects_by} they look most like photos of another class): "
-                "see photo_check.html",
+                f"possibly mislabelled (to {self.suspects_by} they look most like photos of another class)",
             ),
         ]
         lines = [f"  {count} {what}" for count, what in findings if count]
@@ -241,16 +240,17 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
     return sorted(suspects, key=lambda suspect: -suspect.neighbors)
 
 
-def write_check(run: TrainingRun, check: PhotoCheck) -> None:
-    """Write `photo_check.json`, and `photo_check.html` if there is something to look at."""
+def write_check(run: TrainingRun, check: PhotoCheck) -> Path | None:
+    """Write `photo_check.json`, and `photo_check.html` if there is something to look at; returns the latter."""
     write_atomic(run.folder / "photo_check.json", json.dumps(asdict(check), indent=1, ensure_ascii=False))
     sheet = run.folder / "photo_check.html"
     body = photos_to_look_at(run, check)
-    if body:
-        title = f"{run.root.name}: photos to look at"
-        write_atomic(sheet, page(title, [f"<h1>{escape(title)}</h1>", _HOW_TO_CORRECT, body]))
-    else:
+    if not body:
         sheet.unlink(missing_ok=True)
+        return None
+    title = f"{run.root.name}: photos to look at"
+    write_atomic(sheet, page(title, [f"<h1>{escape(title)}</h1>", _HOW_TO_CORRECT, body]))
+    return sheet
 
 
 def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:

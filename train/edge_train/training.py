@@ -46,6 +46,7 @@ from .photo_check import check_photos, write_check
 from .photo_facts import collect_facts, read_cached_facts
 from .plan import make_plan
 from .prepared_photos import choose_calibration, write_prepared
+from .progress import show_progress
 from .run_identity import claim_folder, is_of_other_photos
 from .settings import AUTO, Settings
 from .shards.finding import find_listed_photos
@@ -92,8 +93,8 @@ def train(
             earlier = claim_folder(run)
             compute_run_features(database, run, run.backbones, pool)
             found = check_photos(database, run, near_duplicates, smallest)
-        write_check(run, found)
-        report(found.summary())
+        sheet = write_check(run, found)
+        report(found.summary() + ("" if sheet is None else f"\n  to look at: {sheet}"))
         report(run.photos.counts())
         if earlier:
             cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in earlier)
@@ -137,8 +138,9 @@ def check(
         if is_of_other_photos(folder, photos):
             whose = f"{folder} is a run of other photos, or of another part of them"
             return f"{found.summary()}\nnot written: {whose}: give another folder with -o"
-        write_check(run, found)
-    return f"{found.summary()}\nwrote {folder / 'photo_check.json'}"
+        sheet = write_check(run, found)
+    written = f"wrote {folder / 'photo_check.json'}"
+    return f"{found.summary()}\n{written}" + ("" if sheet is None else f"; to look at: {sheet}")
 
 
 def plan(root: Path | PhotoSource, grid: Grid, settings: Settings, cores: int) -> str:
@@ -303,9 +305,7 @@ def fit_cells(run: TrainingRun, pool: Pool = in_processes) -> list[dict[str, Any
         jobs = [CellJob(run, backbone) for backbone in backbones]
         fitted = pool(fit_cell, jobs, describe=lambda job: job.title)
     entries = []
-    from tqdm import tqdm
-
-    with tqdm(total=len(backbones), desc="heads", unit="cell") as progress:
+    with show_progress("fitting heads", len(backbones), "cell") as progress:
         for entry in fitted:
             entries.append(entry)
             progress.update()
@@ -447,7 +447,7 @@ def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     tried = [scores["pictures"] for _, scores in made if scores]
     if not tried:
         return []
-    lines = [f"`accepted`: of {tried[0]} negatives that were drawn to try `unknown`, how many get a class's label"]
+    lines = [f"`accepted`: of {tried[0]} negatives made to test `unknown`, how many are given a class's label"]
     doubtful = [
         f"{_cell_name(entry)} ({scores['accepted']:.0%})"
         for entry, scores in made

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CameraError, DataError, ModelFileError, SelfTestError, UsageError
-from ..options import Parser, add_picture_options, crop, duration, integer
+from ..options import CAMERAS, Parser, add_picture_options, crop, duration, integer, suggest
 from ..system.command import native_output_dropped, run
 from .keyboard import Keyboard
 
@@ -59,8 +59,11 @@ def make_parser() -> Parser:
         help="judge by this model file which photos are alike (default: by small grey pictures)",
     )
     camera = parser.add_argument_group("camera")
-    camera.add_argument(
-        "--camera", default="0", metavar="SOURCE", help="as for edge-classify: index, device, csi, address or demo"
+    suggest(
+        camera.add_argument(
+            "--camera", default="0", metavar="SOURCE", help="as for edge-classify: index, device, csi, address or demo"
+        ),
+        *CAMERAS,
     )
     add_picture_options(camera)
     camera.add_argument("--crop", type=crop, metavar="X,Y,W,H", help="keep only this part, in fractions")

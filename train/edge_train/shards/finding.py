@@ -20,6 +20,7 @@ from edge_classify.model.labels import UNKNOWN
 
 from ..photo_facts import keep_facts
 from ..place import Place
+from ..progress import show_progress
 from ..workers import Pool
 from .source import PhotoSource
 from .survey import FoundPhoto, Survey, Unit, survey
@@ -84,9 +85,7 @@ def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool) -
                 yield unit
 
     bad = 0
-    from tqdm import tqdm
-
-    with tqdm(total=source.count(), desc="reading photos", unit="photo") as progress:
+    with show_progress("reading", source.count(), "photo") as progress:
         for found in pool(survey, unknown(), describe=str):
             key = waiting.popleft()
             with database:

@@ -12,6 +12,7 @@ from edge_classify.learn.photos.photo_set import NEGATIVE, Photo, PhotoSet, find
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import atomic_file, write_atomic
 
+from ..progress import show_progress
 from .source import INDEX, INDEX_FORMAT, pattern
 from .tar_shard import ShardWriter
 
@@ -34,9 +35,7 @@ def make_shards(root: Path, folder: Path, size: int) -> str:
     batches = _cut(root, photos, size)
     folder.mkdir(parents=True, exist_ok=True)
     shards = []
-    from tqdm import tqdm
-
-    with tqdm(total=len(photos.photos), desc="shards", unit="photo") as progress:
+    with show_progress("writing shards", len(photos.photos), "photo") as progress:
         first = 0
         for number, batch in enumerate(batches):
             name = f"shards-{number:04d}.tar"

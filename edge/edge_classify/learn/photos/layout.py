@@ -92,6 +92,24 @@ def check_label(name: str, where: str, remedy: str) -> str:
     return label
 
 
+def check_one_class(label: str, folder: Path, known: Iterable[str]) -> None:
+    """Raise DataError if a folder given for one class seems to hold folders of several. known: classes that there are.
+
+    Pictures of nothing, those of `unknown`, may lie in folders of any other names.
+    """
+    contents = list_folder(folder)
+    others = {UNKNOWN, *known} - {label}
+    inside = [path for path in contents.folders if unicodedata.normalize("NFC", path.name) in others]
+    if not inside and label != UNKNOWN and not contents.pictures and len(contents.folders) > 1:
+        inside = contents.folders
+    if inside:
+        more = " and more" if len(inside) > 3 else ""
+        raise DataError(
+            f"{label}={folder}: has the folders {_names(inside[:3])}{more}: is each a class? Add each by itself, as "
+            f"{inside[0].name}={inside[0]}; if all show {label}, put the photos directly into one folder"
+        )
+
+
 def _check_folder(root: Path) -> None:
     if root.is_dir():
         if recognize(root) == "run folder":

@@ -20,7 +20,7 @@ from ...system.checksum import file_sha256
 from .layout import HELD_OUT as HELD_OUT
 from .layout import TRAINING as TRAINING
 from .layout import VALIDATION as VALIDATION
-from .layout import read_layout
+from .layout import check_one_class, read_layout
 
 log = logging.getLogger(__name__)
 
@@ -164,9 +164,10 @@ def find_photos(root: Path, *, with_unknown: bool) -> PhotoSet:
     return PhotoSet(layout.labels, tuple(photos), tuple(skipped), given_split, held_out_name)
 
 
-def find_photos_of_classes(folders: Mapping[str, Path]) -> PhotoSet:
+def find_photos_of_classes(folders: Mapping[str, Path], known: Iterable[str]) -> PhotoSet:
     """The photos of folders that hold one class each, by class; those of `unknown` are negatives.
 
+    known: classes that there are already; a folder with folders of these is refused.
     Their paths are those of the folders and the files in them. Warns of what is left out. Raises DataError.
     """
     labels = tuple(sorted(label for label in folders if label != UNKNOWN))
@@ -174,6 +175,7 @@ def find_photos_of_classes(folders: Mapping[str, Path]) -> PhotoSet:
     for label, folder in sorted(folders.items()):
         if not folder.is_dir():
             raise DataError(f"{label}={folder}: no such folder: expected a folder of photos")
+        check_one_class(label, folder, known)
         left_out: Counter[Kind] = Counter()
         index = labels.index(label) if label in labels else NEGATIVE
         found += [_look_at(path, path, index, TRAINING) for path in _pictures_of_class(folder, left_out)]

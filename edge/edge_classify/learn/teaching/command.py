@@ -145,16 +145,18 @@ def _show_progress(done: int, total: int) -> None:
 
 def _report(taught: Taught) -> list[str]:
     measured = taught.evaluation
-    photos = f"cross-validated on {measured['photos']} photos, each judged without having been learnt"
+    photos = f"cross-validated on {measured['photos']} photos, each by a head that had not seen it"
     lines = [
         *taught.notes,
         f"{taught.path}: {len(taught.labels)} classes; {measured['accuracy_with_unknown']:.1%} correct "
         f"({measured['accuracy']:.1%} among the classes), {photos}",
     ]
     lines += [
-        f"{scores['accepted']:.1%} of {scores['pictures']} pictures in {name} get a class's label"
+        f"{scores['accepted']:.1%} of {scores['pictures']} pictures in {name} are given a class's label"
         for name, scores in measured["strangers"].items()
     ]
     made = measured["made_negatives"]
-    lines.append(f"{made['accepted']:.1%} of {made['pictures']} negatives drawn to try unknown get a class's label")
+    lines.append(
+        f"{made['accepted']:.1%} of {made['pictures']} negatives made to test unknown are given a class's label"
+    )
     return lines

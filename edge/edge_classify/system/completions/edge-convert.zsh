@@ -22,7 +22,7 @@ _shtab_edge_convert_options=(
   "--precision[one or more of float32, float16, dynamic, int8 (default\: all)]:P:(float32 float16 dynamic int8)"
   "--calibration-photos[number of photos that int8 takes its ranges from (default\: 200)]:N:"
   "--max-drop[maximum accuracy loss against the float model, in points\; a loss of one or two photos is ignored (default\: 3)]:POINTS:"
-  "--max-accepted[maximum share of the negatives drawn to try \`unknown\` that get a class\'s label (default\: 30)]:PERCENT:"
+  "--max-accepted[maximum share of the negatives made to test \`unknown\` that are given a class\'s label (default\: 30)]:PERCENT:"
   "--no-memory[leave out the features of some training photos, with which edge-teach adds classes to a file later]"
   "--export[also write configuration files for rpicam, frigate]:PROGRAM:(rpicam frigate)"
   "--replace[remove the model files of another run or conversion that MODELS has, instead of refusing]"
