@@ -127,13 +127,17 @@ def test_what_is_wrong_is_named_and_only_so_much_is_let_pass(photos: Path, tmp_p
         for line in found.skipped
     )
     assert f"{last}: No such file or directory" in found.skipped
-    with pytest.raises(DataError, match=r"photos cannot be read, and --max-bad allows 1 %: .*cut off"):
+    with pytest.raises(
+        DataError,
+        match=rf"nothing can be read of 1 of {len(index)} shards: in all, \d+ of 34 photos .*"
+        r"cannot be read, and --max-bad allows 1 %: .*cut off",
+    ):
         find(text)
     # Cut off between two photos, with nothing to tell but the end of the file that is missing.
     (tmp_path / "shards" / "index.json").unlink()
     with tarfile.open(fileobj=BytesIO(content)) as tar:
         second.write_bytes(content[: tar.getmembers()[3].offset])
-    assert any("cut off or damaged after 1 photos" in line for line in find(text, 60).skipped)
+    assert any("cut off or damaged after 1 photo" in line for line in find(text, 60).skipped)
     assert not any("shards-0000" in line and "png" not in line for line in find(text, 60).skipped)
     assert first.exists()
 
@@ -257,7 +261,9 @@ def test_what_would_have_to_be_listed_or_installed_is_refused() -> None:
 
 
 @pytest.mark.slow
-def test_heads_from_shards_are_those_from_the_folder(tmp_path: Path, command: Command) -> None:
+def test_heads_from_shards_are_those_from_the_folder(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photos = write_photos(tmp_path / "photos", 40)
     shards_of(photos, tmp_path / "shards")
     planned = command("edge-train", tmp_path / "shards", "--plan", *TRAINING)
@@ -271,3 +277,11 @@ def test_heads_from_shards_are_those_from_the_folder(tmp_path: Path, command: Co
         assert (runs["of the folder"] / path).read_bytes() == (runs["of shards"] / path).read_bytes(), path
     entries = [json.loads((run / "heads" / "0.35_96.json").read_text()) for run in runs.values()]
     assert {**entries[0], "seconds": 0} == {**entries[1], "seconds": 0}
+
+    # Without a network there are no weights; time does not depend on them.
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    planned = command("edge-train", photos, "--plan", "--alpha", 0.35, "--resolution", 96)
+    assert "plan for 120 photos and 1 cell, by" in planned.stdout, planned.stderr
+    assert "cannot download the weights" in planned.stderr
+    assert "planning with random weights" in planned.stderr

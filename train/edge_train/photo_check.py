@@ -123,8 +123,11 @@ class PhotoCheck:
             ),
             (len(self.skipped), "unreadable, skipped"),
             (len(self.wrong_suffix), "with a suffix that does not match the file's format (used anyway)"),
-            (len(self.copies), "exact copies of another photo"),
-            (len(self.left_out), "held out but near-duplicates of training photos: not measured on"),
+            (
+                len(self.copies),
+                "exact copy of another photo" if len(self.copies) == 1 else "exact copies of another photo",
+            ),
+            (len(self.left_out), "held out but like a training photo (near-duplicate): not measured on"),
             (len(self.two_labels), "in two classes at once: one of the labels is wrong"),
             (
                 len(self.small),

@@ -173,14 +173,13 @@ class Run:
         return self.prepared(resolution, CALIBRATION)[chosen]
 
 
-def open_run_folder(folder: Path) -> None:
-    """Make the folder ready to be written. Raises DataError if it holds anything but an earlier run."""
+def check_run_folder(folder: Path) -> None:
+    """Raise DataError if the folder holds anything but an earlier run. It need not be there."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: this is a file, not a folder: give another name with -o")
     ours = (INDEX, STARTED, "photo_check.json")
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise DataError(f"{folder}: contains files that are not a run: give another folder with -o")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -30,9 +30,10 @@ from edge_classify.learn.photos.photo_set import (
 )
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.checksum import file_sha256
+from edge_classify.system.counted import counted
 
 from . import run_folder
-from .backbone import RESOLUTIONS, Backbone, is_backbone_file, require_tensorflow
+from .backbone import HUB, RESOLUTIONS, Backbone, has_tensorflow, is_backbone_file, require_tensorflow
 from .backbone_file import read_backbone_file
 from .cache import open_cache
 from .cell import fit_cell
@@ -80,7 +81,7 @@ def train(
     check_source(root, settings)
     negative_paths = list_negatives(negative_folders or {})
     backbones = find_backbones(grid, settings)
-    run_folder.open_run_folder(folder)
+    run_folder.check_run_folder(folder)
     with hold_folder(folder):
         run_folder.remove_leftovers(folder)
         with open_cache() as database:
@@ -122,7 +123,7 @@ def check(
     """
     check_source(root, settings)
     backbones, why_none = _find_backbone_for_check(grid, settings)
-    run_folder.open_run_folder(folder)
+    run_folder.check_run_folder(folder)
     with hold_folder(folder):
         with open_cache() as database:
             smallest = min(side for _, side in grid)
@@ -142,9 +143,18 @@ def check(
 
 
 def plan(root: Path | PhotoSource, grid: Grid, settings: Settings, cores: int) -> str:
-    """What `train` would cost on so many cores, in words. Raises DataError or UsageError."""
+    """What `train` would cost on so many cores, in words.
+
+    Weights that cannot be had, as without a network, are taken for random ones. Raises DataError or UsageError.
+    """
     check_source(root, settings)
-    backbones = find_backbones(grid, settings)
+    try:
+        backbones = find_backbones(grid, settings)
+    except DataError as error:
+        if settings.backbone.startswith(HUB) or not has_tensorflow():
+            raise
+        log.warning("%s; planning with random weights, which take as long", error)
+        backbones = find_backbones(grid, replace(settings, weights="none"))
     with open_cache() as database:
         return make_plan(database, root, settings, backbones).describe(cores)
 
@@ -393,7 +403,8 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
             f"{entry['multiply_adds'] / 1e6:11.1f} M  {entry['seconds']:7.1f}"
         )
         lines += [
-            f"    {scores['accepted']:.1%} of {scores['pictures']} pictures in {name.rstrip('/')}/ get a class's label"
+            f"    {scores['accepted']:.1%} of {counted(scores['pictures'], 'picture')} in {name.rstrip('/')}/ "
+            "get a class's label"
             for name, scores in evaluation["strangers"].items()
         ]
     if len(entries) > 1:

@@ -17,6 +17,7 @@ from ...images.photo import decode_photo, without_library
 from ...images.preprocessing import Image
 from ...model.labels import UNKNOWN
 from ...system.checksum import file_sha256
+from ...system.counted import counted
 from .layout import HELD_OUT as HELD_OUT
 from .layout import TRAINING as TRAINING
 from .layout import VALIDATION as VALIDATION
@@ -119,10 +120,10 @@ class PhotoSet:
 
     def counts(self) -> str:
         """How many photos there are for what, in words."""
-        words = [f"{len(self.labels)} classes", f"{len(self.of(TRAINING))} training photos"]
+        words = [f"{len(self.labels)} classes", counted(len(self.of(TRAINING)), "training photo")]
         if self.of(VALIDATION):
-            words.append(f"{len(self.of(VALIDATION))} validation photos")
-        words.append(f"{len(self.of(HELD_OUT))} held-out photos")
+            words.append(counted(len(self.of(VALIDATION)), "validation photo"))
+        words.append(counted(len(self.of(HELD_OUT)), "held-out photo"))
         return ", ".join(words) + ("" if self.crop is None else f"; of each the part {self.crop} (--crop)")
 
 
@@ -214,6 +215,6 @@ def _pictures_of_class(folder: Path, left_out: Counter[Kind]) -> list[Path]:
         )
     heic, install = without_library(contents.pictures)
     if heic:
-        raise DataError(f"{folder}: {len(heic)} HEIC photos: to read them, install pillow-heif: {install}")
+        raise DataError(f"{folder}: {counted(len(heic), 'HEIC photo')}: to read them, install pillow-heif: {install}")
     left_out.update(contents.left_out)
     return contents.pictures
