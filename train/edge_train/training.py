@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,6 @@ from edge_classify.learn.photos.photo_set import (
     PhotoSet,
     check_folders,
     find_photos,
-    fingerprint,
 )
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.checksum import file_sha256
@@ -39,6 +38,7 @@ from .cache import open_cache
 from .cell import fit_cell
 from .choosing import accepts_too_much, best_cell, validation
 from .cluster import Cluster
+from .compact_photos import compact
 from .crop_search import find_crop
 from .enough import learning_curve
 from .features import compute_features, compute_run_features
@@ -129,7 +129,8 @@ def check(
             smallest = min(side for _, side in grid)
             photos, near_duplicates = sort_photos(database, root, settings, smallest, report, pool)
             try:
-                compute_features(database, folder_of(root), photos.photos, backbones, lambda _: ("",), pool)
+                wanted = ((photo, ("",)) for photo in photos.photos)
+                compute_features(database, folder_of(root), wanted, backbones, pool)
             except DataError as error:  # weights that do not fit
                 backbones, why_none = (), str(error)
             run = TrainingRun(folder_of(root), folder, replace(settings, crop=photos.crop), backbones, photos)
@@ -306,7 +307,7 @@ def fit_cells(run: TrainingRun, pool: Pool = in_processes) -> list[dict[str, Any
     """Fit all cells, on all cores if there are several, or on a cluster, one a node; returns their entries."""
     # The costliest first: at the end no core waits long for another.
     backbones = run.backbones[::-1]
-    run = run if run.settings.fine_tune else _without_paths(run)
+    run = run if run.settings.fine_tune else _compact(run)
     if isinstance(pool, Cluster):
         fitted = pool.fit_cells(run, backbones)
     else:
@@ -322,15 +323,13 @@ def fit_cells(run: TrainingRun, pool: Pool = in_processes) -> list[dict[str, Any
     return entries
 
 
-def _without_paths(run: TrainingRun) -> TrainingRun:
-    """The run with photos that cannot be read, as only fine-tuning does while fitting: a third of the memory."""
-    nowhere = Path()
-
-    def stripped(photos: Iterable[Photo]) -> tuple[Photo, ...]:
-        return tuple(replace(photo, path=nowhere, place=None) for photo in photos)
-
-    negatives = {name: stripped(pictures) for name, pictures in run.negatives.items()}
-    return replace(run, photos=replace(run.photos, photos=stripped(run.photos.photos)), negatives=negatives)
+def _compact(run: TrainingRun) -> TrainingRun:
+    """The run with photos that cannot be read, as only fine-tuning does while fitting."""
+    negatives = {
+        name: tuple(replace(photo, path=Path(), place=None) for photo in pictures)
+        for name, pictures in run.negatives.items()
+    }
+    return replace(run, photos=compact(run.photos), negatives=negatives)
 
 
 def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -346,12 +345,12 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
         "held_out_labels": [photo.label for photo in held_out],
         "calibration_labels": [photo.label for photo in calibration],
         "photos": {
-            "fingerprint": fingerprint(photos.photos),
+            "fingerprint": photos.fingerprint,
             "training": len(photos.of(TRAINING)),
             "validation": len(photos.of(VALIDATION)),
             "held_out": len(held_out),
             "skipped": photos.skipped,
-            "files": [_photo_entry(photo, photos.labels) for photo in photos.photos],
+            "files": [],
         },
         "seed": settings.seed,
         # Only names: where a file was is nobody's business in a model file.
@@ -367,7 +366,8 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
     }
     if photos.crop is not None:
         index["crop"] = photos.crop
-    run_folder.write_index(run.folder, index)
+    files = (_photo_entry(photo, photos.labels) for photo in photos.photos)
+    run_folder.write_index(run.folder, index, files)
 
 
 def _made_with(backbones: Sequence[Backbone]) -> Mapping[str, str] | None:

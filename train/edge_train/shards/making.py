@@ -8,7 +8,7 @@ from pathlib import Path
 from edge_classify.errors import DataError
 from edge_classify.images.formats import HEAD_BYTES, PICTURE_SUFFIXES, picture_format
 from edge_classify.learn.photos.layout import read_layout
-from edge_classify.learn.photos.photo_set import NEGATIVE, Photo, PhotoSet, find_photos, fingerprint
+from edge_classify.learn.photos.photo_set import NEGATIVE, Photo, PhotoSet, find_photos
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import atomic_file, write_atomic
 from edge_classify.system.counted import counted
@@ -43,7 +43,7 @@ def make_shards(root: Path, folder: Path, size: int) -> str:
             "photos": len(photos.photos),
             "labels": photos.labels,
             "counts": _count(photos),
-            "fingerprint": fingerprint(photos.photos),
+            "fingerprint": photos.fingerprint,
             "shards": shards,
         }
         write_atomic(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -99,7 +100,7 @@ class PhotoSet:
     """
 
     labels: tuple[str, ...]
-    photos: tuple[Photo, ...]
+    photos: Sequence[Photo]
     skipped: tuple[str, ...]
     given_split: bool
     held_out_name: str
@@ -110,11 +111,16 @@ class PhotoSet:
         """The part that is used of every photo."""
         return self.photos[0].crop if self.photos else None
 
-    def of(self, *parts: str) -> list[Photo]:
+    @cached_property
+    def fingerprint(self) -> str:
+        """As the function of this name, of all photos."""
+        return fingerprint(self.photos)
+
+    def of(self, *parts: str) -> Sequence[Photo]:
         """The photos of the classes in these parts; no negatives."""
         return [photo for photo in self.photos if photo.label != NEGATIVE and photo.part in parts]
 
-    def negatives(self, part: str) -> list[Photo]:
+    def negatives(self, part: str) -> Sequence[Photo]:
         """The pictures in `unknown/` of this part."""
         return [photo for photo in self.photos if photo.label == NEGATIVE and photo.part == part]
 
@@ -192,12 +198,19 @@ def _look_at(path: Path, name: Path, label: int, part: str) -> Photo | str:
     return Photo(name, label, sha256, part) if size else f"{path}: the file is empty (0 bytes)"
 
 
-def fingerprint(photos: Iterable[Photo]) -> str:
+def fingerprint(photos: Sequence[Photo]) -> str:
     """One SHA-256 for the set: contents, the part used of them, classes and split, whatever the files are called."""
-    lines = sorted(
-        f"{photo.sha256} {photo.label} {photo.part}{'' if photo.crop is None else f' {photo.crop}'}" for photo in photos
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    whole, between = hashlib.sha256(), ""
+    # In sixteen parts, one after another: their lines are not all in memory at once.
+    for digit in sorted({photo.sha256[:1] for photo in photos}):
+        lines = sorted(_line(photo) for photo in photos if photo.sha256[:1] == digit)
+        whole.update((between + "\n".join(lines)).encode())
+        between = "\n"
+    return whole.hexdigest()
+
+
+def _line(photo: Photo) -> str:
+    return f"{photo.sha256} {photo.label} {photo.part}{'' if photo.crop is None else f' {photo.crop}'}"
 
 
 def _order(label: str, labels: tuple[str, ...]) -> tuple[bool, str]:
