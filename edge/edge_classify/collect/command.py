@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import CameraError, DataError, ModelFileError, SelfTestError, UsageError
 from ..options import CAMERAS, Parser, add_picture_options, crop, duration, integer, suggest
 from ..system.command import native_output_dropped, run
+from ..system.counted import counted
 from .keyboard import Keyboard
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ def _collect(options: argparse.Namespace) -> int:
             before = taking.photos
             with suppress(KeyboardInterrupt):
                 _take(source, taking, _Wanted(keyboard, options.every), options.count)
-    print(f"{folder}: {_count(taking.photos - before)} taken, {taking.photos} in all, {taking.different} different")
+    taken = counted(taking.photos - before, "photo")
+    print(f"{folder}: {taken} taken, {taking.photos} in all, {taking.different} different")
     return 0
 
 
@@ -121,16 +123,13 @@ def _take(source: Source, taking: Taking, wanted: _Wanted, count: int | None) ->
             continue
         photo = taking.add(frame.image)
         taken += 1
-        line = f"{taking.folder.name}: {_count(taking.photos)}, {taking.different} different  {photo.hint}".rstrip()
+        photos = counted(taking.photos, "photo")
+        line = f"{taking.folder.name}: {photos}, {taking.different} different  {photo.hint}".rstrip()
         print(f"\r{line}\x1b[K" if terminal else line, end="" if terminal else "\n", flush=True)
         if taken == count:
             break
     if terminal and taken:
         print()
-
-
-def _count(photos: int) -> str:
-    return "1 photo" if photos == 1 else f"{photos} photos"
 
 
 class _Wanted:
