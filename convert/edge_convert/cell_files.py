@@ -19,6 +19,7 @@ from edge_classify.model.parts import attach, encode_labels
 from edge_classify.model.self_test_recording import record_self_test
 from edge_classify.system.atomic_write import write_atomic
 from edge_classify.system.checksum import file_sha256
+from edge_classify.system.counted import counted
 from edge_train.backbone import SCALINGS
 from edge_train.run_folder import Cell, Run, read_run
 
@@ -80,6 +81,11 @@ class CellFiles:
     entries: tuple[ManifestEntry, ...]
     failure: str = ""
     details: str = ""
+
+
+def describe(job: CellJob) -> str:
+    """What a job works on, in words."""
+    return f"cell {job.title}"
 
 
 def model_file_name(cell: Cell, precision: str) -> str:
@@ -219,7 +225,11 @@ def heading(run: Run) -> str:
 def _line(path: Path, figures: Mapping[str, Any]) -> str:
     kilobytes = path.stat().st_size / 1e3
     if "accuracy" not in figures:
-        agreement = f", agreement {figures['agreement']:.1%} on {figures['photos']} photos" if figures["photos"] else ""
+        agreement = (
+            f", agreement {figures['agreement']:.1%} on {counted(figures['photos'], 'photo')}"
+            if figures["photos"]
+            else ""
+        )
         return f"{path.name}: {kilobytes:.0f} kB{agreement}"
     accepted = f"{figures['made_accepted']:.1%}" if "made_accepted" in figures else "–"
     return (

@@ -33,6 +33,7 @@ from .options import (
 )
 from .outputs import registry
 from .system.command import run
+from .system.counted import counted
 from .system.memory import use_one_heap
 
 if TYPE_CHECKING:
@@ -334,7 +335,7 @@ def _forget(options: argparse.Namespace) -> int:
     topics = forget(options)
     for topic in topics:
         print(topic)
-    print(f"{len(topics)} topics removed from {options.mqtt}", file=sys.stderr)
+    print(f"{counted(len(topics), 'topic')} removed from {options.mqtt}", file=sys.stderr)
     return 0
 
 

@@ -33,12 +33,15 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, classify_here, draw_photo, needs_programs, serious_obstacles, stop, write_photos
-from edge_classify import Classifier, read_photo
+from edge_classify import ClassChanges, Classifier, change_classes, read_photo
 from edge_classify.collect.likeness import describe_by, pack
 from edge_classify.collect.limits import Limits
 from edge_classify.collect.record import Record
 from edge_classify.collect.store import Store
+from edge_classify.pipeline.loop import Model
+from edge_classify.pipeline.models import Models
 from edge_classify.sources import demo
+from edge_classify.web.teaching import Teaching
 
 HERE = Path(__file__).parent
 STATIC = Path(sys.modules[Classifier.__module__].__file__).parent.parent / "web" / "static"
@@ -651,7 +654,8 @@ def collect(folder: Path, photos: int) -> list[str]:
     for number in range(photos):
         image = demo.draw(105 * (number // 5) + 45 + number % 5).image
         image = np.clip(image + rng.integers(-4, 5, image.shape), 0, 255).astype(np.uint8)
-        record = Record(1.8e9 + number, "unknown", scores={"7": 0.5}, sha256="ab", features=pack(describe(image)))
+        seen = {"features": pack(describe(image)), "features_by": describe.by}
+        record = Record(1.8e9 + number, "unknown", scores={"7": 0.5}, **seen)
         store.add(image, record)
     return [path.name for path in store.unlabelled()]
 
@@ -887,6 +891,32 @@ def test_a_running_model_is_taught_exchanged_and_given_back(teachable: tuple[Pat
         lines = [json.loads(line) for line in page.process.stdout]
     known = [{each["category_name"] for each in line["categories"]} - {"unknown"} for line in lines]
     assert [labels for labels in known if not (labels <= OLD or labels <= NEW)] == []  # no answer is of both
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+def test_what_runs_after_an_exchange_is_the_file_in_place(
+    teachable: tuple[Path, Path], tmp_path: Path, *, overwritten: bool
+) -> None:
+    model, folder = teachable
+    taught = model.with_name("things.taught.tflite")
+    change_classes(model, taught, ClassChanges(rename={"disc": "plate"}))
+    change_classes(model, tmp_path / "other.tflite", ClassChanges(rename={"disc": "wheel"}))
+
+    def load(name: str, path: Path) -> Model:
+        loaded = Model(name, Classifier(path))
+        if overwritten and path == taught:  # by an edge-teach that somebody has started
+            (tmp_path / "other.tflite").replace(taught)
+        return loaded
+
+    models = Models([load("things", model)], load)
+    Teaching(folder, models, str).use("things")
+    models.settle()
+    classifier = models[0].classifier
+    assert classifier.labels == ("cross", "wheel" if overwritten else "plate", "stripes", "unknown")
+    assert classifier.labels == Classifier(model).labels
+    assert classifier.model_file.path == model
+    picture = demo.draw(50).image
+    assert np.array_equal(classifier.twin().infer(picture).outputs, classifier.infer(picture).outputs)
 
 
 def shown_frame(page: Page) -> int:

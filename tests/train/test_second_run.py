@@ -157,6 +157,16 @@ with hold_folder(Path(sys.argv[1])):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_nothing_was_written_to_is_not_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no photos"), hold_folder(tmp_path / "runs" / "photos"):
+        raise DataError("no photos")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError, match="no photos"), hold_folder(tmp_path / "mine"):
+        raise DataError("no photos")
+    assert (tmp_path / "mine").is_dir()
+
+
 @pytest.mark.slow
 def test_cells_are_added_and_another_run_is_kept_out(tmp_path: Path, command) -> None:
     photos = write_photos(tmp_path / "photos", 12)

@@ -72,12 +72,12 @@ class Labelling:
             if description is None or photo.record is None:
                 groups.append([photo])
                 continue
-            near = [group for leader, model, group in leaders if _alike(leader, model, description, photo.record)]
+            near = [group for leader, by, group in leaders if _alike(leader, by, description, photo.record)]
             if near:
                 near[0].append(photo)
             else:
                 groups.append([photo])
-                leaders.append((description, photo.record.sha256, groups[-1]))
+                leaders.append((description, photo.record.features_by, groups[-1]))
         return sorted(groups, key=lambda group: (-len(group), group[0].name))
 
     def classes(self) -> dict[str, int]:
@@ -151,8 +151,8 @@ class Labelling:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alike(leader: np.ndarray, model: str, description: np.ndarray, record: Record) -> bool:
-    return model == record.sha256 and leader.shape == description.shape and float(leader @ description) > 1 - _ALIKE
+def _alike(leader: np.ndarray, by: str, description: np.ndarray, record: Record) -> bool:
+    return by == record.features_by and leader.shape == description.shape and float(leader @ description) > 1 - _ALIKE
 
 
 def _free(path: Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ...errors import DataError, ModelFileError, SelfTestError
 from ...options import Parser, number, output_file
 from ...system.command import run
+from ...system.counted import counted
 from ..open_set import KEEP, KEEP_STILL_CAMERA
 from .class_changes import Changed, ClassChanges
 from .teach import Taught, change_classes, teach
@@ -140,7 +141,9 @@ def _print(made: Taught | Changed, lines: Sequence[str], *, as_json: bool) -> No
 
 
 def _show_progress(done: int, total: int) -> None:
-    print(f"\r{done} of {total} pictures\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    print(
+        f"\r{done} of {counted(total, 'picture')}\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True
+    )
 
 
 def _report(taught: Taught) -> list[str]:
@@ -152,7 +155,7 @@ def _report(taught: Taught) -> list[str]:
         f"({measured['accuracy']:.1%} among the classes), {photos}",
     ]
     lines += [
-        f"{scores['accepted']:.1%} of {scores['pictures']} pictures in {name} are given a class's label"
+        f"{scores['accepted']:.1%} of {counted(scores['pictures'], 'picture')} in {name} are given a class's label"
         for name, scores in measured["strangers"].items()
     ]
     made = measured["made_negatives"]
