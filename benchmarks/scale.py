@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60, help="of memory: of the heads, at most")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="of same")
     parser.add_argument("--kills", type=int, default=10, help="of kills: how many runs lose a node")
+    parser.add_argument("--seed", type=int, default=0, help="of kills: when, and which nodes")
     parser.add_argument("--rounds", type=int, default=3, help="of nodes and overhead: how often each way is run")
     options = parser.parse_args()
     print(machine(), f"load {os.getloadavg()[0]:.1f}", flush=True)
@@ -160,7 +161,7 @@ def overhead(options: argparse.Namespace) -> None:
 
 def kills(options: argparse.Namespace) -> None:
     """Of three nodes one is killed at a random time, in each of so many runs: is the result the same?"""
-    shards, rng = make_shards(3000, per_shard=100), random.Random(0)
+    shards, rng = make_shards(900, per_shard=30), random.Random(options.seed)
     cache = FOLDER / "caches" / "kills"
     arguments = (shards, *RANDOM_WEIGHTS, *CELL, "--views", "3", "--learning-rate", "0.003")
     prepare_cache(cache)

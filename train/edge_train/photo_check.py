@@ -37,8 +37,10 @@ _MIN_OTHER = 6
 _PROJECTED_DIMENSIONS = 128
 # The features' mean is taken from about this many photos.
 _PHOTOS_FOR_MEAN = 500
-# Neighbours are looked for among this many photos, evenly spaced: time grows in step with the number of photos.
-_MAX_NEIGHBORS_AMONG = 50_000
+# Of up to so many photos each is compared with all; of more, with the second number of them, evenly spaced: time grows
+# in step with the number of photos, and for each is a fraction of what its features take.
+_MAX_COMPARED = 50_000
+_COMPARED_WITH = 10_000
 # Cosines are computed in blocks of about this many: memory stays bounded.
 _COSINES_PER_BLOCK = 2_000_000
 # Photos named of each scene.
@@ -248,7 +250,8 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
     if len(members) <= _NEIGHBORS:
         return []
     labels = np.array([photo.label for photo in members])
-    among = np.arange(0, len(members), -(-len(members) // _MAX_NEIGHBORS_AMONG))
+    step = 1 if len(members) <= _MAX_COMPARED else -(-len(members) // _COMPARED_WITH)
+    among = np.arange(0, len(members), step)
     project = _make_projection(database, backbone, members)
     others = project([members[index] for index in among.tolist()])
     suspects = []

@@ -18,6 +18,7 @@ from ...errors import DataError
 from ...model.labels import UNKNOWN
 from ...model.model_file import CARD_PART, CONTRACT_PART, LABELS_PART, MEMORY_PART, PICTURE_PART, read_part
 from ...model.parts import attach, encode_labels
+from ...system.counted import counted
 from ..adding import Added, Known, add_photos
 from ..head import Head
 from ..memory import Memory, decode, encode, read_memory
@@ -256,8 +257,8 @@ def _report_unknown(known: Known, added: Added, rows: np.ndarray, classes: np.nd
         _count_unknown(fit, known.vote_weight, part) for part in (rows[negative], own) for fit in (before, added)
     )
     yield (
-        f"unknown: {negative.sum()} pictures added, of which {added_now} are called unknown now, and {added_before} "
-        f"before; of {len(own)} remembered photos of the classes {own_now} now, and {own_before} before"
+        f"unknown: {counted(int(negative.sum()), 'picture')} added, of which {added_now} are called unknown now, and "
+        f"{added_before} before; of {len(own)} remembered photos of the classes {own_now} now, and {own_before} before"
     )
 
 
