@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -25,6 +26,18 @@ CELLS = ((0.35, 96), (0.5, 160), (1.0, 224))
 GRID_SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers"}
 ALPHAS = ("0.35", "0.5", "0.75", "1.0")
 RESOLUTIONS = ("96", "128", "160", "192", "224")
+
+
+def read_words(description: str | None, metavar: str = "") -> list[str]:
+    """What stands behind the program's name. Answers --help with the description, and refuses options.
+
+    metavar: what the words are; without it there are none.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if metavar:
+        parser.add_argument("words", nargs="*", metavar=metavar)
+    words: list[str] = getattr(parser.parse_args(), "words", [])
+    return words
 
 
 def command(name: str, *arguments: object, env: dict[str, str] | None = None) -> float:

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import csv
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from common import DATA, FLOWERS, PHOTOS, in_turns, machine, model_file
+from common import DATA, FLOWERS, PHOTOS, in_turns, machine, model_file, read_words
 
 from edge_classify import Classifier, Frame, open_source, read_photo
 from edge_classify.images.folder import list_pictures
@@ -332,4 +331,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(read_words(__doc__, "PART"))

@@ -165,7 +165,7 @@ def read_features(cell: str) -> Features:
         (backbone,) = find_backbones([(float(alpha), int(resolution))], settings)
 
         def rows(root: Path, photos: Sequence[Photo], views: Sequence[str] = ("",)) -> np.ndarray:
-            compute_features(database, root, photos, [backbone], lambda _: views)
+            compute_features(database, root, ((photo, views) for photo in photos), [backbone])
             gathered = gather_features(database, backbone, photos, views)
             return gathered.read(range(len(gathered))).reshape(len(photos), len(views), -1)
 

@@ -20,14 +20,13 @@ import contextlib
 import json
 import statistics
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from common import CELLS, FLOWERS, PHOTOS, ROOT, WORK, environment, machine, model_file, ratio
+from common import CELLS, FLOWERS, PHOTOS, ROOT, WORK, environment, machine, model_file, ratio, read_words
 
 from edge_classify import read_photo
 from edge_classify.images.folder import list_pictures
@@ -155,9 +154,10 @@ def share(labels: list[str], others: list[str]) -> float:
 
 
 def main() -> None:
+    words = read_words(__doc__, "MODEL.tflite")
     print(machine())
     cells = [(*cell, precision) for cell in CELLS for precision in ("float32", "int8")]
-    models = [Path(name) for name in sys.argv[1:]] or [model_file(*cell) for cell in cells]
+    models = list(map(Path, words)) or [model_file(*cell) for cell in cells]
     frames, truth = write_frames()
     for model in models:
         compare(model, frames, truth)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -109,9 +110,17 @@ def test_a_class_that_was_added_can_get_more_photos_and_be_removed(base: Path, p
 
 def test_pictures_can_be_added_to_what_is_unknown(base: Path, photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "wary.tflite"
-    change_classes(base, output, ClassChanges(add={"unknown": photos / "stripes"}))
+    changed = change_classes(base, output, ClassChanges(add={"unknown": photos / "stripes"}))
     assert Classifier(output).labels == ("cross", "disc", "unknown")
     assert answers(output, "stripes").count("unknown") >= 19
+    (told,) = (note for note in changed.notes if note.startswith("unknown: "))
+    figures = re.fullmatch(
+        r"unknown: 12 pictures added, of which 12 are called unknown now, and (\d+) before; "
+        r"of 24 remembered photos of the classes (\d+) now, and (\d+) before",
+        told,
+    )
+    assert figures is not None, told
+    assert max(map(int, figures.groups()[1:])) <= 2
     memory = read_memory(read_model_file(output))
     assert memory is not None
     assert (memory.labels == NEGATIVE).sum() == 12
@@ -177,6 +186,10 @@ def test_names_and_order_of_the_photos_change_no_byte(base: Path, photos: Path, 
         (ClassChanges(remove=["cross"]), "leaves disc alone"),
         (ClassChanges(add={"stripes": Path("nowhere")}), "nowhere: no such folder"),
         (ClassChanges(add={"stripes": Path("empty")}), "no pictures in this folder"),
+        (ClassChanges(add={"things": Path()}), "has the folders cross/ and disc/: is each a class"),
+        (ClassChanges(add={"things": Path("kinds")}), "has the folders one/ and two/: is each a class"),
+        (ClassChanges(add={"unknown": Path()}), "has the folders cross/ and disc/: is each a class"),
+        (ClassChanges(add={"disc": Path("disc")}), "x.tflite is not written, .* remembers all of these photos already"),
         (ClassChanges(add={"stripes": Path("four")}), "expected at least 5 different photos"),
         (ClassChanges(add={"stripes": Path("cross")}), "is remembered as cross: the same photo in two classes"),
         (ClassChanges(add={"stripes": Path("stripes"), "bars": Path("stripes")}), "the same photo in two classes"),
@@ -190,6 +203,8 @@ def test_what_cannot_be_done_is_refused(
     (tmp_path / "four").mkdir()
     for number in range(4):
         shutil.copy(photos / "stripes" / f"{number}.png", tmp_path / "four")
+    for kind in ("one", "two"):
+        shutil.copytree(photos / "stripes", tmp_path / "kinds" / kind)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=reason):
         change_classes(base, tmp_path / "x.tflite", changes)

@@ -239,3 +239,14 @@ heavy = {"tensorflow", "keras", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_photos_are_written_one_by_one_as_all_at_once(folder: Path, tmp_path: Path) -> None:
+    index = json.loads((folder / "run.json").read_text())
+    files = [{"path": f'"files": []\n{number}\udcff', "label": "a", "part": "training"} for number in range(3)]
+    for number, (listed, streamed) in enumerate([(files, []), ([], files), ([], []), ([], [])]):
+        index["photos"] = {"training": 3, "files": listed}
+        write_index(tmp_path / str(number), index, iter(streamed))
+    written = [(tmp_path / str(number) / "run.json").read_bytes() for number in range(4)]
+    assert written[0] == written[1] != written[2] == written[3]
+    assert json.loads(written[1])["photos"]["files"] == files

@@ -14,11 +14,12 @@ import json
 import platform
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from textwrap import indent
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -30,7 +31,7 @@ from edge_classify.learn.memory import Memory
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.recognize import how_to_train, recognize
-from edge_classify.system.atomic_write import atomic_file, write_atomic
+from edge_classify.system.atomic_write import atomic_file
 
 from .backbone import Backbone, BackboneCost
 
@@ -40,6 +41,7 @@ _FORMAT_OF_NEAREST = 7
 # Written first: what the run is of. Written last: the run.
 STARTED = "started.json"
 INDEX = "run.json"
+_NO_FILES = '"files": []'
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
 HELD_OUT = "held_out"
@@ -173,14 +175,13 @@ class Run:
         return self.prepared(resolution, CALIBRATION)[chosen]
 
 
-def open_run_folder(folder: Path) -> None:
-    """Make the folder ready to be written. Raises DataError if it holds anything but an earlier run."""
+def check_run_folder(folder: Path) -> None:
+    """Raise DataError if the folder holds anything but an earlier run. It need not be there."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: this is a file, not a folder: give another name with -o")
     ours = (INDEX, STARTED, "photo_check.json")
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise DataError(f"{folder}: contains files that are not a run: give another folder with -o")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -267,12 +268,28 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def write_index(folder: Path, index: Index) -> None:
-    """Write run.json, last of all: with it the run is complete. Of the cells only what `CellEntry` names is written."""
+def write_index(folder: Path, index: Index, files: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Write run.json, last of all: with it the run is complete. Of the cells only what `CellEntry` names is written.
+
+    files: for `index["photos"]`, whose own are then empty: entries that are never all in memory at once.
+    """
     keys = CellEntry.__annotations__
     cells = [{name: value for name, value in entry.items() if name in keys} for entry in index["cells"]]
-    content = {"format": FORMAT, **index, "cells": cells}
-    write_atomic(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False))
+    head, none, tail = _as_json({"format": FORMAT, **index, "cells": cells}).partition(_NO_FILES)
+    with atomic_file(folder / INDEX) as file:
+
+        def write(text: str) -> None:
+            file.write(text.encode(errors="backslashreplace"))  # as `write_atomic` does
+
+        write(head)
+        number = -1
+        for number, entry in enumerate(files):
+            write((",\n" if number else f"{_NO_FILES[:-1]}\n") + indent(_as_json(entry), "   "))
+        write((none if number < 0 else "\n  ]") + tail)
+
+
+def _as_json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def versions(backbone: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import UsageError
 from .class_folder import class_folder
-from .folders import LABELLED, REMOVED, UNLABELLED
+from .folders import LABELLED, REMOVED, UNLABELLED, make_private
 from .record import Record, read_record
 
 _KEPT_REMOVED_S = 86400.0
@@ -133,7 +133,7 @@ class Labelling:
         missing = []
         for move in moves:
             try:
-                move.after.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_private(move.after.parent)
                 move.before.rename(move.after)
                 moved.append(move)
             except FileNotFoundError:  # somebody else was faster

@@ -18,7 +18,7 @@ _PHOTOS = 600
 def find_learning_curve(
     examples: Examples,
     fits: Sequence[tuple[Fold, Head]],
-    groups: Sequence[str],
+    groups: np.ndarray,
     names: Sequence[str],
     features: int,
     settings: HeadSettings,
@@ -26,7 +26,8 @@ def find_learning_curve(
 ) -> LearningCurve:
     """Fit heads on parts of the folds' photos, as those of `fits` were on all of them.
 
-    fits: folds, each with the head that was fitted without it. groups: of all photos, the same for those alike.
+    fits: folds, each with the head that was fitted without it.
+    groups: of all photos, the same for those that are alike, (n,), of any type that sorts.
     names: of the classes. features, settings, seed: as those heads were fitted.
     """
     counts = np.cumsum([len(fold.chosen_on) for fold, _ in fits])

@@ -31,7 +31,7 @@ def advise(lesson: Lesson, fitted: Fitted) -> Iterator[str]:
     accepted = share_accepted(fitted.trial)
     if accepted > MAX_MADE_ACCEPTED:
         yield (
-            f"unknown cannot be trusted: it gives a class's label to {accepted:.0%} of the negatives drawn to try it: "
+            f"unknown cannot be trusted: it gives a class's label to {accepted:.0%} of the negatives made to test it: "
             "put pictures of what else your camera sees into unknown/, or take another base"
         )
 
@@ -45,8 +45,8 @@ def _name_confused(labels: tuple[str, ...], counts: np.ndarray) -> Iterator[str]
     for first, second in pairs[:_MAX_PAIRS]:
         yield (
             f"{labels[first]} and {labels[second]} can hardly be told apart: of their {own[first] + own[second]} "
-            f"photos {crossed[first, second]} are taken for the other: give photos that show the difference, or join "
-            "the classes"
+            f"photos {crossed[first, second]} are mistaken for the other: give photos that show the difference, or "
+            "join the classes"
         )
     if len(pairs) > _MAX_PAIRS:
         yield f"{len(pairs) - _MAX_PAIRS} more pairs of classes can hardly be told apart"
@@ -54,5 +54,5 @@ def _name_confused(labels: tuple[str, ...], counts: np.ndarray) -> Iterator[str]
 
 def _learning_curve(lesson: Lesson, heads: Heads) -> LearningCurve:
     fits = list(zip(heads.folds, heads.heads, strict=True))
-    groups = [photo.group for photo in lesson.photos]
+    groups = np.array([photo.group.encode() for photo in lesson.photos])
     return find_learning_curve(heads.examples, fits, groups, lesson.labels, heads.features, heads.settings, _SEED)

@@ -7,7 +7,7 @@
 
 
 
-_shtab_edge_convert_option_strings=(-o --output --verify --precision --calibration-photos --max-drop --max-accepted --no-memory --export --replace --workers --author --license --alpha --resolution --photos --weights --top --labels --traceback --version --print-completion -h --help --help-all)
+_shtab_edge_convert_option_strings=(-o --output --verify --precision --calibration-photos --max-drop --max-accepted --no-memory --export --replace --workers --cluster --author --license --alpha --resolution --photos --weights --top --labels --traceback --version --print-completion -h --help --help-all)
 
 _shtab_edge_convert_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_edge_convert__o_COMPGEN=_shtab_compgen_files
