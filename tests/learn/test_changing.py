@@ -17,6 +17,7 @@ from conftest import ROOT, draw_photo, write_photos
 from edge_classify import ClassChanges, Classifier, DataError, change_classes, teach
 from edge_classify.learn.memory import read_memory
 from edge_classify.learn.photos.photo_set import NEGATIVE
+from edge_classify.learn.teaching.base import open_base
 from edge_classify.learn.teaching.command import main
 from edge_classify.learn.teaching.head_reading import read_head
 from edge_classify.model.interpreter import BUILTIN_MODEL
@@ -82,10 +83,23 @@ def test_an_added_class_is_known_and_the_others_stay(two_classes: Path, photos: 
         old.kernel, abs=0.02 * float(np.abs(old.kernel).max())
     )  # rounded anew in int8
     contract = contract_of(output)
+    assert contract["decision"]["vote_weight"] == contract_of(two_classes)["decision"]["vote_weight"]
     assert contract["evaluation"]["per_class"].keys() == {"stripes"}  # nothing is claimed of photos that are gone
     assert "accuracy" not in contract["evaluation"]
     assert contract["memory"]["trained_on"] == [12, 12, 12]
     assert len(contract["provenance"]["taught"]["added"]["stripes"]) == 12
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_head_of_a_file_of_before_the_votes_is_read(precision: str) -> None:
+    base = open_base(drawn_model(precision))
+    head, backbone, rng = read_head(base.model), base.backbone(), np.random.default_rng(3)
+    for kind in ("cross", "disc", "stripes"):
+        picture = cv2.resize(draw_photo(kind, rng), base.classifier.input_size)
+        shares = base.classifier.infer(picture).outputs[:-1]
+        expected = head.probabilities(backbone(picture[..., ::-1])[None])[0]
+        # Whole numbers in the head's product, and probabilities of 256 steps.
+        assert shares / shares.sum() == pytest.approx(expected, abs=0.05)
 
 
 def test_a_class_that_was_added_can_get_more_photos_and_be_removed(base: Path, photos: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from conftest import ROOT, draw_photo, write_photos
 from edge_classify import Classifier, DataError, ModelFileError, teach
 from edge_classify.collect.photo_file import encode, write
 from edge_classify.collect.record import Record
-from edge_classify.learn.open_set import SHAPE_CONSTANTS, with_unknown
+from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.learn.photos.photo_set import Photo
 from edge_classify.learn.rows import Rows
 from edge_classify.learn.teaching.advice import advise
@@ -31,6 +31,7 @@ from edge_classify.learn.teaching.fitting import Fitted, fit
 from edge_classify.learn.teaching.head_graph import write_head
 from edge_classify.learn.teaching.lesson import Lesson, read_lesson
 from edge_classify.learn.teaching.taught_file import make_file, write_file
+from edge_classify.learn.votes import give_probabilities
 from edge_classify.model.features import name_backbone
 from edge_classify.model.model_file import read_model_file
 
@@ -98,11 +99,11 @@ def test_the_file_has_the_backbone_of_its_base_and_of_no_other(taught: Taught) -
 
 def test_the_file_computes_what_was_fitted(taught: Taught) -> None:
     classifier, backbone = Classifier(taught.path), taught.base.backbone()
-    head, open_set = taught.fitted.calibration.head, taught.fitted.open_set
+    calibration, open_set = taught.fitted.calibration, taught.fitted.open_set
     differences = []
     for picture in taught.lesson.calibration:
         row = backbone(picture)[None]
-        expected = with_unknown(head.probabilities(row), open_set.known(row))[0]
+        expected = give_probabilities(calibration.head, calibration.vote_weight, open_set, row)[0]
         differences.append(float(np.abs(classifier.probabilities(picture[..., ::-1]) - expected).max()))
     # Whole numbers in the head's product, as in files of edge-convert, and a random backbone with little to tell.
     rounds = taught.base.precision in ("dynamic", "int8")
@@ -169,7 +170,7 @@ def test_a_thousand_classes_fit_into_the_graph() -> None:
     shapes = {"kernel": (features, 1000), "bias": 1000, "basis": (96, features), "prototypes": (1000, 96)}
     head = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     head |= {"votes": np.eye(1000, dtype=np.float32), "shares": np.full(1000, 0.001, np.float32)}
-    numbers = {"sharpness": np.ones(2), "threshold": np.zeros(2), **SHAPE_CONSTANTS}
+    numbers = {"vote_weight": 2.0, "sharpness": np.ones(2), "threshold": np.zeros(2), **SHAPE_CONSTANTS}
     twin = base.classifier.twin(graph.pack(write_head(graph, parts, {**head, **numbers}, "float32")))
     outputs = twin.infer(draw_photo("disc", rng)).outputs
     assert outputs.shape == (1001,)

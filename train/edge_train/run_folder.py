@@ -35,9 +35,7 @@ from edge_classify.system.atomic_write import atomic_file
 
 from .backbone import Backbone, BackboneCost
 
-FORMAT = 8
-# Read as well: there every `unknown` goes by the nearest prototype, and none has `shares`.
-_FORMAT_OF_NEAREST = 7
+FORMAT = 9
 # Written first: what the run is of. Written last: the run.
 STARTED = "started.json"
 INDEX = "run.json"
@@ -51,12 +49,10 @@ CLASS_ARRAYS = ("kernel", "bias")
 OPEN_SET_ARRAYS = ("basis", "prototypes", "votes", "shares", "direction")
 # One more array of heads/*.npz: what the trainer's own model gives for the held-out photos.
 HELD_OUT_PROBABILITIES = "held_out_probabilities"
-# And what model files remember of the training photos: `memory.Memory`, which runs of an older edge-train lack.
+# And, with an `unknown` output, what model files remember of the training photos: `memory.Memory`.
 _MEMORY = ("memory_rows", "memory_labels", "memory_counts")
 # What the graph of an `unknown` output needs beside arrays; it lies in the cell's `decision`.
-_OPEN_SET_CONSTANTS = ("sharpness", "threshold", *SHAPE_CONSTANTS)
-# Those of them that go with the array `shares`.
-_DENSITY_CONSTANTS = ("density_steepness", "density_weight")
+_OPEN_SET_CONSTANTS = ("vote_weight", "sharpness", "threshold", *SHAPE_CONSTANTS)
 
 
 class CellEntry(TypedDict):
@@ -105,7 +101,7 @@ class Cell:
     parameters, multiply_adds: of the whole model.
     arrays: `kernel` [F, K] and `bias` [K], and with an `unknown` output those of `open_set.FeatureSpace`; float32.
     held_out_probabilities: the trainer's own, float32 [n, labels], for the held-out photos in order.
-    memory: features of some training photos, for model files to remember; None in runs of an older edge-train.
+    memory: features of some training photos, for model files to remember; None without an `unknown` output.
     """
 
     alpha: float
@@ -135,8 +131,8 @@ class Cell:
         """All that the graph needs after the backbone: the arrays, and the constants of an `unknown` output."""
         if not self.has_unknown:
             return self.arrays
-        names = _constants_with(self.arrays)
-        return {**self.arrays, **{name: np.asarray(self.decision[name], np.float32) for name in names}}
+        constants = {name: np.asarray(self.decision[name], np.float32) for name in _OPEN_SET_CONSTANTS}
+        return {**self.arrays, **constants}
 
 
 @dataclass(frozen=True)
@@ -346,7 +342,7 @@ def _why_no_run(folder: Path) -> str:
 def _check_format(folder: Path, number: int) -> None:
     if number > FORMAT:
         raise DataError(f"{folder}: made by a newer edge-train (run format {number}): update edge-classify")
-    if number < _FORMAT_OF_NEAREST:
+    if number < FORMAT:
         raise DataError(f"{folder}: made by an older edge-train (run format {number}): train again")
 
 
@@ -362,9 +358,7 @@ def _read_cell(folder: Path, entry: CellEntry) -> Cell:
         optional = [name for name in OPEN_SET_ARRAYS if name in file]
         arrays = {name: file[name] for name in (*CLASS_ARRAYS, *optional)}
         memory = _read_memory({name: file[name] for name in _MEMORY if name in file}, len(arrays["kernel"]))
-    if missing := [name for name in _constants_with(arrays) if name not in entry["decision"]]:
-        raise KeyError(f"decision.{missing[0]}")
-    return Cell(
+    cell = Cell(
         alpha=entry["alpha"],
         resolution=entry["resolution"],
         backbone=entry["backbone"],
@@ -379,6 +373,9 @@ def _read_cell(folder: Path, entry: CellEntry) -> Cell:
         held_out_probabilities=probabilities,
         memory=memory,
     )
+    if cell.has_unknown and (missing := [name for name in _OPEN_SET_CONSTANTS if name not in cell.decision]):
+        raise KeyError(f"decision.{missing[0]}")
+    return cell
 
 
 def _memory_arrays(memory: Memory | None) -> dict[str, np.ndarray]:
@@ -392,10 +389,3 @@ def _read_memory(arrays: Mapping[str, np.ndarray], features: int) -> Memory | No
         return None
     rows, labels, counts = (arrays[name] for name in _MEMORY)
     return Memory(rows.astype(np.float32), features, labels, counts)
-
-
-def _constants_with(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Which constants go with a cell's arrays: none without an `unknown` output."""
-    if "prototypes" not in arrays:
-        return []
-    return [name for name in _OPEN_SET_CONSTANTS if "shares" in arrays or name not in _DENSITY_CONSTANTS]

@@ -24,7 +24,7 @@ def find_learning_curve(
     settings: HeadSettings,
     seed: int,
 ) -> LearningCurve:
-    """Fit heads on parts of the folds' photos, as those of `fits` were on all of them.
+    """Fit heads on parts of the folds' photos, as those of `fits` were on all of them; without votes.
 
     fits: folds, each with the head that was fitted without it.
     groups: of all photos, the same for those that are alike, (n,), of any type that sorts.

@@ -58,6 +58,8 @@ def change(
     known = Known(
         head,
         remembered,
+        # Files of before have no votes.
+        vote_weight=opened.contract["decision"].get("vote_weight", 0.0),
         keep=opened.contract["decision"]["keep"],
         balanced=opened.contract["provenance"].get("arguments", {}).get("class_weights", "balanced") == "balanced",
         blanks=lesson.blanks,
@@ -68,6 +70,7 @@ def change(
     content = Content(
         labels=(*names, UNKNOWN),
         head=added.head,
+        vote_weight=known.vote_weight,
         open_set=added.open_set,
         calibration=lesson.calibration if len(lesson.calibration) else _test_picture(opened),
         decision={"keep": known.keep},
