@@ -124,6 +124,9 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/still_camera.py
+	$(BIN)/python benchmarks/teaching.py
+	$(BIN)/python benchmarks/teaching_anew.py
+	$(BIN)/python benchmarks/teaching_instructions.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/unknown.py
 
