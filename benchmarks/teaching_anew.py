@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from common import DATA, command, machine, model_file
+from common import DATA, Row, command, machine, model_file, record, show
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
@@ -39,11 +39,14 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=3)
     options = parser.parse_args()
     print(machine())
+    rows: list[Row] = []
     for name in options.sets:
         for cell in options.cells:
             for shots in options.shots:
-                rows = [compare(name, cell, options.precision, shots, draw) for draw in range(options.draws)]
-                print_rows(f"{name} {cell} {options.precision}, {shots} a class", rows)
+                draws = [compare(name, cell, options.precision, shots, draw) for draw in range(options.draws)]
+                about: Row = {"photos": name, "cell": cell, "precision": options.precision, "of a class": shots}
+                rows += [show({**about, **row}) for row in mean_of(draws)]
+    record(__file__, rows)
 
 
 def compare(name: str, cell: str, precision: str, shots: int, draw: int) -> list[list[float]]:
@@ -97,12 +100,18 @@ def answers(classifier: Classifier, paths: Sequence[Path]) -> np.ndarray:
     return np.stack([classifier.probabilities(read_photo(path)) for path in paths])
 
 
-def print_rows(title: str, rows: Sequence[list[list[float]]]) -> None:
-    print(title)
-    for who, figures in zip(("edge-train", "edge-teach"), np.mean(rows, axis=0), strict=True):
+def mean_of(draws: Sequence[list[list[float]]]) -> list[Row]:
+    """A row for edge-train and one for edge-teach."""
+    rows: list[Row] = []
+    for who, figures in zip(("edge-train", "edge-teach"), np.mean(draws, axis=0).tolist(), strict=True):
         accuracy, shown, error, area, seconds = figures
-        shares = f"classes {accuracy:.1%}, as shown {shown:.1%}"
-        print(f"  {who}  {shares}; ECE {error:.3f}; AUROC {area:.4f}; {seconds:.1f} s", flush=True)
+        row: Row = {
+            "head of": who,
+            "among classes (%)": round(100 * accuracy, 1),
+            "as shown (%)": round(100 * shown, 1),
+        }
+        rows.append({**row, "ECE": round(error, 3), "AUROC": round(area, 4), "seconds": round(seconds, 1)})
+    return rows
 
 
 if __name__ == "__main__":
