@@ -33,6 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 # Tests at once; more than there are cores, for most wait for a camera or another process.
 JOBS ?= 4
+SLOW_JOBS ?= 2
 
 # The newest that Python 3.13 takes.
 HOME_ASSISTANT = build/home-assistant
@@ -51,9 +52,10 @@ test: check slow-tests
 fast-tests: $(CHECK)
 	$(BIN)/python -m pytest -m "not slow and not nightly" --numprocesses $(JOBS) --dist worksteal --timeout 300
 
-# One at a time: TensorFlow and emulated processors use all cores by themselves.
+# Two at once, for trainings and emulated processors keep little more than one core busy; tests of a module share what
+# they have trained.
 slow-tests: $(DESKTOP)
-	$(BIN)/python -m pytest -m "slow and not nightly"
+	$(BIN)/python -m pytest -m "slow and not nightly" --numprocesses $(SLOW_JOBS) --dist loadfile
 
 test-home-assistant: $(CHECK)
 	$(PYTHON313) -m venv $(HOME_ASSISTANT)

@@ -37,6 +37,14 @@ def test_a_cell_that_will_be_refused_is_not_the_one_to_take() -> None:
     assert best_cell([refused]) == 0
 
 
+def test_a_cell_whose_unknown_lets_much_pass_gives_way_to_one_that_does_not() -> None:
+    from edge_train.choosing import best_cell
+
+    lenient, strict = cell({1}, 10, 0.9, accepted=0.18), cell({1, 2}, 50, 0.9, accepted=0.01)
+    assert best_cell([lenient, strict]) == 1
+    assert best_cell([lenient, cell({1}, 50, 0.9, accepted=0.2)]) == 0
+
+
 def test_a_run_says_which_photos_its_cell_gets_right_in_cross_validation(run_folder: Path) -> None:
     index = json.loads((run_folder / "run.json").read_text())
     (entry,) = index["cells"]

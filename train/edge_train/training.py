@@ -36,7 +36,7 @@ from .backbone import RESOLUTIONS, Backbone, is_backbone_file, require_tensorflo
 from .backbone_file import read_backbone_file
 from .cache import open_cache
 from .cell import fit_cell
-from .choosing import accepts_too_much, best_cell, validation
+from .choosing import accepts_too_much, best_cell, chosen_from, validation
 from .cluster import Cluster
 from .crop_search import find_crop
 from .enough import learning_curve
@@ -416,11 +416,14 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
 def _cell_to_take(entries: Sequence[Mapping[str, Any]]) -> str:
     """In one line, with why."""
     taken = entries[best_cell(entries)]
-    best = max(entries, key=lambda entry: validation(entry).accuracy)
+    places = chosen_from(entries)
+    best = max((entries[place] for place in places), key=lambda entry: validation(entry).accuracy)
     line = (
         f"take {_cell_name(taken)}: chosen not by these figures but by validation, on {validation(taken).photos} "
         f"photos: {validation(taken).accuracy:.1%} among the classes"
     )
+    if len(places) < len(entries):
+        line += f", of the {len(places)} of {len(entries)} cells whose `unknown` accepts least"
     if validation(best).accuracy == validation(taken).accuracy:
         return line
     return (

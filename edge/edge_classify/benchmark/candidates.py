@@ -25,6 +25,7 @@ class Candidate:
     accuracy: the share of `photos` held-out photos that it showed correctly where it was made, 0 to 1.
     validation: of its cell, for the photos that choices are made on; all precisions of a cell have the same.
     lost, gained: how many held-out photos are correct with the trained float model alone, and with this file alone.
+    accepted: the share of the negatives drawn to try `unknown` that get a class's label, 0 to 1.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Candidate:
     validation: Answers | None = None
     lost: int = 0
     gained: int = 0
+    accepted: float | None = None
 
     @property
     def name(self) -> str:
@@ -168,6 +170,7 @@ def _read_candidate(path: Path, entry: ManifestEntry | None) -> Candidate:
         validation=_read_validation(path, contract),
         lost=evaluation.get("lost", 0),
         gained=evaluation.get("gained", 0),
+        accepted=evaluation.get("made_accepted"),
     )
 
 

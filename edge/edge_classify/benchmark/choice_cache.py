@@ -25,7 +25,7 @@ from .turns import Length, Turn, take_turn
 log = logging.getLogger(__name__)
 
 # Of the rule and the records: a choice that was cached under another is made again.
-_VERSION = 3
+_VERSION = 4
 
 
 def find_choice(

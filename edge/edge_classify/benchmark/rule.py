@@ -1,6 +1,7 @@
 """The rule by which a model file is chosen, wherever one is: docs/converting.md, "Which file to take".
 
 Of the files that are as accurate as the best, the one that is fastest where it runs; of equally fast ones the smallest.
+Files whose `unknown` lets much pass are left aside where others do not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ log = logging.getLogger(__name__)
 # Costs that differ by no more than this fraction are equal: measured times vary as much from one run to the next.
 SAME_COST = 0.1
 
+# A file whose `unknown` gives a class's label to more of the negatives drawn to try it is passed over for one that does
+# not: what it gains in speed it would lose in false labels, whatever it says of photos of the classes.
+MAX_TAKEN_ACCEPTED = 0.12
+
 # The instructions of each precision, relative to float32 in the same cell: medians of docs/arm.md.
 # A Pi Zero 2 W has the processor of a Pi 3.
 BOARDS: Mapping[str, Mapping[str, float]] = {
@@ -32,7 +37,8 @@ T = TypeVar("T")
 
 
 def comparable(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Those that can be chosen from: with an accuracy, and not measurably worse than the float model they are made of.
+    """Those that can be chosen from: with an accuracy, not measurably worse than the float model they are made of, and
+    with an `unknown` that lets little pass, if there is one.
 
     If they do not all tell which of the same validation photos they got right, they are returned without that, so that
     their held-out accuracies are compared. Raises ModelFileError if none has an accuracy, or if their labels differ.
@@ -54,7 +60,7 @@ def comparable(candidates: Iterable[Candidate]) -> list[Candidate]:
                 f"{candidate.path}: its labels differ from those of {known[0].path}: "
                 "expected files that were trained for the same classes"
             )
-    return _with_comparable_answers(_without_losses(known))
+    return _with_comparable_answers(_without_lenient(_without_losses(known)))
 
 
 def figure(candidate: Candidate) -> float:
@@ -153,6 +159,21 @@ def _without_losses(candidates: list[Candidate]) -> list[Candidate]:
                 candidate.gained,
             )
     return sound
+
+
+def _without_lenient(candidates: list[Candidate]) -> list[Candidate]:
+    """Without those whose `unknown` accepts more than `MAX_TAKEN_ACCEPTED` of drawn negatives, unless all do."""
+    strict = [candidate for candidate in candidates if (candidate.accepted or 0) <= MAX_TAKEN_ACCEPTED]
+    lenient = [candidate for candidate in candidates if candidate not in strict]
+    if not strict or not lenient:
+        return candidates
+    names = ", ".join(f"{candidate.name} ({candidate.accepted:.0%})" for candidate in lenient)
+    log.warning(
+        "not chosen, because unknown gives a class's label to more than %.0f%% of the negatives drawn to try it: %s",
+        100 * MAX_TAKEN_ACCEPTED,
+        names,
+    )
+    return strict
 
 
 def _with_comparable_answers(candidates: list[Candidate]) -> list[Candidate]:
