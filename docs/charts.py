@@ -101,6 +101,7 @@ def plot_tradeoff(rows: Sequence[Row]) -> Any:
                 ha="center",
             )
     axes.set(xscale="log", xlabel="milliseconds per frame, one desktop core", ylabel="held-out accuracy, %")
+    axes.margins(y=0.1)
     ticks = (0.5, 1, 2, 5, 10)
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
