@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import mediapipe
 import numpy as np
-from common import CELLS, FLOWERS, PHOTOS, Row, command, machine, record, run_folder, show, train_arguments
+from common import CELLS, FLOWERS, PHOTOS, Row, command, machine, read_words, record, run_folder, show, train_arguments
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
@@ -26,6 +26,7 @@ from edge_classify.learn.metrics import auroc, evaluate
 
 
 def main() -> None:
+    read_words(__doc__)
     print(machine())
     files: list[Row] = []
     seconds: list[Row] = []

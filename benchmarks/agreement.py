@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
-from common import CELLS, Row, command, machine, model_file, ratio, record, show
+from common import CELLS, Row, command, machine, model_file, ratio, read_words, record, show
 
 ROUNDS = 15
 
@@ -39,8 +38,9 @@ def their_median_ms(model: Path) -> float:
 
 
 def main() -> None:
+    words = read_words(__doc__, "MODEL.tflite")
     print(machine())
-    models = [Path(name) for name in sys.argv[1:]] or [model_file(*cell) for cell in CELLS]
+    models = list(map(Path, words)) or [model_file(*cell) for cell in CELLS]
     rows: list[Row] = []
     for model in models:
         times: dict[str, list[float]] = {"ours": [], "theirs": []}

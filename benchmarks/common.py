@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -29,6 +30,18 @@ RESOLUTIONS = ("96", "128", "160", "192", "224")
 
 # A line of a table: what was measured, by the name of the column, which has the unit.
 Row = dict[str, str | int | float | None]
+
+
+def read_words(description: str | None, metavar: str = "") -> list[str]:
+    """What stands behind the program's name. Answers --help with the description, and refuses options.
+
+    metavar: what the words are; without it there are none.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if metavar:
+        parser.add_argument("words", nargs="*", metavar=metavar)
+    words: list[str] = getattr(parser.parse_args(), "words", [])
+    return words
 
 
 def command(name: str, *arguments: object, env: dict[str, str] | None = None) -> float:

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import csv
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from common import DATA, FLOWERS, PHOTOS, Row, in_turns, machine, model_file, record, show
+from common import DATA, FLOWERS, PHOTOS, Row, in_turns, machine, model_file, read_words, record, show
 
 from edge_classify import Classifier, Frame, open_source, read_photo
 from edge_classify.images.folder import list_pictures
@@ -358,4 +357,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(read_words(__doc__, "PART"))

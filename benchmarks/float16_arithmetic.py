@@ -14,7 +14,6 @@ import io
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 import zipfile
 import zlib
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
-from common import DATA, FLOWERS, PHOTOS, Row, model_file, record, show
+from common import DATA, FLOWERS, PHOTOS, Row, model_file, read_words, record, show
 from instructions import arm_root, count, millions
 
 from edge_classify import read_photo
@@ -123,4 +122,4 @@ def main(cells: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(read_words(__doc__, "CELL"))

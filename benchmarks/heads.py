@@ -10,8 +10,7 @@ of a camera that does not move, digits, and frames of videos. Features are those
 
 adam: `learn.head`. ridge: regression of the classes on standardised features, whose strength is the one of a few with
 the lowest cross-entropy of photos left out, each with its views. middle: the mean of the middle layer, which `unknown`
-reads, beside the features; for Adam its numbers are spread three times as far. votes: what the kernel regression of
-`unknown` says of each class, added to the logits, times what is best in cross-validation; alone: no head.
+reads, beside the features; for Adam its numbers are spread three times as far. votes: `learn.votes`; alone: no head.
 """
 
 from __future__ import annotations
@@ -45,19 +44,13 @@ from edge_classify.learn.head import (
     softmax,
 )
 from edge_classify.learn.metrics import auroc, calibration_error
-from edge_classify.learn.open_set import (
-    KEEP,
-    SHAPE_CONSTANTS,
-    FeatureSpace,
-    fit_feature_space,
-    fit_open_set,
-    with_unknown,
-)
+from edge_classify.learn.open_set import KEEP, FeatureSpace, fit_feature_space, fit_open_set, with_unknown
 from edge_classify.learn.photos.bursts import join_bursts
 from edge_classify.learn.photos.folds import FOLDS
 from edge_classify.learn.photos.made_negatives import BLANKS
 from edge_classify.learn.photos.photo_set import Photo
 from edge_classify.learn.rows import Rows
+from edge_classify.learn.votes import fit_votes
 from edge_classify.system.checksum import file_sha256
 from edge_train.cache import open_cache
 from edge_train.features import compute_features, gather_features, read_cost
@@ -66,7 +59,6 @@ from edge_train.training import find_backbones, sort_photos
 
 STRENGTHS = 10.0 ** np.arange(-2, 2.5, 0.5)
 MIDDLE_SPREAD = 3.0
-VOTE_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)
 _Rows = Mapping[str, np.ndarray]
 
 
@@ -174,7 +166,7 @@ def read_features(cell: str) -> Features:
         (backbone,) = find_backbones([(float(alpha), int(resolution))], settings)
 
         def rows(root: Path, photos: Sequence[Photo], views: Sequence[str] = ("",)) -> np.ndarray:
-            compute_features(database, root, photos, [backbone], lambda _: views)
+            compute_features(database, root, ((photo, views) for photo in photos), [backbone])
             gathered = gather_features(database, backbone, photos, views)
             return gathered.read(range(len(gathered))).reshape(len(photos), len(views), -1)
 
@@ -255,7 +247,9 @@ def compare(drawn: Draw, features: Features, title: str) -> dict[str, np.ndarray
     began = time.process_time()
     spaces = [fit_space(drawn, fitted, features.blanks) for fitted, _ in drawn.folds]
     space = fit_space(drawn, drawn.examples.photos, features.blanks)
-    answers = Logits(by_fold(drawn, [partial(votes_of, part) for part in spaces]), partial(votes_of, space))
+    classes = len(drawn.examples.weights)
+    votes = [partial(part.answers, classes=classes) for part in spaces]
+    answers = Logits(by_fold(drawn, votes), partial(space.answers, classes=classes))
     scores = by_fold(drawn, [part.scores for part in spaces])
     spaces_took = time.process_time() - began
     labels, results = drawn.examples.labels[drawn.order], {}
@@ -375,21 +369,11 @@ def at_best(logits: Logits, labels: np.ndarray) -> Logits:
     return Logits(logits.chosen_on / temperature, lambda rows: logits.of(rows) / temperature)
 
 
-def votes_of(space: FeatureSpace, rows: np.ndarray) -> np.ndarray:
-    """What the prototypes together say of each class, (n, K): near 1 for a photo's own."""
-    parts = (rows[:, : space.features], rows[:, space.features :])
-    unit = np.concatenate([part / np.linalg.norm(part, axis=1, keepdims=True) for part in parts], axis=1)
-    cosines = unit @ space.basis.T @ space.prototypes.T
-    return np.asarray(1 / (1 + np.exp(SHAPE_CONSTANTS["steepness"] * (1 - cosines))) @ space.votes.T)
-
-
 def mix(logits: Logits, answers: Logits, labels: np.ndarray) -> Logits:
-    """Both, the head at its best temperature, and the sum at its own."""
-    head = at_best(logits, labels)
-    weight = min(VOTE_WEIGHTS, key=lambda weight: calibrated_loss(head.chosen_on + weight * answers.chosen_on, labels))
-    return at_best(
-        Logits(head.chosen_on + weight * answers.chosen_on, lambda rows: head.of(rows) + weight * answers.of(rows)),
-        labels,
+    temperature, weight = fit_votes(logits.chosen_on, answers.chosen_on, labels)
+    return Logits(
+        logits.chosen_on / temperature + weight * answers.chosen_on,
+        lambda rows: logits.of(rows) / temperature + weight * answers.of(rows),
     )
 
 

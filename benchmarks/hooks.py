@@ -23,7 +23,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from common import Row, machine, record, show
+from common import Row, machine, read_words, record, show
 
 from edge_classify import Classifier, CommandHook, Frame, Webhook, classify_frames
 from edge_classify.pipeline.decision import Change
@@ -59,6 +59,7 @@ def block(classifier: Classifier, output: Any, numbers: count[int]) -> list[floa
 
 
 def main() -> None:
+    read_words(__doc__)
     server = ThreadingHTTPServer(("localhost", 0), Accept)
     multiprocessing.get_context("fork").Process(target=server.serve_forever, daemon=True).start()
     ballast = np.ones(200 << 20, np.uint8)

@@ -14,7 +14,7 @@ import time
 import cv2
 import mediapipe
 import numpy as np
-from common import CELLS, Row, in_turns, machine, model_file, ratio, record, show
+from common import CELLS, Row, in_turns, machine, model_file, ratio, read_words, record, show
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
@@ -47,6 +47,7 @@ def peer(classifier: vision.ImageClassifier) -> None:
 
 
 def main() -> None:
+    read_words(__doc__)
     print(machine())
     print("ours: the loop; cold: the loop with frames out of cache; bare: invoke alone; peer: MediaPipe Tasks")
     rows: list[Row] = []

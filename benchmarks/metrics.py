@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import prometheus_client
-from common import Row, machine, record, show
+from common import Row, machine, read_words, record, show
 
 from edge_classify import Category, Classification, Classifier, Frame, Result
 from edge_classify.model.classifier import Timing
@@ -145,6 +145,7 @@ def the_start() -> Row:
 
 
 def main() -> None:
+    read_words(__doc__)
     print(machine(), f"load {os.getloadavg()[0]:.0f}")
     results = drawn_results()
     with open_source("demo") as source:

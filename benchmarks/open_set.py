@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from common import WORK, Row, in_turns, machine, model_file, ratio, record, show
+from common import WORK, Row, in_turns, machine, model_file, ratio, read_words, record, show
 
 from edge_classify.model.interpreter import load_interpreter, running_operators
 from edge_convert.conversion import Converter
@@ -35,6 +35,7 @@ def invoke(path: Path) -> Callable[[], None]:
 
 
 def main() -> None:
+    read_words(__doc__)
     print(machine())
     model_file(0.35, 96)
     run = read_run(WORK / "runs" / "0.35_96")

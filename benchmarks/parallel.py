@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from common import CELLS, DATA, PHOTOS, Row, in_turns, machine, model_file, ratio, record, show
+from common import CELLS, DATA, PHOTOS, Row, in_turns, machine, model_file, ratio, read_words, record, show
 
 from edge_classify import Classifier, Decision, open_source
 from edge_classify.pipeline.loop import Model, classify_by_each
@@ -42,6 +42,7 @@ def classify(path: Path, classifier: Classifier, interpreters: int) -> Callable[
 
 
 def main() -> None:
+    read_words(__doc__)
     cores = usable_cores()
     print(f"{machine()}; {cores} interpreters against 1")
     rows: list[Row] = []

@@ -20,14 +20,27 @@ import contextlib
 import json
 import statistics
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from common import CELLS, FLOWERS, PHOTOS, ROOT, WORK, Row, environment, machine, model_file, ratio, record, show
+from common import (
+    CELLS,
+    FLOWERS,
+    PHOTOS,
+    ROOT,
+    WORK,
+    Row,
+    environment,
+    machine,
+    model_file,
+    ratio,
+    read_words,
+    record,
+    show,
+)
 
 from edge_classify import read_photo
 from edge_classify.images.folder import list_pictures
@@ -167,9 +180,10 @@ def share(labels: list[str], others: list[str]) -> float:
 
 
 def main() -> None:
+    words = read_words(__doc__, "MODEL.tflite")
     print(machine())
     cells = [(*cell, precision) for cell in CELLS for precision in ("float32", "int8")]
-    models = [Path(name) for name in sys.argv[1:]] or [model_file(*cell) for cell in cells]
+    models = list(map(Path, words)) or [model_file(*cell) for cell in cells]
     frames, truth = write_frames()
     record(__file__, [row for model in models for row in compare(model, frames, truth)])
 

@@ -17,7 +17,7 @@ from itertools import pairwise
 import keras
 import numpy as np
 import tensorflow as tf
-from common import DATA, WORK, Row, command, machine, record, show
+from common import DATA, WORK, Row, command, machine, read_words, record, show
 
 from edge_convert.bias_correction import _batch_norm_after, _round_channels, round_weights
 from edge_convert.graph import ModelGraph, build_backbone
@@ -85,6 +85,7 @@ WAYS = (
 
 
 def main() -> None:
+    read_words(__doc__)
     print(machine())
     measured: dict[str, list[tuple[float, float]]] = {way.name: [] for way in WAYS}
     floats = []

@@ -11,10 +11,11 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from common import Row, benchmark, convert_grid, machine, record, show
+from common import Row, benchmark, convert_grid, machine, read_words, record, show
 
 
 def main() -> None:
+    read_words(__doc__)
     print(machine())
     folder = convert_grid("alien_vs_predator")
     models = sorted(path for precision in ("float32", "int8") for path in folder.glob(f"*_{precision}.tflite"))

@@ -36,13 +36,14 @@ from edge_classify.learn.adding import Known, add_photos
 from edge_classify.learn.head import Head
 from edge_classify.learn.memory import decode, encode
 from edge_classify.learn.metrics import auroc
-from edge_classify.learn.open_set import OpenSet, with_unknown
+from edge_classify.learn.open_set import OpenSet
 from edge_classify.learn.photos.photo_set import HELD_OUT, TRAINING, VALIDATION, Photo
+from edge_classify.learn.votes import give_probabilities
 from edge_classify.model.model_file import MEMORY_PART, read_part
 from edge_train.cache import open_cache
 from edge_train.cell import remember_photos
 from edge_train.features import compute_run_features, gather_features
-from edge_train.fitting import calibrate_fit, fit_frozen, fit_unknown, read_blanks
+from edge_train.fitting import calibrate_fit, fit_frozen, fit_spaces, fit_unknown, read_blanks
 from edge_train.settings import Settings
 from edge_train.training import find_backbones, read_negatives, sort_photos
 from edge_train.training_run import CellJob, TrainingRun
@@ -127,12 +128,14 @@ def leave_out(database: sqlite3.Connection, run: TrainingRun, label: str, shots:
     labels = tuple(other for other in run.photos.labels if other != label)
     job = CellJob(replace(run, photos=replace(run.photos, photos=others, labels=labels)), run.backbones[0])
     fit = fit_frozen(job, database)
-    calibration = calibrate_fit(fit)
-    open_set = fit_unknown(job, database, fit, calibration.probabilities.max(axis=1))
+    spaces = fit_spaces(job, database, fit)
+    calibration = calibrate_fit(fit, spaces)
+    weight = calibration.vote_weight
+    open_set = fit_unknown(job, fit, spaces, calibration)
     memory = remember_photos(job, database, fit, fit.features)
     data = encode(memory)
     memory = decode(data, memory.counts, memory.features, memory.middle)
-    known = Known(calibration.head, memory, job.run.keep, balanced=True, blanks=read_blanks(database, fit))
+    known = Known(calibration.head, memory, weight, job.run.keep, balanced=True, blanks=read_blanks(database, fit))
 
     def rows_of(photos: Sequence[Photo]) -> np.ndarray:
         return gather_features(database, job.backbone, photos).read(range(len(photos)))
@@ -144,7 +147,7 @@ def leave_out(database: sqlite3.Connection, run: TrainingRun, label: str, shots:
     pool = rows_of([photo for photo in run.photos.of(TRAINING, VALIDATION) if photo.label == index])
 
     def measured(head: Head, unknown: OpenSet) -> Figures:
-        outputs = [with_unknown(head.probabilities(rows), unknown.known(rows)) for rows in (own, new, strange)]
+        outputs = [give_probabilities(head, weight, unknown, rows) for rows in (own, new, strange)]
         return figures(*outputs, truth, len(labels) if len(head.bias) > len(labels) else None)
 
     before = measured(calibration.head, open_set)

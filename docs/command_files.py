@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import copy
+import re
+import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import shtab
 from argparse_manpage.manpage import Manpage
@@ -18,7 +21,9 @@ MAN_PAGES = Path(__file__).parent / "man"
 _SOURCE = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["urls"]["Source"]
 
 # What an option or argument takes, by its word in --help.
-_FILES = {"ADDRESS|FILE", "BASE", "DIR", "FILE", "FOLDER", "MODEL", "MODELS", "PHOTOS", "PLACE", "RUN", "SOURCE"}
+_FILES = {
+    *("ADDRESS|FILE", "B", "BASE", "DIR", "FILE", "FOLDER", "MODEL", "MODELS", "PHOTOS", "PLACE", "RUN", "SOURCE", "W")
+}
 
 
 def completions(parsers: dict[str, Parser]) -> dict[Path, str]:
@@ -53,12 +58,25 @@ def _completion(name: str, parsers: dict[str, Parser], shell: str) -> str:
 
 
 def _marked(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """A copy of this parser that says what are files."""
+    """A copy of this parser that says what are files, and which words there are."""
     marked = copy.deepcopy(parser)
     for action in marked._actions:
+        words: tuple[str, ...] = getattr(action, "suggested", ())
         if action.metavar in _FILES:
-            action.complete = shtab.FILE  # type: ignore[attr-defined]
+            action.complete = _files_or(words) if words else shtab.FILE  # type: ignore[attr-defined]
+        elif words:
+            action.choices = words
     return marked
+
+
+def _files_or(words: tuple[str, ...]) -> dict[str, Any]:
+    """What shtab takes for files and these words: a function of each shell."""
+    # In bash shtab tells by _file that there may be folders to go into.
+    name = f"_edge_files_or_{'_'.join(re.sub(r'[^a-z0-9]', '_', word) for word in words)}"
+    bash = f"{name}() {{\n  compgen -W {shlex.quote(' '.join(words))} -- $1\n  compgen -f -- $1\n}}"
+    alternative = shlex.quote(f"words:word:({' '.join(words)})")
+    zsh = f"{name}() {{\n  _alternative {alternative} 'files:file:_files'\n}}"
+    return {"bash": name, "zsh": name, "preamble": {"bash": bash, "zsh": zsh}}
 
 
 def man_pages(parsers: dict[str, Parser], usages: dict[str, str]) -> dict[Path, str]:

@@ -19,6 +19,7 @@ from edge_classify.model.parts import attach, encode_labels
 from edge_classify.model.self_test_recording import record_self_test
 from edge_classify.system.atomic_write import write_atomic
 from edge_classify.system.checksum import file_sha256
+from edge_classify.system.counted import counted
 from edge_train.backbone import SCALINGS
 from edge_train.run_folder import Cell, Run, read_run
 
@@ -80,6 +81,11 @@ class CellFiles:
     entries: tuple[ManifestEntry, ...]
     failure: str = ""
     details: str = ""
+
+
+def describe(job: CellJob) -> str:
+    """What a job works on, in words."""
+    return f"cell {job.title}"
 
 
 def model_file_name(cell: Cell, precision: str) -> str:
@@ -184,9 +190,9 @@ def _check_loss(precision: str, figures: Mapping[str, Any], max_drop: float) -> 
 def _check_unknown(precision: str, figures: Mapping[str, Any], max_accepted: float) -> None:
     if accepts_too_much(figures, max_accepted):
         raise DataError(
-            f"{precision}: unknown gives a class's label to {figures['made_accepted']:.0%} of the negatives drawn to "
-            f"try it, {max_accepted:g}% allowed: use another width or resolution, put pictures of what else the camera "
-            "sees into unknown/ and train again, or raise --max-accepted"
+            f"{precision}: unknown gives a class's label to {figures['made_accepted']:.0%} of the negatives made to "
+            f"test it, {max_accepted:g}% allowed: use another width or resolution, put pictures of what else the "
+            "camera sees into unknown/ and train again, or raise --max-accepted"
         )
 
 
@@ -211,7 +217,7 @@ def heading(run: Run) -> str:
     columns = "correct  among classes  float model  agreement  accepted"
     return (
         f"measured on {len(run.held_out_labels)} held-out photos, by the code that the device runs; unknown counts as "
-        "wrong in `correct`;\n`accepted`: how many of the negatives drawn to try `unknown` get a class's label\n"
+        "wrong in `correct`;\n`accepted`: how many of the negatives made to test `unknown` are given a class's label\n"
         f"  {'file':<{_NAME_WIDTH}}     kB  {columns}"
     )
 
@@ -219,7 +225,11 @@ def heading(run: Run) -> str:
 def _line(path: Path, figures: Mapping[str, Any]) -> str:
     kilobytes = path.stat().st_size / 1e3
     if "accuracy" not in figures:
-        agreement = f", agreement {figures['agreement']:.1%} on {figures['photos']} photos" if figures["photos"] else ""
+        agreement = (
+            f", agreement {figures['agreement']:.1%} on {counted(figures['photos'], 'photo')}"
+            if figures["photos"]
+            else ""
+        )
         return f"{path.name}: {kilobytes:.0f} kB{agreement}"
     accepted = f"{figures['made_accepted']:.1%}" if "made_accepted" in figures else "–"
     return (

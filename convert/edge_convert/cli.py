@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from edge_classify.errors import DataError, ModelFileError
 from edge_classify.model.classifier import Classifier
 from edge_classify.options import Parser, integer, number
 from edge_classify.system.command import run
+from edge_classify.system.counted import counted
 from edge_train.backbone import ALPHAS, RESOLUTIONS
+from edge_train.cluster import Cluster, add_cluster_option, open_cluster
 from edge_train.workers import add_workers_option, limit_workers
 
 from .exports import EXPORTS
@@ -31,7 +34,7 @@ _IMAGENET_OPTIONS = ("alpha", "resolution", "photos", "weights", "top", "labels"
 _DEFAULTS = Settings()
 
 # What --help leaves to --help-all.
-_DETAILS = ("--calibration-photos", "--workers", "--author", "--license", "--weights", "--top", "--labels")
+_DETAILS = ("--calibration-photos", "--workers", "--cluster", "--author", "--license", "--weights", "--top", "--labels")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,7 +101,8 @@ def _parser() -> Parser:
         type=number(minimum=0, maximum=100),
         default=_DEFAULTS.max_accepted,
         metavar="PERCENT",
-        help="maximum share of the negatives drawn to try `unknown` that get a class's label (default: %(default)g)",
+        help="maximum share of the negatives made to test `unknown` that are given a class's label "
+        "(default: %(default)g)",
     )
     parser.add_argument(
         "--no-memory",
@@ -119,6 +123,7 @@ def _parser() -> Parser:
         help="remove the model files of another run or conversion that MODELS has, instead of refusing",
     )
     add_workers_option(parser)
+    add_cluster_option(parser)
     parser.add_argument("--author", default="", metavar="NAME", help="recorded in the files' metadata")
     parser.add_argument("--license", default="", metavar="TEXT", help="recorded in the files' metadata")
     _add_imagenet_options(parser)
@@ -188,14 +193,19 @@ def _verify(folder: Path) -> int:
     count, faults = verify(folder)
     if faults:
         raise ModelFileError("; ".join(faults))
-    print(f"{folder}: all {count} model files match the manifest and pass their self-test on this machine")
+    found = "its model file matches" if count == 1 else f"all {count} model files match"
+    print(
+        f"{folder}: {found} the manifest and {'passes its' if count == 1 else 'pass their'} self-test on this machine"
+    )
     return 0
 
 
 def _convert_run(options: argparse.Namespace) -> int:
-    from .converting import convert  # loads tqdm, which a device need not have for --verify
+    from .converting import convert  # of which --verify needs nothing
 
-    return _report(convert(options.run, options.output, _settings(options, PRECISIONS)), options.output)
+    settings = _settings(options, PRECISIONS)
+    with _open_cluster(options) as cluster:
+        return _report(convert(options.run, options.output, settings, cluster), options.output)
 
 
 def _convert_imagenet(options: argparse.Namespace) -> int:
@@ -206,7 +216,13 @@ def _convert_imagenet(options: argparse.Namespace) -> int:
     if models.photos is None and options.precision is None:
         default = tuple(name for name in PRECISIONS if name != INT8)
         print("making no int8 files: they take their ranges from pictures (give some with --photos FOLDER)")
-    return _report(convert_imagenet(models, options.output, _settings(options, default)), options.output)
+    settings = _settings(options, default)
+    with _open_cluster(options) as cluster:
+        return _report(convert_imagenet(models, options.output, settings, cluster), options.output)
+
+
+def _open_cluster(options: argparse.Namespace) -> AbstractContextManager[Cluster | None]:
+    return nullcontext() if options.cluster is None else open_cluster(options.cluster, print)
 
 
 def _settings(options: argparse.Namespace, default_precisions: Sequence[str]) -> Settings:
@@ -242,7 +258,7 @@ def _report(conversion: Conversion, output: Path) -> int:
         print(f"wrote {path}")
     unchanged = len(conversion.files) - conversion.made
     if unchanged:
-        print(f"{unchanged} of {len(conversion.files)} files are unchanged and were not made again")
+        print(f"unchanged, and not made again: {unchanged} of {counted(len(conversion.files), 'file')}")
     report = f" (see {conversion.report})" if conversion.report else ""
     print(f"wrote {output}{report}")
     for choice in conversion.choices:

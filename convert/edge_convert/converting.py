@@ -8,21 +8,31 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from tqdm import tqdm
-
 from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.rule import BoardChoice, choose_for_boards, comparable
 from edge_classify.errors import DataError
 from edge_classify.model.manifest import ManifestEntry
 from edge_train.backbone import TENSORFLOW_MEMORY_BYTES, require_tensorflow
+from edge_train.cluster import Cluster
+from edge_train.progress import show_progress
 from edge_train.run_folder import Run, read_run
 from edge_train.workers import WorkerKilledError, in_processes
 
-from .cell_files import CellFiles, CellJob, check_figures, heading, make_cell_files, model_file_name, prepare_process
+from .cell_files import (
+    CellFiles,
+    CellJob,
+    check_figures,
+    describe,
+    heading,
+    make_cell_files,
+    model_file_name,
+    prepare_process,
+)
 from .exports import EXPORTS, check_exports, warn_of_crop
 from .imagenet import ImagenetModels, write_imagenet_run
 from .manifest import cell_key, write_manifest
 from .model_folder import check_output, keep_current, open_output, warn_of_unlisted
+from .on_cluster import convert_on
 from .settings import FLOAT32, INT8, Settings
 from .versions import needs_tensorflow
 
@@ -46,10 +56,12 @@ class Conversion:
     choices: tuple[BoardChoice, ...]
 
 
-def convert(run: Path, output: Path, settings: Settings | None = None) -> Conversion:
+def convert(run: Path, output: Path, settings: Settings | None = None, cluster: Cluster | None = None) -> Conversion:
     """Make the model files of a run folder, with `manifest.json` and `report.html`, in the folder `output`.
 
         convert(Path("runs/cups"), Path("models"), Settings(precisions=("int8",)))
+
+    cluster: where the cells are converted; None: in processes here.
 
     Files that would be the same as those already in `output` are not made again. A cell that fails leaves no file,
     while the others are converted; then DataError is raised, with the cells' tracebacks as its notes. Raises DataError
@@ -73,7 +85,7 @@ def convert(run: Path, output: Path, settings: Settings | None = None) -> Conver
     asked_for = [model_file_name(cell, name) for cell in trained.cells for name in settings.precisions]
     with open_output(output) as unfinished:
         kept = keep_current(output, trained, settings, asked_for)
-        made, failures = _make_missing(trained, output, unfinished, settings, kept)
+        made, failures = _make_missing(trained, output, unfinished, settings, kept, cluster)
         entries = [*kept.values(), *made]
         failures += _find_losses([kept[name] for name in asked_for if name in kept], settings)
         choices = _choose(trained, output, entries)
@@ -92,7 +104,9 @@ def _check_quantizer(precisions: Iterable[str], without: set[str]) -> None:
         )
 
 
-def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | None = None) -> Conversion:
+def convert_imagenet(
+    models: ImagenetModels, output: Path, settings: Settings | None = None, cluster: Cluster | None = None
+) -> Conversion:
     """As `convert`, of the networks as they come, with their 1000 ImageNet classes. Raises UsageError or DataError."""
     settings = settings or Settings()
     models.check_precisions(settings.precisions)
@@ -102,7 +116,7 @@ def convert_imagenet(models: ImagenetModels, output: Path, settings: Settings | 
     check_output(output)
     with tempfile.TemporaryDirectory() as folder:
         write_imagenet_run(models, Path(folder))
-        return convert(Path(folder), output, settings)
+        return convert(Path(folder), output, settings, cluster)
 
 
 def _plan(run: Run, unfinished: Path, settings: Settings, kept: Container[str]) -> list[CellJob]:
@@ -116,12 +130,13 @@ def _plan(run: Run, unfinished: Path, settings: Settings, kept: Container[str]) 
     return jobs
 
 
-def _describe(job: CellJob) -> str:
-    return f"cell {job.title}"
-
-
 def _make_missing(
-    run: Run, output: Path, unfinished: Path, settings: Settings, kept: Mapping[str, ManifestEntry]
+    run: Run,
+    output: Path,
+    unfinished: Path,
+    settings: Settings,
+    kept: Mapping[str, ManifestEntry],
+    cluster: Cluster | None,
 ) -> tuple[list[ManifestEntry], list[CellFiles]]:
     """Make what is not `kept`, several cells at once; returns the entries of what was made, and what failed.
 
@@ -137,9 +152,12 @@ def _make_missing(
         )
     if jobs and heading(run):
         print(heading(run))
-    with tqdm(total=len(jobs), desc="converting", unit="cell", disable=not jobs) as progress:
+    with show_progress("converting", len(jobs), "cell", disable=not jobs) as progress:
         prepare, memory = (prepare_process, TENSORFLOW_MEMORY_BYTES) if needs_tensorflow(run) else (None, 0)
-        done = in_processes(make_cell_files, jobs, prepare, memory, _describe)
+        if cluster is None:
+            done = in_processes(make_cell_files, jobs, prepare, memory, describe)
+        else:
+            done = convert_on(cluster, jobs, prepare, memory)
         try:
             for job, files in zip(jobs, done, strict=True):
                 for line in files.lines:

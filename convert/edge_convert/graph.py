@@ -62,10 +62,10 @@ class ModelGraph:
 
     backbone: scaled image → features, and those of the middle layer if it has one.
     head: `kernel` [F, K] and `bias` [K]; with `unknown` also `basis` [d, F + M], `prototypes` [P, d],
-        `votes` [K, P], `sharpness` [2], `threshold` [2], `steepness`, `leak`, `tail`; `shares` [P],
-        `density_steepness`, `density_weight`, unless the nearest prototype counts, as for a still camera and in runs of
-        format 7; and, if fitted, `direction` [F + M] and `offset`, to be added to what basis and direction give: [d],
-        or [d + 1] with a direction.
+        `votes` [K, P], `vote_weight`, `sharpness` [2], `threshold` [2], `steepness`, `leak`, `tail`; `shares` [P],
+        `density_steepness`, `density_weight`, unless the nearest prototype counts, as for a still camera; and, if
+        fitted, `direction` [F + M] and `offset`, to be added to what basis and direction give: [d], or [d + 1] with a
+        direction.
     """
 
     def __init__(
@@ -141,12 +141,12 @@ class ModelGraph:
             inside -= tf.matmul(part, -rows[:, ends:].T) * _inverse_length(part)
         if "offset" in head:
             inside -= head["offset"] * -steepness
-        known = self._known(inside)
-        shares = tf.nn.softmax(products[:, :classes] * scale[:classes] - -head["bias"]) * known
+        known, less_votes = self._known(inside)
+        shares = tf.nn.softmax(products[:, :classes] * scale[:classes] - -head["bias"] - less_votes) * known
         return tf.concat([shares, np.float32(1.0) - known], axis=1, name="probabilities")
 
-    def _known(self, inside: tf.Tensor) -> tf.Tensor:
-        """The probability that a picture shows one of the classes, [1, 1].
+    def _known(self, inside: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The probability that a picture shows one of the classes, [1, 1], and minus what votes add to logits, [1, K].
 
         inside: the vector inside the subspace, and its product with the direction if there is one, times `steepness`.
 
@@ -166,11 +166,13 @@ class ModelGraph:
         unfamiliar = self._distance_from_prototypes(nearness) - length
         if "direction" in head:
             unfamiliar -= along
-        votes = tf.matmul(tf.sigmoid(nearness), head["votes"].T * np.sqrt(sharpness[1] / unit))
+        votes_scale = np.sqrt(sharpness[1] / unit)
+        votes = tf.matmul(tf.sigmoid(nearness), head["votes"].T * votes_scale)
         ones = np.ones((len(head["votes"]), 1), np.float32)
         member = tf.matmul(votes * votes, ones) + np.array([-threshold[1] * sharpness[1] / unit], np.float32)
         logit = member - tf.nn.leaky_relu(unfamiliar, float(head["leak"]))
-        return tf.sigmoid(tf.nn.leaky_relu(logit, float(head["tail"])) * np.float32(unit))
+        known = tf.sigmoid(tf.nn.leaky_relu(logit, float(head["tail"])) * np.float32(unit))
+        return known, votes * np.float32(-head["vote_weight"] / votes_scale)
 
     def _distance_from_prototypes(self, nearness: tf.Tensor) -> tf.Tensor:
         """What familiarity lacks to its threshold apart from the length, times `steepness`: [1, 1]."""

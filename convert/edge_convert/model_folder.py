@@ -6,7 +6,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from edge_classify.errors import DataError, ModelFileError
@@ -41,19 +41,18 @@ def open_output(output: Path) -> Iterator[Path]:
 
     Raises DataError if it cannot be written to, or another program is at work in it.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_writable(output, error) from error
-    with hold_folder(output):
+    with ExitStack() as opened:
+        try:
+            opened.enter_context(hold_folder(output))
+        except OSError as error:
+            raise _not_writable(output, error) from error
         for leftover in output.glob(f"{_UNFINISHED}*"):  # of a conversion that was killed: this folder is ours
             shutil.rmtree(leftover, ignore_errors=True)
         try:
             unfinished = tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=output, ignore_cleanup_errors=True)
         except OSError as error:
             raise _not_writable(output, error) from error
-        with unfinished as folder:
-            yield Path(folder)
+        yield Path(opened.enter_context(unfinished))
 
 
 def keep_current(output: Path, run: Run, settings: Settings, wanted: Iterable[str]) -> dict[str, ManifestEntry]:

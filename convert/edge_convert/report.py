@@ -55,9 +55,9 @@ def write_report(
         "<p class='note'><i>Correct</i> is what a camera would show: unknown counts as wrong. <i>Among classes</i> "
         "leaves it aside, and <i>float model</i> is that share before conversion. <i>Kept</i> is the percentage of "
         "held-out photos that are not called unknown, <i>agreement</i> the percentage that get the same label as from "
-        "the float model, <i>accepted</i> the percentage of the negatives drawn to try unknown that get a class's "
-        "label, and <i>confidence</i> the change in the mean probability of the best label, in points. Files to take "
-        "are in bold.</p>",
+        "the float model, <i>accepted</i> the percentage of the negatives made to test unknown that are given a "
+        "class's label, and <i>confidence</i> the change in the mean probability of the best label, in points. Files "
+        "to take are in bold.</p>",
     ]
     path = folder / "report.html"
     write_atomic(path, page(f"{name}: model files", body))

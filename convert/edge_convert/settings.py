@@ -22,7 +22,7 @@ class Settings:
     precisions: some of PRECISIONS.
     calibration_photos: how many photos int8 takes its ranges from, 1 or more.
     max_drop: the accuracy that a file may lose against the trainer's float model, in points, 0 or more.
-    max_accepted: how many of the negatives drawn to try `unknown` may get a class's label, in percent, 0 to 100.
+    max_accepted: how many of the negatives made to test `unknown` may get a class's label, in percent, 0 to 100.
     author, license: recorded in the files' metadata; "" for none.
     replace: whether model files of another run or conversion may be removed from the folder first.
     memory: whether files carry features of some training photos, so that classes can be added to them later.

@@ -78,7 +78,7 @@ def _try_unknown(classifier: Classifier, prepared: Image, own: np.ndarray) -> di
 
 
 def accepts_too_much(figures: Mapping[str, Any], max_accepted: float) -> bool:
-    """Whether `unknown` lets more than `max_accepted` percent of the negatives drawn to try it pass."""
+    """Whether `unknown` lets more than `max_accepted` percent of the negatives made to test it pass."""
     return bool(100 * figures.get("made_accepted", 0.0) > max_accepted)
 
 

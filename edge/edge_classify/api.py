@@ -15,6 +15,7 @@ from .learn.teaching.teach import teach as teach
 from .model.classifier import Category as Category
 from .model.classifier import Classification as Classification
 from .model.classifier import Classifier as Classifier
+from .outputs.broker.from_python import Mqtt as Mqtt
 from .outputs.events import Events as Events
 from .outputs.json_lines import JsonLines as JsonLines
 from .outputs.on_change import CommandHook as CommandHook

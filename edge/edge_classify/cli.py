@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from .errors import BudgetError, CameraError, DataError, EdgeClassifyError, ModelFileError, SelfTestError
 from .options import (
+    CAMERAS,
     VARIABLES,
     Parser,
     add_picture_options,
@@ -27,10 +28,12 @@ from .options import (
     integer,
     number,
     only_on_command_line,
+    suggest,
     threads,
 )
 from .outputs import registry
 from .system.command import run
+from .system.counted import counted
 from .system.memory import use_one_heap
 
 if TYPE_CHECKING:
@@ -126,13 +129,14 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
     # Any number of them is parsed, so that several can be refused with what was probably meant.
     group.add_argument("sources", nargs="*", metavar="SOURCE", help="same as --camera")
     source = group.add_mutually_exclusive_group()
-    source.add_argument(
+    camera = source.add_argument(
         "--camera",
         action="append",
         metavar="SOURCE",
         help="number, /dev/videoN, csi:N (Pi camera modules), rtsp:// or http:// address, file, folder, or demo "
         "(default: 0, also a Pi camera module)",
     )
+    suggest(camera, *CAMERAS)
     only_on_command_line(
         source.add_argument("--list-cameras", action="store_true", help="list connected cameras and exit")
     )
@@ -175,7 +179,10 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--metric", default="total.p90", metavar="METRIC", help="what the budget limits")
     add_third_party_options(group)
-    group.add_argument("--num-threads", type=threads, default="auto", metavar="N", help="threads per inference")
+    suggest(
+        group.add_argument("--num-threads", type=threads, default="auto", metavar="N", help="threads per inference"),
+        "auto",
+    )
 
 
 def _add_decision_options(group: argparse._ArgumentGroup) -> None:
@@ -328,7 +335,7 @@ def _forget(options: argparse.Namespace) -> int:
     topics = forget(options)
     for topic in topics:
         print(topic)
-    print(f"{len(topics)} topics removed from {options.mqtt}", file=sys.stderr)
+    print(f"{counted(len(topics), 'topic')} removed from {options.mqtt}", file=sys.stderr)
     return 0
 
 

@@ -27,6 +27,9 @@ VARIABLES = "EDGE_CLASSIFY_"
 SHELLS = ("bash", "zsh")
 COMPLETIONS = Path(__file__).parent / "system" / "completions"
 
+# Cameras that shells complete.
+CAMERAS = ("0", "csi:0", "demo")
+
 # Columns of the text after the options.
 _WIDTH = 76
 
@@ -199,6 +202,11 @@ def only_on_command_line(option: argparse.Action) -> None:
 def writes_file(option: argparse.Action) -> None:
     """Say that the file an option names is written, so that the service must be allowed to."""
     option.writes_file = True  # type: ignore[attr-defined]
+
+
+def suggest(option: argparse.Action, *words: object) -> None:
+    """Have shells complete these words, besides files if it takes any."""
+    option.suggested = tuple(map(str, words))  # type: ignore[attr-defined]
 
 
 def as_json(*types: str, **bounds: Any) -> Callable[[_Parse], _Parse]:

@@ -8,7 +8,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.tools import flatbuffer_utils
 
-from edge_classify.learn.open_set import SHAPE_CONSTANTS, fit_direction, fit_feature_space, fit_open_set, with_unknown
+from edge_classify.learn.head import Head
+from edge_classify.learn.open_set import SHAPE_CONSTANTS, fit_direction, fit_feature_space, fit_open_set
+from edge_classify.learn.votes import give_probabilities
 from edge_convert.conversion import append_head
 
 FEATURES, MIDDLE = 64, 8
@@ -65,16 +67,15 @@ def fitted() -> dict[str, tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
     others = np.abs(centres[[3] * 40] + rng.normal(0, 0.5, (40, FEATURES + MIDDLE))).astype(np.float32)
     kernel, bias = rng.normal(0, 0.3, (FEATURES, 3)).astype(np.float32), np.array([0.1, -0.2, 0.3], np.float32)
     rows = np.concatenate([own, others, (own[:40] + others) / 2])
-    logits = np.exp(rows[:, :FEATURES] @ kernel + bias)
     plain, of_one_scene = (fit_feature_space(own, labels, FEATURES, seed=0, one_scene=one) for one in (False, True))
     found = {}
     spaces = {"density": plain, "nearest": of_one_scene, "direction": fit_direction(plain, own, others)}
     for name, space in spaces.items():
         open_set = fit_open_set(space, space.scores(own), np.full(120, 0.9), keep=0.95)
-        constants = {**SHAPE_CONSTANTS, "sharpness": open_set.sharpness, "threshold": open_set.threshold}
+        fitted_numbers = {"vote_weight": 4.5, "sharpness": open_set.sharpness, "threshold": open_set.threshold}
         head = {"kernel": kernel, "bias": bias, **space.arrays()}
-        head |= {name: np.asarray(value, np.float32) for name, value in constants.items()}
-        found[name] = head, rows, with_unknown(logits / logits.sum(axis=1, keepdims=True), open_set.known(rows))
+        head |= {name: np.asarray(value, np.float32) for name, value in {**SHAPE_CONSTANTS, **fitted_numbers}.items()}
+        found[name] = head, rows, give_probabilities(Head(kernel, bias), 4.5, open_set, rows)
     return found
 
 

@@ -222,7 +222,7 @@ def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path,
     killed = output / ".edge-convert-x"
     killed.mkdir()
     done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25, "--max-accepted", 100)
-    assert "4 of 4 files are unchanged and were not made again" in done.stdout
+    assert "unchanged, and not made again: 4 of 4 files" in done.stdout
     assert not killed.exists()
     # Once it was made after the others, now alone: its bytes are the same.
     damaged = file_of(output, "int8")

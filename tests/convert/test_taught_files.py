@@ -9,12 +9,13 @@ import pytest
 
 from conftest import TRAINING
 from edge_classify import Classifier, teach
+from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.learn.teaching.base import open_base
 from edge_classify.learn.teaching.head_graph import write_head
 from edge_classify.model.interpreter import load_interpreter, running_operators
 
 # What the head of a run folder lacks, and edge.json has.
-HEAD_NUMBERS = ("sharpness", "threshold", "steepness", "density_steepness", "density_weight", "leak", "tail")
+HEAD_NUMBERS = ("vote_weight", "sharpness", "threshold", *SHAPE_CONSTANTS)
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 
 

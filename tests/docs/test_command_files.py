@@ -14,7 +14,7 @@ from command_files import MAN_PAGES
 from conftest import ROOT, needs_programs
 from edge_classify.options import COMPLETIONS
 
-BASH = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _shtab_edge_classify 2> /dev/null; printf "%s\\n" "${COMPREPLY[@]}"'
+BASH = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); FUNCTION 2> /dev/null; printf "%s\\n" "${COMPREPLY[@]}"'
 # A pseudo-terminal in which Tab is pressed: completion of zsh works in no other place.
 ZSH = r"""
 zmodload zsh/zpty; zpty -b shell zsh -f -i; zpty -w shell "PS1=; autoload -Uz compinit; compinit -D -u"
@@ -34,28 +34,45 @@ def shell(*words: str, folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    ("typed", "found"),
-    [
-        (["--mqtt-p"], ["--mqtt-password-file"]),
-        (["--rotate", ""], ["0", "90", "180", "270"]),
-        (["--model", "cup"], ["cups.tflite"]),
-        (["co"], ["collect"]),
-        (["collect", "--ev"], ["--every"]),
-    ],
-)
-def test_bash_completes(command, tmp_path: Path, typed: list[str], found: list[str]) -> None:
+# Nothing is started for it, so that it is no slow test.
+COMPLETED = [
+    ("edge-classify", ["--mqtt-p"], ["--mqtt-password-file"]),
+    ("edge-classify", ["--rotate", ""], ["0", "90", "180", "270"]),
+    ("edge-classify", ["--model", "cup"], ["cups.tflite"]),
+    ("edge-classify", ["--camera", ""], ["0", "csi:0", "demo", "cups.tflite"]),
+    ("edge-classify", ["--num-threads", ""], ["auto"]),
+    ("edge-classify", ["co"], ["collect"]),
+    ("edge-classify", ["collect", "--ev"], ["--every"]),
+    ("edge-train", ["--alpha", "0.35", "1."], ["1.0", "1.3", "1.4"]),
+    ("edge-train", ["--resolution", "2"], ["224"]),
+    ("edge-train", ["--weights", ""], ["imagenet", "none", "cups.tflite"]),
+    ("edge-train", ["--crop", ""], ["auto"]),
+]
+
+
+@pytest.mark.parametrize(("program", "typed", "found"), COMPLETED)
+def test_bash_completes(tmp_path: Path, program: str, typed: list[str], found: list[str]) -> None:
     needs_programs("bash")
     (tmp_path / "cups.tflite").touch()
-    completion = command("edge-classify", "--print-completion", "bash")
-    assert completion.returncode == 0, completion.stderr
-    (tmp_path / "completion").write_text(completion.stdout)
-    said = shell("bash", "-c", f"source completion; {BASH}", "bash", "edge-classify", *typed, folder=tmp_path)
+    text = (COMPLETIONS / f"{program}.bash").read_text()
+    pressed = BASH.replace("FUNCTION", f"_shtab_{program.replace('-', '_')}")
+    said = shell("bash", "-c", f"{text}\n{pressed}", "bash", program, *typed, folder=tmp_path)
     assert said.split() == found
 
 
+def test_each_command_prints_its_completion(command) -> None:
+    completion = command("edge-classify", "--print-completion", "bash")
+    assert completion.returncode == 0, completion.stderr
+    assert completion.stdout == (COMPLETIONS / "edge-classify.bash").read_text()
+
+
 @pytest.mark.parametrize(
-    ("typed", "found"), [("edge-classify --mqtt-p", "assword-file"), ("edge-classify col", "lect")]
+    ("typed", "found"),
+    [
+        ("edge-classify --mqtt-p", "assword-file"),
+        ("edge-classify col", "lect"),
+        ("edge-classify --camera de", "mo"),
+    ],
 )
 def test_zsh_completes(tmp_path: Path, typed: str, found: str) -> None:
     needs_programs("zsh")

@@ -47,6 +47,9 @@ class ThreeFrames:
     def __iter__(self) -> Iterator[edge_classify.Frame]:
         return islice(self.source, 3)
 
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.source, name)
+
 
 @pytest.mark.parametrize("block", PYTHON)
 def test_python_of_a_page_runs(

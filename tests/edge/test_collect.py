@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import Command, classify_here
-from edge_classify import Classifier, read_photo
+from conftest import Command, classify_here, write_photos
+from edge_classify import Classifier, read_photo, teach
 from edge_classify.collect.burst import Bursts
 from edge_classify.collect.class_folder import class_folder
 from edge_classify.collect.labelling import Labelling
@@ -32,7 +32,7 @@ from edge_classify.collect.store import Store
 from edge_classify.collect.taking import Taking
 from edge_classify.errors import UsageError
 from edge_classify.images.jpeg_comment import read_comment, with_comment
-from edge_classify.model.features import ending_at_features
+from edge_classify.model.features import ending_at_features, name_backbone
 from edge_classify.model.interpreter import BUILTIN_MODEL
 from edge_classify.outputs.collect import Collect
 from edge_classify.outputs.destinations import Destinations
@@ -42,6 +42,7 @@ from edge_classify.pipeline.loop import Model, classify_frames
 from edge_classify.pipeline.models import Models
 from edge_classify.sources import demo
 from edge_classify.sources.frame import Frame
+from edge_classify.system.checksum import file_sha256
 
 ROOMY = Limits(free_bytes=0)
 
@@ -85,6 +86,7 @@ def test_one_photo_is_kept_of_each_scene_and_says_what_the_model_made_of_it(comm
     assert all(read_photo(path).shape == (480, 640, 3) for path in files)
     describe = describe_by(Classifier())
     for path, record in zip(files, records, strict=True):
+        assert record.features_by == describe.by
         assert float(describe(read_photo(path)) @ record.description()) > 0.99
     # The same again brings nothing new, also after one was labelled.
     folder = tmp_path / "photos" / "labelled" / "cup"
@@ -92,6 +94,29 @@ def test_one_photo_is_kept_of_each_scene_and_says_what_the_model_made_of_it(comm
     files[0].rename(folder / files[0].name)
     assert command(*words).returncode == 0
     assert kept(tmp_path / "photos") == files[1:]
+
+
+def test_what_a_model_has_kept_is_not_kept_again_after_it_was_taught(
+    command: Command, int8_model: Path, tmp_path: Path
+) -> None:
+    video = write_video(tmp_path / "desk.avi", [50, 100, 155], 5)
+    taught = tmp_path / "taught.tflite"
+    teach(int8_model, write_photos(tmp_path / "drawn", 6), taught)
+
+    def collect(model: Path) -> list[Path]:
+        words = ("--model", model, "--collect", tmp_path / "photos", "--collect-free-mb", 0)
+        done = command("edge-classify", video, "--fast", *words)
+        assert done.returncode == 0, done.stderr
+        return kept(tmp_path / "photos")
+
+    files = collect(int8_model)
+    assert files
+    assert collect(taught) == files
+    assert read_record(files[0]).sha256 == file_sha256(int8_model)
+    (group,) = [group for group in Labelling(tmp_path / "photos").groups() if group[0].name == files[0].name]
+    assert group[0].record.features_by == name_backbone(taught.read_bytes())
+    # Another backbone sees otherwise.
+    assert len(collect(BUILTIN_MODEL)) > len(files)
 
 
 def test_a_part_that_only_the_command_line_names_is_what_is_kept(command: Command, tmp_path: Path) -> None:
@@ -466,7 +491,8 @@ def test_photos_taken_one_right_after_another_are_of_one_burst() -> None:
 
 def test_what_is_known_of_a_photo_travels_in_it_and_nothing_else_is_taken_for_it(tmp_path: Path) -> None:
     jpeg = cv2.imencode(".jpg", noise(0))[1].tobytes()
-    record = Record(1.5, "flip", "now", "cup", {"cup": 0.5, "☕/+#": 0.25}, "door", "ab" * 32, (0, 0, 1, 0.5), "AAAA")
+    scores, crop = {"cup": 0.5, "☕/+#": 0.25}, (0, 0, 1, 0.5)
+    record = Record(1.5, "flip", "now", "cup", scores, "door", "ab" * 32, crop, "AAAA", "cd")
     marked = with_comment(jpeg, record.encode())
     assert np.array_equal(
         cv2.imdecode(np.frombuffer(marked, np.uint8), 1), cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +22,22 @@ import pytest
 from mqtt_broker import Broker, Gate, Listener, free_port, retained, wait_for
 
 from conftest import ROOT, classify_here, needs_programs, stop
-from edge_classify import Change, Classifier, Frame, Result, classify_frames
+from edge_classify import (
+    Change,
+    Classifier,
+    DataError,
+    Decision,
+    EdgeClassifyError,
+    Frame,
+    Mqtt,
+    Result,
+    UsageError,
+    classify_frames,
+    open_source,
+)
 from edge_classify.outputs.broker.address import address
 from edge_classify.outputs.broker.link import Reporter
-from edge_classify.outputs.broker.output import Mqtt, Settings
+from edge_classify.outputs.broker.output import BrokerOutput, Settings
 from edge_classify.outputs.broker.trouble import Trouble
 from edge_classify.outputs.run import Run
 from edge_classify.pipeline.loop import Model
@@ -58,7 +72,7 @@ def result(classifier: Classifier) -> Result:
 class Device:
     """An output with results as a camera's loop would give them."""
 
-    def __init__(self, output: Mqtt, result: Result, camera: Camera) -> None:
+    def __init__(self, output: BrokerOutput, result: Result, camera: Camera) -> None:
         self.output = output
         self.camera = camera
         self._result = result
@@ -84,7 +98,7 @@ def connect(classifier: Classifier, result: Result) -> Callable[..., Device]:
         camera = Camera()
         made = replace(Settings(address(where), "hall"), **settings)
         run = Run(camera, Models([Model(name, classifier) for name in names]))
-        with Mqtt(made, run, print) as output:
+        with BrokerOutput(made, run, print) as output:
             yield Device(output, result, camera)
 
     return make
@@ -497,6 +511,42 @@ def test_the_doctor_says_what_is_wrong_with_a_broker(tmp_path: Path, command) ->
     assert "is not found" in doctor("mqtt://no-such-host.invalid")[0]["text"]
 
 
+def test_a_program_of_ones_own_tells_a_broker_what_it_sees(broker: Broker, classifier: Classifier) -> None:
+    where, changes = f"mqtt://127.0.0.1:{broker.port}/test", []
+    with Listener(broker.port) as listener:
+        with open_source("demo") as source, Mqtt(where, classifier, source, device="Desk") as mqtt:
+            for result in classify_frames(islice(source, 90), classifier, Decision(classifier.labels)):
+                mqtt.append(result)
+                changes += [result.state] if result.change else []
+        listener.wait_for("test/desk/availability", "offline")
+        assert [json.loads(line)["state"] for line in listener.payloads("test/desk/event")] == changes
+        listener.wait_for("test/desk/classification/builtin", changes[-1])
+        assert listener.payloads("test/desk/problem")
+        # Frames of its own have no camera that could be lost.
+        with Mqtt(where, classifier, device="own") as mqtt:
+            mqtt.append(result._replace(change=Change("3", 0.9, None, None), state="3"))
+        listener.wait_for("test/own/classification/builtin", "3")
+        assert not listener.payloads("test/own/problem")
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "error", "message"),
+    [
+        ("http://broker", {}, UsageError, "expected mqtt://host"),
+        ("mqtt://broker/a+b", {}, UsageError, "wildcard"),
+        ("mqtt://broker", {"device": "☕"}, UsageError, "expected a name of at most 64 characters"),
+        ("mqtt://broker", {"password": "x"}, UsageError, "there is a password, but no user"),
+        ("mqtt://broker", {"authority": __file__}, UsageError, "is for an encrypted connection"),
+        ("mqtts://broker", {"authority": __file__}, DataError, "no certificate (PEM) in it"),
+    ],
+)
+def test_a_program_of_ones_own_is_told_at_once_what_cannot_work(
+    classifier: Classifier, url: str, settings: dict[str, str], error: type[EdgeClassifyError], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        Mqtt(url, classifier, **settings)
+
+
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
@@ -515,8 +565,8 @@ def test_the_doctor_says_what_is_wrong_with_a_broker(tmp_path: Path, command) ->
         (("mqtt://broker", "--mqtt-device", "+/#"), "expected a name"),
         (("mqtt://broker", "--mqtt-ca", "x.pem"), "--mqtt-ca is for an encrypted connection: --mqtt mqtts://"),
         (("mqtts://broker", "--mqtt-ca", "no-such.pem"), "--mqtt-ca no-such.pem: No such file"),
-        (("mqtts://broker", "--mqtt-ca", __file__), "cannot be used: it is no certificate (PEM)"),
-        (("mqtts://broker", "--mqtt-cert", __file__), "cannot be used: there is no certificate (PEM) in it"),
+        (("mqtts://broker", "--mqtt-ca", __file__), "no certificate (PEM) in it"),
+        (("mqtts://broker", "--mqtt-cert", __file__), "no certificate (PEM) in it"),
         (("mqtts://broker", "--mqtt-key", __file__), "--mqtt-key needs its certificate"),
         (("mqtt://pi@broker", "--mqtt-password-file", "no-such"), "--mqtt-password-file no-such: No such file"),
         (("mqtt://broker", "--mqtt-password-file", "PASSWORD"), "there is a password for MQTT, but no user"),
@@ -536,8 +586,8 @@ def test_options_that_cannot_work_are_refused(words: tuple[str, ...], message: s
 
 def test_a_certificate_needs_its_own_key(certificates: Path, capfd) -> None:
     for words, message in [
-        ((), "cannot be used: it needs --mqtt-key FILE"),
-        (("--mqtt-key", certificates / "good.key"), "the key is not that of the certificate"),
+        ((), "no key (PEM) in it: give it by --mqtt-key FILE"),
+        (("--mqtt-key", certificates / "good.key"), "is not the key of --mqtt-cert"),
     ]:
         given = ("--mqtt", "mqtts://broker", "--mqtt-cert", certificates / "client.pem", *words)
         code, errors = classify_here(capfd, "--camera", "demo", *given)

@@ -24,7 +24,7 @@ from test_mqtt import Camera
 from edge_classify import Change, Classifier, Frame, Result, classify_frames
 from edge_classify.outputs.broker import link
 from edge_classify.outputs.broker.address import address
-from edge_classify.outputs.broker.output import Mqtt, Settings
+from edge_classify.outputs.broker.output import BrokerOutput, Settings
 from edge_classify.outputs.run import Run
 from edge_classify.pipeline.loop import Model
 from edge_classify.pipeline.models import Models
@@ -68,11 +68,11 @@ def missing(subscriber: Subscriber, number: int) -> list[int]:
 
 
 @pytest.fixture
-def see() -> Callable[[Mqtt, int], None]:
+def see() -> Callable[[BrokerOutput, int], None]:
     """Hand an output its result number n, which is a change of state."""
     (made,) = classify_frames([Frame(np.zeros((48, 64, 3), np.uint8), 0, 0.0, "test")], Classifier())
 
-    def hand_over(output: Mqtt, number: int, *, changed: bool = True) -> None:
+    def hand_over(output: BrokerOutput, number: int, *, changed: bool = True) -> None:
         state = str(number % 10)
         result: Result = made._replace(
             frame=made.frame._replace(number=number),
@@ -97,7 +97,7 @@ def test_a_broker_that_restarts_all_the_time_loses_nothing_and_leaves_nothing_be
     with Broker(tmp_path, kept) as broker:
         subscriber = Subscriber(broker.port)
         settings = Settings(address(f"mqtt://127.0.0.1:{broker.port}/test"), "hall")
-        with Mqtt(settings, Run(Camera(), Models([Model("reader", Classifier())])), print) as output:
+        with BrokerOutput(settings, Run(Camera(), Models([Model("reader", Classifier())])), print) as output:
             before = (0.0, 0, 0)
             for restart in range(RESTARTS):
                 ends = time.monotonic() + chance.uniform(0.1, 1.5)
@@ -139,7 +139,7 @@ def test_a_day_without_a_broker_takes_no_memory(see: Callable[..., None], monkey
     for name in ("_SHORTEST_PAUSE_S", "_LONGEST_PAUSE_S", "_LONGEST_SOON_S", "_SOON_S"):
         monkeypatch.setattr(link, name, getattr(link, name) / 2000)
     settings = Settings(address(f"mqtt://127.0.0.1:{free_port()}/test"), "hall")
-    with Mqtt(settings, Run(Camera(), Models([Model("reader", Classifier())])), print) as output:
+    with BrokerOutput(settings, Run(Camera(), Models([Model("reader", Classifier())])), print) as output:
         before, changes = 0.0, 0
         for number in range(FRAMES):
             changed = number % FRAMES_PER_CHANGE == 0

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -311,13 +312,22 @@ def test_a_value_on_a_bound_is_below_it_and_one_beyond_all_is_counted(run: Run) 
     assert value(found, "stage_seconds_sum", model="m", stage="total") == pytest.approx(5.020001)
 
 
-def test_twenty_classes_are_at_most_250_series(run: Run) -> None:
+@pytest.mark.parametrize("models", [1, 2, 3])
+def test_models_of_twenty_classes_are_at_most_250_series(run: Run, models: int) -> None:
     counts = ModelCounts([*(f"class {number}" for number in range(20)), "unknown"])
-    counts.append(result("class 3"))
-    for name in ("json_lines", "events", "systemd", "mqtt", "metrics", "hooks", "console"):
-        run.outputs[name] = metrics.Metrics(run, metrics.MetricsFile(Path("never.prom")))
-    assert len(rendered(run, {"m": counts})) <= 180  # room for what is to come: 250 are allowed
-    assert len(rendered(run, {"m": counts, "n": counts})) <= 2 * 180
+    counts.append(result("class 3", milliseconds=20.0))
+    names = [f"model {number}" for number in range(models)]
+    run = replace(run, models=Models([Model(name, Classifier()) for name in names]))
+    for output in ("json_lines", "mqtt", "metrics", "on_change", "web", "console"):
+        run.outputs[output] = metrics.Metrics(run, metrics.MetricsFile(Path("never.prom")))
+    found = rendered(run, dict.fromkeys(names, counts))
+    assert len(found) <= 250
+    for name in names:
+        assert value(found, "stage_seconds_bucket", model=name, stage="total", le="0.015") == 0
+        assert value(found, "stage_seconds_bucket", model=name, stage="total", le="0.025") == 1
+        # Where percentiles are left out, the mean is there.
+        assert value(found, "stage_seconds_count", model=name, stage="inference") == 1
+        assert value(found, "stage_seconds_sum", model=name, stage="inference") == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize("other", ["other", "other_"])

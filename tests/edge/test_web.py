@@ -33,12 +33,15 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, classify_here, draw_photo, needs_programs, serious_obstacles, stop, write_photos
-from edge_classify import Classifier, read_photo
+from edge_classify import ClassChanges, Classifier, change_classes, read_photo
 from edge_classify.collect.likeness import describe_by, pack
 from edge_classify.collect.limits import Limits
 from edge_classify.collect.record import Record
 from edge_classify.collect.store import Store
+from edge_classify.pipeline.loop import Model
+from edge_classify.pipeline.models import Models
 from edge_classify.sources import demo
+from edge_classify.web.teaching import Teaching
 
 HERE = Path(__file__).parent
 STATIC = Path(sys.modules[Classifier.__module__].__file__).parent.parent / "web" / "static"
@@ -295,6 +298,22 @@ def test_a_picture_and_its_answer_come_together(page: Page) -> None:
     assert same >= 0.9 * len(seen)
 
 
+def test_who_comes_later_sees_what_is_now_and_not_what_the_last_viewer_saw(page: Page) -> None:
+    def frame() -> int:
+        return json.loads(page.ask("/state.json").content)["frame"]
+
+    before = asyncio.run(look(page.port, 1))[0][0]["frame"]
+    wait_for(lambda: json.loads(page.ask("/state.json").content)["viewers"] == 0 and frame() > before + 30)
+    now = frame()
+    assert asyncio.run(look(page.port, 1))[0][0]["frame"] >= now
+
+
+def test_a_picture_need_not_wait_for_the_next_frame() -> None:
+    with serve("--max-fps", "0.01") as page:
+        picture = page.ask("/snapshot.jpg").content
+        assert cv2.imdecode(np.frombuffer(picture, np.uint8), 1).shape == (480, 640, 3)
+
+
 def test_state_says_what_changed_and_facts_what_is_running(page: Page) -> None:
     wait_for(lambda: len(json.loads(page.ask("/state.json").content)["history"]) > 1)
     state = json.loads(page.ask("/state.json").content)
@@ -391,15 +410,15 @@ def test_a_lost_camera_is_told_of_and_not_shown_as_if_it_were_there() -> None:
     with subprocess.Popen(camera, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline()
         with serve(camera=f"http://127.0.0.1:{port}/") as page:
-            last = b""
+            facts, jpeg = {"lost_seconds": None}, b""
 
             def lost() -> bool:
-                nonlocal last
-                last = page.ask("/snapshot.jpg").content
-                return json.loads(page.ask("/state.json").content)["lost_seconds"] is not None
+                # It comes back at once, for twenty frames.
+                nonlocal facts, jpeg
+                facts, jpeg = asyncio.run(look(page.port, 1))[0]
+                return facts["lost_seconds"] is not None
 
             wait_for(lost)
-            (facts, jpeg) = asyncio.run(look(page.port, 1))[0]
         process.kill()
     assert facts["lost_seconds"] > 0
     drawn = cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1)
@@ -488,7 +507,7 @@ async def watch_ages(port: int, seconds: float) -> list[tuple[float, int]]:
         (
             ("--camera", "demo", "--web", "--web-cert", "photo.jpg", "--web-key", "gone"),
             6,
-            "--web-key gone: there is no",
+            "--web-key gone: No such file",
         ),
     ],
 )
@@ -551,13 +570,21 @@ def test_a_certificate_that_cannot_be_used_is_refused_before_the_camera_is_opene
         assert page.status("/state.json") == 200
 
 
-@pytest.mark.parametrize("content", ["", "short", "x" * 20 + "\n" + "y" * 20, "é" * 30])
-def test_a_token_that_is_none_is_refused(content: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "expected one line"),
+        ("x" * 20 + "\n" + "y" * 20, "expected one line"),
+        ("short", "expected 16 letters and digits"),
+        ("é" * 30, "expected 16 letters and digits"),
+    ],
+)
+def test_a_token_that_is_none_is_refused(content: str, why: str, tmp_path: Path) -> None:
     from edge_classify.errors import DataError
     from edge_classify.web.token_file import read_or_make
 
     (tmp_path / "token").write_text(content)
-    with pytest.raises(DataError, match="expected 16 letters and digits"):
+    with pytest.raises(DataError, match=why):
         read_or_make(tmp_path / "token")
     token, is_new = read_or_make(tmp_path / "new" / "token")
     assert is_new
@@ -627,7 +654,8 @@ def collect(folder: Path, photos: int) -> list[str]:
     for number in range(photos):
         image = demo.draw(105 * (number // 5) + 45 + number % 5).image
         image = np.clip(image + rng.integers(-4, 5, image.shape), 0, 255).astype(np.uint8)
-        record = Record(1.8e9 + number, "unknown", scores={"7": 0.5}, sha256="ab", features=pack(describe(image)))
+        seen = {"features": pack(describe(image)), "features_by": describe.by}
+        record = Record(1.8e9 + number, "unknown", scores={"7": 0.5}, **seen)
         store.add(image, record)
     return [path.name for path in store.unlabelled()]
 
@@ -669,6 +697,10 @@ def test_photos_are_labelled_removed_and_put_back(tmp_path: Path) -> None:
         assert (other["moved"], other["missing"]) == ([names[3]], [names[2]])
         code, removed = post(page, "/remove", {"names": names[4:6]})
         assert files(tmp_path, "removed") == set(names[4:6])
+        assert post(page, "/take", {"label": "digit"})[0] == 200
+        made = [tmp_path / "labelled", *(tmp_path / "labelled").iterdir(), tmp_path / "removed"]
+        assert {oct(folder.stat().st_mode & 0o777) for folder in made} == {"0o700"}
+        shutil.rmtree(tmp_path / "labelled" / "digit")
         assert json.loads(page.ask("/photos.json").content)["classes"][label] == 3
         with zipfile.ZipFile(io.BytesIO(page.ask("/labelled.zip").content)) as archive:
             assert {Path(name).parent.name for name in archive.namelist()} == {label, "cup"}
@@ -859,6 +891,32 @@ def test_a_running_model_is_taught_exchanged_and_given_back(teachable: tuple[Pat
         lines = [json.loads(line) for line in page.process.stdout]
     known = [{each["category_name"] for each in line["categories"]} - {"unknown"} for line in lines]
     assert [labels for labels in known if not (labels <= OLD or labels <= NEW)] == []  # no answer is of both
+
+
+@pytest.mark.parametrize("overwritten", [False, True])
+def test_what_runs_after_an_exchange_is_the_file_in_place(
+    teachable: tuple[Path, Path], tmp_path: Path, *, overwritten: bool
+) -> None:
+    model, folder = teachable
+    taught = model.with_name("things.taught.tflite")
+    change_classes(model, taught, ClassChanges(rename={"disc": "plate"}))
+    change_classes(model, tmp_path / "other.tflite", ClassChanges(rename={"disc": "wheel"}))
+
+    def load(name: str, path: Path) -> Model:
+        loaded = Model(name, Classifier(path))
+        if overwritten and path == taught:  # by an edge-teach that somebody has started
+            (tmp_path / "other.tflite").replace(taught)
+        return loaded
+
+    models = Models([load("things", model)], load)
+    Teaching(folder, models, str).use("things")
+    models.settle()
+    classifier = models[0].classifier
+    assert classifier.labels == ("cross", "wheel" if overwritten else "plate", "stripes", "unknown")
+    assert classifier.labels == Classifier(model).labels
+    assert classifier.model_file.path == model
+    picture = demo.draw(50).image
+    assert np.array_equal(classifier.twin().infer(picture).outputs, classifier.infer(picture).outputs)
 
 
 def shown_frame(page: Page) -> int:

@@ -366,7 +366,7 @@ def test_a_damaged_file_of_certificates_is_told(tmp_path: Path, caplog: pytest.L
         (["--webhook", "https://host:99999/s3cret"], 2, "--webhook: its host or port cannot be read"),
         (["--webhook", "https://host/s3cret path"], 2, "an address holds neither spaces nor control characters"),
         (["--webhook", "https://host/", "--webhook-ca", "{tmp}/gone"], 6, "/gone: No such file or directory"),
-        (["--webhook", "https://host/", "--webhook-ca", "{tmp}/plain"], 6, "/plain: there is no certificate in it"),
+        (["--webhook", "https://host/", "--webhook-ca", "{tmp}/plain"], 6, "/plain: no certificate (PEM) in it"),
         (["--webhook", "http://host/", "--webhook-ca", "{tmp}/plain"], 2, "--webhook-ca is for an https:// address"),
         (["--webhook-ca", "{tmp}/plain"], 2, "--webhook-ca is for --webhook URL: give that too"),
         (["--webhook-token-file", "{tmp}/plain"], 2, "--webhook-token-file is for --webhook URL: give that too"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -16,6 +17,7 @@ from conftest import ROOT, draw_photo, write_photos
 from edge_classify import ClassChanges, Classifier, DataError, change_classes, teach
 from edge_classify.learn.memory import read_memory
 from edge_classify.learn.photos.photo_set import NEGATIVE
+from edge_classify.learn.teaching.base import open_base
 from edge_classify.learn.teaching.command import main
 from edge_classify.learn.teaching.head_reading import read_head
 from edge_classify.model.interpreter import BUILTIN_MODEL
@@ -81,10 +83,23 @@ def test_an_added_class_is_known_and_the_others_stay(two_classes: Path, photos: 
         old.kernel, abs=0.02 * float(np.abs(old.kernel).max())
     )  # rounded anew in int8
     contract = contract_of(output)
+    assert contract["decision"]["vote_weight"] == contract_of(two_classes)["decision"]["vote_weight"]
     assert contract["evaluation"]["per_class"].keys() == {"stripes"}  # nothing is claimed of photos that are gone
     assert "accuracy" not in contract["evaluation"]
     assert contract["memory"]["trained_on"] == [12, 12, 12]
     assert len(contract["provenance"]["taught"]["added"]["stripes"]) == 12
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_head_of_a_file_of_before_the_votes_is_read(precision: str) -> None:
+    base = open_base(drawn_model(precision))
+    head, backbone, rng = read_head(base.model), base.backbone(), np.random.default_rng(3)
+    for kind in ("cross", "disc", "stripes"):
+        picture = cv2.resize(draw_photo(kind, rng), base.classifier.input_size)
+        shares = base.classifier.infer(picture).outputs[:-1]
+        expected = head.probabilities(backbone(picture[..., ::-1])[None])[0]
+        # Whole numbers in the head's product, and probabilities of 256 steps.
+        assert shares / shares.sum() == pytest.approx(expected, abs=0.05)
 
 
 def test_a_class_that_was_added_can_get_more_photos_and_be_removed(base: Path, photos: Path, tmp_path: Path) -> None:
@@ -109,9 +124,17 @@ def test_a_class_that_was_added_can_get_more_photos_and_be_removed(base: Path, p
 
 def test_pictures_can_be_added_to_what_is_unknown(base: Path, photos: Path, tmp_path: Path) -> None:
     output = tmp_path / "wary.tflite"
-    change_classes(base, output, ClassChanges(add={"unknown": photos / "stripes"}))
+    changed = change_classes(base, output, ClassChanges(add={"unknown": photos / "stripes"}))
     assert Classifier(output).labels == ("cross", "disc", "unknown")
     assert answers(output, "stripes").count("unknown") >= 19
+    (told,) = (note for note in changed.notes if note.startswith("unknown: "))
+    figures = re.fullmatch(
+        r"unknown: 12 pictures added, of which 12 are called unknown now, and (\d+) before; "
+        r"of 24 remembered photos of the classes (\d+) now, and (\d+) before",
+        told,
+    )
+    assert figures is not None, told
+    assert max(map(int, figures.groups()[1:])) <= 2
     memory = read_memory(read_model_file(output))
     assert memory is not None
     assert (memory.labels == NEGATIVE).sum() == 12
@@ -177,6 +200,10 @@ def test_names_and_order_of_the_photos_change_no_byte(base: Path, photos: Path, 
         (ClassChanges(remove=["cross"]), "leaves disc alone"),
         (ClassChanges(add={"stripes": Path("nowhere")}), "nowhere: no such folder"),
         (ClassChanges(add={"stripes": Path("empty")}), "no pictures in this folder"),
+        (ClassChanges(add={"things": Path()}), "has the folders cross/ and disc/: is each a class"),
+        (ClassChanges(add={"things": Path("kinds")}), "has the folders one/ and two/: is each a class"),
+        (ClassChanges(add={"unknown": Path()}), "has the folders cross/ and disc/: is each a class"),
+        (ClassChanges(add={"disc": Path("disc")}), "x.tflite is not written, .* remembers all of these photos already"),
         (ClassChanges(add={"stripes": Path("four")}), "expected at least 5 different photos"),
         (ClassChanges(add={"stripes": Path("cross")}), "is remembered as cross: the same photo in two classes"),
         (ClassChanges(add={"stripes": Path("stripes"), "bars": Path("stripes")}), "the same photo in two classes"),
@@ -190,6 +217,8 @@ def test_what_cannot_be_done_is_refused(
     (tmp_path / "four").mkdir()
     for number in range(4):
         shutil.copy(photos / "stripes" / f"{number}.png", tmp_path / "four")
+    for kind in ("one", "two"):
+        shutil.copytree(photos / "stripes", tmp_path / "kinds" / kind)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=reason):
         change_classes(base, tmp_path / "x.tflite", changes)

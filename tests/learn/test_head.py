@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_classify.learn.head import Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
+from edge_classify.learn.head import Curves, Examples, HeadSettings, fit_head, fit_temperature, head_logits, softmax
 from edge_classify.learn.metrics import auroc
 from edge_classify.learn.open_set import FeatureSpace, fit_direction, fit_feature_space, fit_open_set, with_unknown
 from edge_classify.learn.rows import Rows
@@ -216,3 +216,15 @@ def test_negatives_to_learn_from_are_rejected_better() -> None:
         return auroc(space.scores(new)[:, 0], space.scores(negatives[100:])[:, 0])
 
     assert familiarity_auroc(turned) > 0.9 > familiarity_auroc(space)
+
+
+def test_of_an_epoch_of_very_many_batches_only_some_are_kept() -> None:
+    curves, rng, losses = Curves(), np.random.default_rng(0), []
+    for _ in range(2):
+        batches = [np.arange(32)] * 1200
+        for batch in batches:
+            curves.add_batch(rng.dirichlet([1, 1], len(batch)), batch % 2)
+            losses.append(curves.batch_loss[-1])
+        curves.end_epoch(batches)
+    assert len(curves.batch_loss) == len(curves.batch_accuracy) == 2 * 400
+    assert curves.epoch_loss == pytest.approx([np.mean(losses[:1200]), np.mean(losses[1200:])])

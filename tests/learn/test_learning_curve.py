@@ -59,7 +59,7 @@ def test_the_class_that_gains_is_named_and_no_other() -> None:
 
 @pytest.mark.parametrize(
     ("each", "said"),
-    [(400, "would hardly help"), (30, "cannot be told from chance"), (8, "so few photos cannot show")],
+    [(400, "would hardly help"), (30, "cannot be told from chance"), (8, "too few photos to tell")],
 )
 def test_photos_that_are_enough_or_too_few_to_tell_are_called_so(each: int, said: str) -> None:
     points, labels, groups = make_photos(each)

@@ -73,7 +73,7 @@ def test_an_added_class_is_known_and_the_others_keep_their_answers() -> None:
     memory = remember(rows[old], FEATURES, labels[old], np.array([40, 40, 40]), per_class=10)
     features = np.concatenate([memory.rows, rows[labels == 3][:20]])[:, :FEATURES]
     fitted_on = np.append(memory.labels, np.full(20, 3))
-    changed = fit_class(head, 3, features, fitted_on, np.ones(50))
+    changed = fit_class(head, 3, features, fitted_on, np.ones(50), np.zeros((50, 4)))
     assert changed.head.kernel[:, :3] == pytest.approx(kernel)
     assert changed.head.bias[:3] == pytest.approx(head.bias)
 
@@ -92,11 +92,13 @@ def test_left_out_logits_are_those_of_a_fit_without_the_photo() -> None:
     rows, labels = clusters(12, 2, 5)
     head = Head(np.zeros((FEATURES, 1), np.float32), np.zeros(1, np.float32))
     features = rows[:, :FEATURES] / 4  # not so far apart that every fit is sure
-    logits = fit_class(head, 1, features, labels, np.ones(24)).logits
+    votes = np.random.default_rng(1).normal(0, 1, (24, 2))
+    logits = fit_class(head, 1, features, labels, np.ones(24), votes).logits
     for photo in (0, 15, 23):
         others = np.arange(24) != photo
-        without = fit_class(head, 1, features[others], labels[others], np.ones(23)).head
-        assert logits[photo, 1] == pytest.approx(without.logits(features[photo : photo + 1])[0, 1], abs=0.5)
+        without = fit_class(head, 1, features[others], labels[others], np.ones(23), votes[others]).head
+        expected = without.logits(features[photo : photo + 1])[0, 1] + votes[photo, 1]
+        assert logits[photo, 1] == pytest.approx(expected, abs=0.5)
 
 
 def test_many_classes_and_photos_are_bounded() -> None:
@@ -105,7 +107,8 @@ def test_many_classes_and_photos_are_bounded() -> None:
     assert len(memory.rows) == 2000  # of 3000: as many of each class
     head = Head(np.zeros((FEATURES, 250), np.float32), np.zeros(250, np.float32))
     new = np.clip(np.random.default_rng(9).normal(1, 0.3, (3000, FEATURES + MIDDLE)), 0, 6).astype(np.float32)
-    added = add_photos(Known(head, memory, keep=0.95, balanced=True, blanks=None), new, np.full(3000, 250))
+    known = Known(head, memory, vote_weight=2.0, keep=0.95, balanced=True, blanks=None)
+    added = add_photos(known, new, np.full(3000, 250))
     assert len(added.labels) == 502
     assert added.memory.counts[-1] == 3000
     assert (added.memory.labels == 250).sum() == 7

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,13 +19,15 @@ from conftest import ROOT, draw_photo, write_photos
 from edge_classify import Classifier, DataError, ModelFileError, teach
 from edge_classify.collect.photo_file import encode, write
 from edge_classify.collect.record import Record
-from edge_classify.learn.open_set import SHAPE_CONSTANTS, with_unknown
+from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.learn.teaching.base import Base, open_base
 from edge_classify.learn.teaching.command import main
 from edge_classify.learn.teaching.fitting import Fitted, fit
 from edge_classify.learn.teaching.head_graph import write_head
 from edge_classify.learn.teaching.lesson import Lesson, read_lesson
 from edge_classify.learn.teaching.taught_file import make_file, write_file
+from edge_classify.learn.votes import give_probabilities
+from edge_classify.model.features import name_backbone
 from edge_classify.model.model_file import read_model_file
 
 MODELS = ROOT / "tests" / "models" / "drawn"
@@ -80,13 +84,21 @@ def test_the_file_knows_the_new_classes_and_nothing_else(taught: Taught) -> None
     assert sum(classifier.classify(picture).label == "unknown" for picture in noise) >= 18
 
 
+def test_the_file_has_the_backbone_of_its_base_and_of_no_other(taught: Taught) -> None:
+    name = name_backbone(taught.base.model)
+    assert name_backbone(taught.path.read_bytes()) == name
+    # Dynamic files compute so small a network in float32.
+    others = {name_backbone(model(precision).read_bytes()) for precision in ("float32", "float16", "int8")}
+    assert len(others) == 3
+
+
 def test_the_file_computes_what_was_fitted(taught: Taught) -> None:
     classifier, backbone = Classifier(taught.path), taught.base.backbone()
-    head, open_set = taught.fitted.calibration.head, taught.fitted.open_set
+    calibration, open_set = taught.fitted.calibration, taught.fitted.open_set
     differences = []
     for picture in taught.lesson.calibration:
         row = backbone(picture)[None]
-        expected = with_unknown(head.probabilities(row), open_set.known(row))[0]
+        expected = give_probabilities(calibration.head, calibration.vote_weight, open_set, row)[0]
         differences.append(float(np.abs(classifier.probabilities(picture[..., ::-1]) - expected).max()))
     # Whole numbers in the head's product, as in files of edge-convert, and a random backbone with little to tell.
     rounds = taught.base.precision in ("dynamic", "int8")
@@ -153,7 +165,7 @@ def test_a_thousand_classes_fit_into_the_graph() -> None:
     shapes = {"kernel": (features, 1000), "bias": 1000, "basis": (96, features), "prototypes": (1000, 96)}
     head = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     head |= {"votes": np.eye(1000, dtype=np.float32), "shares": np.full(1000, 0.001, np.float32)}
-    numbers = {"sharpness": np.ones(2), "threshold": np.zeros(2), **SHAPE_CONSTANTS}
+    numbers = {"vote_weight": 2.0, "sharpness": np.ones(2), "threshold": np.zeros(2), **SHAPE_CONSTANTS}
     twin = base.classifier.twin(graph.pack(write_head(graph, parts, {**head, **numbers}, "float32")))
     outputs = twin.infer(draw_photo("disc", rng)).outputs
     assert outputs.shape == (1001,)
@@ -299,6 +311,64 @@ def test_a_full_disk_leaves_the_file_of_before(taught: Taught, tmp_path: Path, f
         write_file(output, taught.path.read_bytes())
     assert [path.name for path in tmp_path.iterdir()] == ["things.tflite"]
     assert output.read_bytes() == b"the file of before"
+
+
+# The first disk has no room for the features, the second none for the file.
+@pytest.mark.parametrize(("kilobytes", "named"), [(72, "disk"), (120, "disk/things.tflite")])
+def test_a_small_disk_that_fills_up_is_one_line(classes: Path, tmp_path: Path, kilobytes: int, named: str) -> None:
+    base, folder = model("int8"), tmp_path / "disk"
+    folder.mkdir()
+    script = f"""
+        mount -t tmpfs -o size={kilobytes}k tmpfs {folder} && cp {base} {folder}/things.tflite || exit 99
+        "$@"
+        echo code $? && ls -A {folder} && cmp {base} {folder}/things.tflite && echo as before
+    """
+    words = [sys.executable, "-m", "edge_classify.learn.teaching", base, classes, "-o", folder / "things.tflite"]
+    inside = ["unshare", "--mount", "sh", "-c", script, "sh", *map(str, words), "--replace"]
+    done = subprocess.run(inside, capture_output=True, text=True, timeout=120, check=False)
+    if "code" not in done.stdout:
+        pytest.skip("only root may mount a small disk")
+    assert done.stdout.splitlines() == ["code 6", "things.tflite", "as before"]
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / named}: the disk is full: ")
+
+
+KILLED = """
+import itertools
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from edge_classify.learn.teaching.taught_file import write_file
+
+output, kills = Path(sys.argv[1]), int(sys.argv[2])
+contents = [Path(name).read_bytes() for name in sys.argv[3:]]
+found = set()
+while len(found) < 2 or kills > 0:
+    kills -= 1
+    child = os.fork()
+    if not child:
+        for content in itertools.cycle(contents):
+            write_file(output, content)
+    time.sleep(random.uniform(0.02, 0.3))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    found.add(contents.index(output.read_bytes()))
+"""
+
+
+@pytest.mark.parametrize("taught", ["int8"], indirect=True)
+@pytest.mark.parametrize("kills", [8, pytest.param(100, marks=pytest.mark.slow)])
+def test_power_that_fails_at_any_moment_leaves_the_old_file_or_the_new_one(
+    taught: Taught, tmp_path: Path, kills: int
+) -> None:
+    output = Path(shutil.copy(taught.base.path, tmp_path / "things.tflite"))
+    sources = [str(path) for path in (taught.base.path, taught.path)]
+    subprocess.run([sys.executable, "-c", KILLED, output, str(kills), *sources], check=True, timeout=280)
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["things.tflite"]
+    Classifier(output)
 
 
 def test_a_file_that_fails_its_self_test_is_not_put_in_place(taught: Taught, tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""A real Home Assistant core with its MQTT integration and nothing else, for tests: run by its own Python.
+"""A real Home Assistant core, for tests: run by its own Python.
 
-    python home_assistant_core.py FOLDER PORT
+    python home_assistant_core.py FOLDER
 
-FOLDER keeps its registries from one start to the next. The broker is on 127.0.0.1:PORT. Prints "up" when it has
-started; then for each line of standard input one line of JSON: all states, with their attributes, and all devices; and
-the warnings of its log since the last.
+FOLDER keeps what has been set up, and the registries, from one start to the next. Prints a line of JSON when it has
+started: the address of its REST API, and a token of its owner, who may add integrations as the dialogs do. Then for
+each line of standard input one line of JSON: all states, with their attributes, and all devices; and the warnings of
+its log since the last.
 """
 
 from __future__ import annotations
@@ -17,41 +18,11 @@ import sys
 from pathlib import Path
 
 from homeassistant import auth, bootstrap, config_entries, core, loader
+from homeassistant.auth.const import GROUP_ID_ADMIN
+from homeassistant.components.config import config_entries as dialogs
 from homeassistant.helpers import device_registry
 from homeassistant.helpers import entity_registry as entities
 from homeassistant.setup import async_setup_component
-
-ENTRY = "01JTEST0000000000000000000"
-
-
-def write_entry(folder: Path, port: int) -> None:
-    """What the dialog of the MQTT integration stores."""
-    storage = folder / ".storage"
-    storage.mkdir(parents=True, exist_ok=True)
-    (folder / "configuration.yaml").touch()
-    path = storage / "core.config_entries"
-    if path.exists():
-        return
-    entry = {
-        "created_at": "2026-01-01T00:00:00+00:00",
-        "modified_at": "2026-01-01T00:00:00+00:00",
-        "data": {"broker": "127.0.0.1", "port": port, "discovery": True, "discovery_prefix": "homeassistant"},
-        "disabled_by": None,
-        "discovery_keys": {},
-        "domain": "mqtt",
-        "entry_id": ENTRY,
-        "minor_version": 2,
-        "options": {},
-        "pref_disable_new_entities": False,
-        "pref_disable_polling": False,
-        "source": "user",
-        "subentries": [],
-        "title": "broker",
-        "unique_id": None,
-        "version": 1,
-    }
-    document = {"version": 1, "minor_version": 5, "key": "core.config_entries", "data": {"entries": [entry]}}
-    path.write_text(json.dumps(document))
 
 
 def free_port() -> int:
@@ -81,8 +52,16 @@ def snapshot(hass: core.HomeAssistant, warnings: Warnings) -> str:
     return json.dumps({"states": states, "unique_ids": names, "devices": devices, "warnings": lines}, default=str)
 
 
-async def main(folder: Path, port: int) -> None:
-    write_entry(folder, port)
+async def log_in(hass: core.HomeAssistant) -> str:
+    """A token of the owner, who is made at the first start."""
+    known = [user for user in await hass.auth.async_get_users() if not user.system_generated]
+    owner = known[0] if known else await hass.auth.async_create_user("owner", group_ids=[GROUP_ID_ADMIN])
+    refresh = await hass.auth.async_create_refresh_token(owner, client_id="http://127.0.0.1/")
+    return hass.auth.async_create_access_token(refresh)
+
+
+async def main(folder: Path) -> None:
+    (folder / "configuration.yaml").touch()
     warnings = Warnings()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger().addHandler(warnings)
@@ -92,13 +71,15 @@ async def main(folder: Path, port: int) -> None:
     hass.config_entries = config_entries.ConfigEntries(hass, {})
     await bootstrap.async_load_base_functionality(hass)
     hass.auth = await auth.auth_manager_from_config(hass, [{"type": "homeassistant"}], [])
-    # The image platform serves its pictures by it.
-    assert await async_setup_component(hass, "http", {"http": {"server_host": "127.0.0.1", "server_port": free_port()}})
-    hass.config.components.add("file_upload")
-    assert await hass.config_entries.async_setup(ENTRY), warnings.lines
+    port = free_port()
+    assert await async_setup_component(hass, "http", {"http": {"server_host": "127.0.0.1", "server_port": port}})
+    # The whole component would want the frontend.
+    dialogs.async_setup(hass)
+    for entry in hass.config_entries.async_entries():
+        assert await hass.config_entries.async_setup(entry.entry_id), warnings.lines
     await hass.async_start()
     await hass.async_block_till_done()
-    print("up", flush=True)
+    print(json.dumps({"address": f"http://127.0.0.1:{port}", "token": await log_in(hass)}), flush=True)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while await reader.readline():
@@ -107,4 +88,4 @@ async def main(folder: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1])))

@@ -6,29 +6,34 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, Self
+from urllib.request import Request, urlopen
 
+import cv2
 import numpy as np
 import pytest
 
 from conftest import ROOT
 from edge_classify import Change, Classifier, Frame, Result, classify_frames
 from edge_classify.outputs.broker.address import address
-from edge_classify.outputs.broker.output import Mqtt, Settings
+from edge_classify.outputs.broker.output import BrokerOutput, Settings
 from edge_classify.outputs.run import Run
 from edge_classify.pipeline.loop import Model
 from edge_classify.pipeline.models import Models
+from edge_classify.sources import demo
 
 sys.path.insert(0, str(ROOT / "tests" / "edge"))
 
-from mqtt_broker import Broker, wait_for
+from mqtt_broker import PATIENCE_S, Broker, free_port, wait_for
 from test_mqtt import Camera
 
 PYTHON = Path(os.environ.get("EDGE_CLASSIFY_HOME_ASSISTANT", ROOT / "build/home-assistant/bin/python"))
@@ -44,9 +49,9 @@ pytestmark = [
 class HomeAssistant:
     """A running core, which can be asked for its states."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
-            [PYTHON, CORE, folder, str(port)],
+            [PYTHON, CORE, folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(folder.parent / "home-assistant.log").open("ab"),
@@ -55,7 +60,8 @@ class HomeAssistant:
         self.warnings: list[str] = []
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line == "up\n", (folder.parent / "home-assistant.log").read_text()[-3000:]
+        assert line, (folder.parent / "home-assistant.log").read_text()[-3000:]
+        self._started = json.loads(line)
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +83,28 @@ class HomeAssistant:
         # What it says of its own missing libraries is not about us.
         self.warnings += [line for line in found["warnings"] if "mqtt" in line and "front" in line.lower()]
         return found
+
+    def request(self, path: str, typed: dict[str, Any] | None = None) -> HTTPResponse:
+        """From its REST API, as its own pages do: an answer, which the caller reads."""
+        body = None if typed is None else json.dumps(typed).encode()
+        headers = {"Authorization": f"Bearer {self._started['token']}", "Content-Type": "application/json"}
+        answer = urlopen(Request(f"{self._started['address']}{path}", body, headers), timeout=PATIENCE_S)
+        assert isinstance(answer, HTTPResponse)
+        return answer
+
+    def add_integration(self, integration: str, /, **typed: object) -> dict[str, Any]:
+        """Type this into the dialog of an integration; returns what the dialog says to it."""
+        flow = "/api/config/config_entries/flow"
+        with self.request(flow, {"handler": integration}) as answer:
+            dialog = json.load(answer)
+        assert dialog["type"] == "form"
+        assert typed.keys() <= {field["name"] for field in dialog["data_schema"]}
+        with self.request(f"{flow}/{dialog['flow_id']}", typed) as answer:
+            return json.load(answer)
+
+    def add_broker(self, port: int, **more: str) -> None:
+        done = self.add_integration("mqtt", broker="127.0.0.1", port=port, **more)
+        assert done["type"] == "create_entry", done
 
     def state(self, entity: str) -> str | None:
         found = self.ask()["states"].get(entity)
@@ -107,10 +135,15 @@ def home(tmp_path: Path) -> Path:
 @contextmanager
 def edge_classify(broker: Broker, *more: str) -> Iterator[subprocess.Popen[str]]:
     """The service as docs/mqtt.md starts it: with one option."""
+    with running("--mqtt", f"mqtt://127.0.0.1:{broker.port}", "--mqtt-device", "Front door", *more) as process:
+        yield process
+
+
+@contextmanager
+def running(*words: object) -> Iterator[subprocess.Popen[str]]:
     program = Path(sys.executable).with_name("edge-classify")
-    where = f"mqtt://127.0.0.1:{broker.port}"
     process = subprocess.Popen(
-        [program, "--camera", "demo", "--mqtt", where, "--mqtt-device", "Front door", *more],
+        [program, "--camera", "demo", *map(str, words)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -124,7 +157,8 @@ def edge_classify(broker: Broker, *more: str) -> Iterator[subprocess.Popen[str]]
 
 
 def test_one_option_makes_a_device_that_outlives_every_restart(broker: Broker, home: Path, command) -> None:
-    with HomeAssistant(home, broker.port) as assistant, edge_classify(broker, "--mqtt-image"):
+    with HomeAssistant(home) as assistant, edge_classify(broker, "--mqtt-image"):
+        assistant.add_broker(broker.port)
         wait_for(lambda: assistant.state("image.front_door_last_change") not in (None, "unknown", "unavailable"))
         wait_for(lambda: assistant.state("event.front_door_change") not in (None, "unknown", "unavailable"))
         assistant.wait_for("binary_sensor.front_door_camera", "off")
@@ -144,10 +178,10 @@ def test_one_option_makes_a_device_that_outlives_every_restart(broker: Broker, h
         wait_for(lambda: assistant.state("sensor.front_door_state") in (*digits, "none"))
         assert assistant.warnings == []
         assistant.crash()
-        with HomeAssistant(home, broker.port) as started_anew:
+        with HomeAssistant(home) as started_anew:
             wait_for(lambda: started_anew.state("sensor.front_door_state") in (*digits, "none"))
             wait_for(partial(started_anew.is_number, "sensor.front_door_frame_rate"))
-    with HomeAssistant(home, broker.port) as assistant, edge_classify(broker):
+    with HomeAssistant(home) as assistant, edge_classify(broker):
         wait_for(lambda: assistant.state("sensor.front_door_state") in (*digits, "none"))
         # The image was asked for by the first run only.
         wait_for(lambda: "image.front_door_last_change" not in assistant.ask()["unique_ids"])
@@ -160,6 +194,75 @@ def test_one_option_makes_a_device_that_outlives_every_restart(broker: Broker, h
         assert assistant.warnings == []
 
 
+def test_the_page_about_mqtt_leads_to_the_device(home: Path, tmp_path: Path, command) -> None:
+    """docs/mqtt.md: a broker with a user and a password file, the dialog, the doctor, the command."""
+    subprocess.run(
+        ["mosquitto_passwd", "-c", tmp_path / "passwords", "pi"], input="s3cret\ns3cret\n", text=True, check=True
+    )
+    password = tmp_path / "mqtt-password"
+    password.touch(0o600)
+    password.write_text("s3cret\n")
+    with Broker(tmp_path, [f"password_file {tmp_path / 'passwords'}"]) as broker, HomeAssistant(home) as assistant:
+        refused = assistant.add_integration(
+            "mqtt", broker="127.0.0.1", port=broker.port, username="pi", password="wrong"
+        )
+        assert refused["errors"] == {"base": "cannot_connect"}
+        assistant.add_broker(broker.port, username="pi", password="s3cret")
+        options = ("--mqtt", f"mqtt://pi@127.0.0.1:{broker.port}", "--mqtt-password-file", password)
+        told = command("edge-doctor", *options).stdout
+        assert "logged in as pi" in told
+        assert "arrived" in told
+        with running(*options, "--mqtt-device", "pi"):
+            wait_for(lambda: assistant.state("sensor.pi_state") not in (None, "unknown", "unavailable"))
+        assert [device["name"] for device in assistant.ask()["devices"]] == ["pi"]
+        assert assistant.warnings == []
+
+
+def test_a_picture_arrives_through_home_assistants_own_camera(home: Path, tmp_path: Path) -> None:
+    """docs/page.md: what to type into the dialog of the MJPEG camera."""
+    port, token = free_port(), tmp_path / "token"
+    page = ("--web", "--web-address", f"0.0.0.0:{port}", "--web-token-file", token)
+    typed = {
+        "name": "Front door",
+        "mjpeg_url": f"http://127.0.0.1:{port}/stream.mjpg",
+        "still_image_url": f"http://127.0.0.1:{port}/snapshot.jpg",
+        "username": "pi",
+    }
+    with HomeAssistant(home) as assistant, running(*page):
+        wait_for(lambda: answers(port))
+        refused = assistant.add_integration("mjpeg", **typed, password="not the token of it")
+        assert refused["errors"] == {"username": "invalid_auth"}
+        done = assistant.add_integration("mjpeg", **typed, password=token.read_text().strip())
+        assert done["type"] == "create_entry", done
+        wait_for(lambda: assistant.state("camera.front_door") not in (None, "unavailable"))
+        with assistant.request("/api/camera_proxy/camera.front_door") as answer:
+            assert answer.headers["Content-Type"] == "image/jpeg"
+            assert is_from_the_demo(answer.read())
+        pictures: set[bytes] = set()
+        with assistant.request("/api/camera_proxy_stream/camera.front_door") as stream:
+            while len(pictures) < 3:
+                length = next(int(line.split(b":")[1]) for line in stream if line.startswith(b"Content-Length:"))
+                assert stream.readline() == b"\r\n"
+                pictures.add(stream.read(length))
+        assert all(map(is_from_the_demo, pictures))
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def is_from_the_demo(jpeg: bytes) -> bool:
+    """Whether it is as near to some frame of the demo as those of different digits are, and no notice is."""
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    frames = (demo.draw(number).image for number in range(0, 20 * demo.FRAMES_PER_SECOND, 5))
+    return min(cv2.norm(image, frame, cv2.NORM_L1) for frame in frames) / image.size < 35
+
+
 LABELS = ("cup", "unknown", "None", "unavailable", "none", "a/b + #1", "x" * 300, "🐈 cat", 'say "hi" \\ {{ }}')
 
 
@@ -170,9 +273,10 @@ def test_every_label_arrives_as_something_readable(broker: Broker, home: Path) -
     settings = Settings(address(f"mqtt://127.0.0.1:{broker.port}"), "Front door")
     models = ("hall", 'a/b "c" 🐕')
     with (
-        HomeAssistant(home, broker.port) as assistant,
-        Mqtt(settings, Run(Camera(), Models(list(map(Model, models, classifiers)))), print) as output,
+        HomeAssistant(home) as assistant,
+        BrokerOutput(settings, Run(Camera(), Models(list(map(Model, models, classifiers)))), print) as output,
     ):
+        assistant.add_broker(broker.port)
 
         def see(model: str, label: str) -> None:
             result: Result = made._replace(

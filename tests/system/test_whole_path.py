@@ -79,5 +79,6 @@ def test_photos_in_the_wrong_folder_are_suspected(data: Path, tmp_path: Path, co
     suspects = {suspect["path"] for suspect in index["suspects"]}
     assert len(suspects & set(wrong)) >= 3
     assert len(suspects - set(wrong)) <= 4
+    assert f"to look at: {tmp_path / 'run' / 'photo_check.html'}" in done.stdout
     sheet = (tmp_path / "run" / "photo_check.html").read_text()
     assert all(path in sheet for path in suspects)

@@ -45,8 +45,8 @@ def node(tmp_path: Path, name: str, **variables: str) -> dict[str, Any]:
     return {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False, "env_vars": variables}
 
 
-def start(tmp_path: Path, cluster: Any, *arguments: object) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "edge_train.cli", *arguments, "--cluster", cluster.address]
+def start(program: str, tmp_path: Path, cluster: Any, *arguments: object) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", program, *arguments, "--cluster", cluster.address]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "caches" / "driver")}
     return subprocess.Popen(
         list(map(str, words)), env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -84,11 +84,11 @@ def test_a_lost_node_and_a_lost_driver_change_nothing(
     assert done.returncode == 0, done.stderr
     copy_backbones(tmp_path)
 
-    run = start(tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "run", *OPTIONS)
+    run = start("edge_train.cli", tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "run", *OPTIONS)
     kept = wait_for_features(run, tmp_path, 100)
     run.kill()
     run.communicate()
-    run = start(tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "run", *OPTIONS)
+    run = start("edge_train.cli", tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "run", *OPTIONS)
     wait_for_features(run, tmp_path, kept)
     cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     output, errors = run.communicate(timeout=300)
@@ -112,8 +112,40 @@ def test_a_lost_node_and_a_lost_driver_change_nothing(
     for number, name in enumerate(("old", "old too"), 4):
         old = node(tmp_path, name, PYTHONPATH=str(tmp_path / "other"))
         cluster.add_node(**old, node_ip_address=f"127.0.0.{number}")
-    run = start(tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "other run", *OPTIONS, "--crop", "0,0,0.9,1")
+    run = start(
+        "edge_train.cli",
+        tmp_path,
+        cluster,
+        tmp_path / "shards",
+        "-o",
+        tmp_path / "other run",
+        *OPTIONS,
+        "--crop",
+        "0,0,0.9,1",
+    )
     _, errors = run.communicate(timeout=300)
     assert run.returncode == 6, errors
     assert "has numpy 0.1, and the machine that started this has" in errors
     assert "Traceback" not in errors
+
+
+def test_cells_are_converted_on_nodes_as_here(run_folder: Path, models: Path, tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    # The driver's own node has no core: the run folder must travel.
+    cluster = Cluster(initialize_head=True, head_node_args={**node(tmp_path, "head"), "num_cpus": 0})
+    try:
+        for number, name in enumerate(("second", "third"), 2):
+            cluster.add_node(**node(tmp_path, name), node_ip_address=f"127.0.0.{number}")
+        run = Path(os.path.relpath(run_folder))
+        options = ("--precision", "int8", "float16", "--max-drop", 25, "--max-accepted", 100)
+        converting = start("edge_convert.cli", tmp_path, cluster, run, "-o", tmp_path / "models", *options)
+        _, errors = converting.communicate(timeout=300)
+    finally:
+        cluster.shutdown()
+    assert converting.returncode == 0, errors
+    made = sorted((tmp_path / "models").glob("*.tflite"))
+    assert len(made) == 2 * len(list((run_folder / "heads").glob("*.npz")))
+    for path in made:
+        assert path.read_bytes() == (models / path.name).read_bytes(), path.name
+    assert list((tmp_path / "caches").glob("*/edge-classify/runs/*/run.json"))

@@ -143,7 +143,7 @@ def test_the_part_goes_from_the_photos_to_the_device(tmp_path: Path, command: Co
     assert done.returncode == 0, done.stderr
     index = json.loads((run / "run.json").read_text())
     assert index["crop"] == index["arguments"]["crop"] == [0.25, 0.25, 0.5, 0.5]
-    assert index["format"] == 8
+    assert index["format"] == 9
     held_out = [tmp_path / "photos" / file["path"] for file in index["photos"]["files"] if file["part"] == "held_out"]
     prepared = np.load(run / "prepared" / "96_held_out.npy")
     crop = make_crop(index["crop"])

@@ -52,7 +52,7 @@ def test_the_split_goes_by_content(tmp_path: Path) -> None:
     sides = {photo.sha256: photo.part for photo in found.photos}
     assert len(again.photos) == 91
     assert all(sides[photo.sha256] == photo.part for photo in again.photos)
-    assert fingerprint(photo for photo in again.photos if "copy" not in photo.path.name) == fingerprint(found.photos)
+    assert fingerprint([photo for photo in again.photos if "copy" not in photo.path.name]) == fingerprint(found.photos)
 
 
 def test_near_duplicates_stay_together_and_in_one_fold(tmp_path: Path) -> None:

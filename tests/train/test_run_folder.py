@@ -63,7 +63,7 @@ def runs(draw: st.DrawFn) -> Callable[[Path], Run]:
                 6, array(3, 8), array(4, 3), array(len(labels), 4), array(8) if with_direction else None
             )
             arrays |= space.arrays()
-            decision |= {"sharpness": [2.5, 1.0], "threshold": [0.5, 0.25], **SHAPE_CONSTANTS}
+            decision |= {"vote_weight": 4.5, "sharpness": [2.5, 1.0], "threshold": [0.5, 0.25], **SHAPE_CONSTANTS}
         weights = folder / "weights" / f"{alpha}.weights.h5"
         backbone = Backbone("mobilenet_v2", alpha, resolution, weights, "ab12", 224, "imagenet")
         cost = BackboneCost(6, 2, 1000, 5000)
@@ -140,7 +140,7 @@ def folder(tmp_path: Path) -> Path:
     arrays["shares"] = np.full(2, 0.5, np.float32)
     weights = tmp_path / "weights" / "x.weights.h5"
     backbone = Backbone("mobilenet_v2", 0.35, 96, weights, "ab12", 96, "none")
-    decision = {"sharpness": [1, 1], "threshold": [0, 0], **SHAPE_CONSTANTS}
+    decision = {"vote_weight": 1, "sharpness": [1, 1], "threshold": [0, 0], **SHAPE_CONSTANTS}
     cost = BackboneCost(2, 0, 10, 20)
     cell = new_cell(backbone, cost, weights, arrays, np.zeros((2, 3), np.float32), decision, {})
     for part in (CALIBRATION, HELD_OUT):
@@ -175,7 +175,7 @@ def edit_index(folder: Path, edit: Callable[[dict], object]) -> None:
         (lambda run: (run / "run.json").unlink(), "no finished run here"),
         (lambda run: (run / "run.json").write_text("{"), "this run is damaged"),
         (lambda run: edit_index(run, lambda index: index.update(format=FORMAT + 1)), "update edge-classify"),
-        (lambda run: edit_index(run, lambda index: index.update(format=6)), "train again"),
+        (lambda run: edit_index(run, lambda index: index.update(format=FORMAT - 1)), "train again"),
         (lambda run: edit_index(run, lambda index: index.pop("labels")), "this run is damaged"),
         (lambda run: edit_index(run, lambda index: index["cells"][0]["decision"].pop("leak")), "decision.leak"),
         (lambda run: edit_index(run, lambda index: index.update(cells=[])), "damaged (no cells)"),
@@ -192,22 +192,6 @@ def test_a_damaged_run_is_refused_in_one_line(folder: Path, damage: Callable[[Pa
         read_run(folder)
     assert message in str(refused.value)
     assert len(str(refused.value).splitlines()) == 1
-
-
-def test_a_run_from_before_the_density_of_prototypes_is_read_as_it_was(folder: Path) -> None:
-    def to_format_7(index: dict) -> None:
-        index["format"] = 7
-        for name in ("density_steepness", "density_weight"):
-            del index["cells"][0]["decision"][name]
-
-    assert "shares" in read_run(folder).cells[0].head
-    edit_index(folder, to_format_7)
-    path = folder / "heads" / "0.35_96.npz"
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file if name != "shares"}
-    np.savez(path, **arrays)
-    head = read_run(folder).cells[0].head
-    assert head.keys() == {*arrays, "sharpness", "threshold", "steepness", "leak", "tail"} - {"held_out_probabilities"}
 
 
 def test_the_cost_of_a_model_is_its_backbone_s_and_its_head_s(folder: Path) -> None:
@@ -239,3 +223,14 @@ heavy = {"tensorflow", "keras", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_photos_are_written_one_by_one_as_all_at_once(folder: Path, tmp_path: Path) -> None:
+    index = json.loads((folder / "run.json").read_text())
+    files = [{"path": f'"files": []\n{number}\udcff', "label": "a", "part": "training"} for number in range(3)]
+    for number, (listed, streamed) in enumerate([(files, []), ([], files), ([], []), ([], [])]):
+        index["photos"] = {"training": 3, "files": listed}
+        write_index(tmp_path / str(number), index, iter(streamed))
+    written = [(tmp_path / str(number) / "run.json").read_bytes() for number in range(4)]
+    assert written[0] == written[1] != written[2] == written[3]
+    assert json.loads(written[1])["photos"]["files"] == files

@@ -157,6 +157,16 @@ with hold_folder(Path(sys.argv[1])):
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_nothing_was_written_to_is_not_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no photos"), hold_folder(tmp_path / "runs" / "photos"):
+        raise DataError("no photos")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(DataError, match="no photos"), hold_folder(tmp_path / "mine"):
+        raise DataError("no photos")
+    assert (tmp_path / "mine").is_dir()
+
+
 @pytest.mark.slow
 def test_cells_are_added_and_another_run_is_kept_out(tmp_path: Path, command) -> None:
     photos = write_photos(tmp_path / "photos", 12)
@@ -185,8 +195,11 @@ def test_cells_are_added_and_another_run_is_kept_out(tmp_path: Path, command) ->
     done = command("edge-train", other, *grid, 96, cwd=tmp_path)
     assert done.returncode == 6
     assert "other classes" in done.stderr.splitlines()[-1]
+    (other / "cross" / "0.png").rename(other / "disc" / "moved.png")
     done = command("edge-train", other, *grid, 96, "--check", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "1 possibly mislabelled" in done.stdout
+    assert "photo_check" not in done.stdout  # what lies there is of the other run
     assert "not written: runs/photos is a run of other photos" in done.stdout
     assert contents(run) == both
     assert command("edge-train", photos, "-o", run, *TRAINING, "--check", cwd=tmp_path).returncode == 0

@@ -11,6 +11,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -127,13 +128,17 @@ def test_what_is_wrong_is_named_and_only_so_much_is_let_pass(photos: Path, tmp_p
         for line in found.skipped
     )
     assert f"{last}: No such file or directory" in found.skipped
-    with pytest.raises(DataError, match=r"photos cannot be read, and --max-bad allows 1 %: .*cut off"):
+    with pytest.raises(
+        DataError,
+        match=rf"nothing can be read of 1 of {len(index)} shards: in all, \d+ of 34 photos .*"
+        r"cannot be read, and --max-bad allows 1 %: .*cut off",
+    ):
         find(text)
     # Cut off between two photos, with nothing to tell but the end of the file that is missing.
     (tmp_path / "shards" / "index.json").unlink()
     with tarfile.open(fileobj=BytesIO(content)) as tar:
         second.write_bytes(content[: tar.getmembers()[3].offset])
-    assert any("cut off or damaged after 1 photos" in line for line in find(text, 60).skipped)
+    assert any("cut off or damaged after 1 photo" in line for line in find(text, 60).skipped)
     assert not any("shards-0000" in line and "png" not in line for line in find(text, 60).skipped)
     assert first.exists()
 
@@ -231,6 +236,47 @@ def test_shards_and_tables_come_from_a_web_server(photos: Path, tmp_path: Path, 
     assert find(f"{web}/{table.name}", 10).skipped == (f"{web}/photos/gone.png: no such file or object",)
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 server of this machine's, with a bucket of the name `bucket`; yields boto3's client."""
+    for package in ("moto.server", "s3fs"):
+        pytest.importorskip(package, reason=f"{package} is missing → pip install 'moto[server]' s3fs")
+    import boto3  # type: ignore[import-not-found]
+    from moto.server import ThreadedMotoServer  # type: ignore[import-not-found]
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    yield client
+    server.stop()
+
+
+def test_photos_of_a_bucket_are_those_of_the_folder(photos: Path, tmp_path: Path, bucket: Any) -> None:
+    shards = shards_of(photos, tmp_path / "shards")
+    for path in (tmp_path / "shards").iterdir():
+        bucket.upload_file(str(path), "bucket", f"shards/{path.name}")
+    address = f"s3://bucket/shards/shards-{{0000..{len(shards) - 1:04d}}}.tar"
+    folder, found = sort(photos), sort(parse_photos(address))
+    assert list(map(facts, found.photos)) == list(map(facts, folder.photos))
+    assert (found.photos[0].read(Path()) == folder.photos[0].read(photos)).all()
+    bucket.delete_object(Bucket="bucket", Key=f"shards/{shards[-1].name}")
+    assert f"s3://bucket/shards/{shards[-1].name}: no such file or object" in find(address, 60).skipped
+
+    paths = sorted(photos.rglob("train/*/*.png"))
+    for path in paths:
+        bucket.upload_file(str(path), "bucket", f"photos/{path.name} {path.parent.name}.png")
+    rows = [(f"photos/{path.name} {path.parent.name}.png", path.parent.name) for path in paths]
+    table = write_table(tmp_path / "photos.csv", rows)
+    bucket.upload_file(str(table), "bucket", table.name)
+    assert len(find("s3://bucket/photos.csv").photos) == len(paths)
+
+
 def test_of_very_many_photos_copies_stay_on_one_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than can each be compared with every other."""
     root, rng = tmp_path / "photos", np.random.default_rng(0)
@@ -251,13 +297,15 @@ def test_of_very_many_photos_copies_stay_on_one_side(tmp_path: Path, monkeypatch
 def test_what_would_have_to_be_listed_or_installed_is_refused() -> None:
     with pytest.raises(UsageError, match=r"takes hours .*: give a table .*, or shards"):
         parse_photos("s3://bucket/photos")
-    with pytest.raises(UsageError, match=r"to read from s3, a package is missing: .*s3fs"):
-        find("s3://bucket/shards-{0..1}.tar")
+    with pytest.raises(UsageError, match=r"to read from abfs, a package is missing: .*adlfs"):
+        find("abfs://bucket/shards-{0..1}.tar")
     assert PhotoSource("s3://bucket/cats-{0000..0009}.tar").name == "cats"
 
 
 @pytest.mark.slow
-def test_heads_from_shards_are_those_from_the_folder(tmp_path: Path, command: Command) -> None:
+def test_heads_from_shards_are_those_from_the_folder(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photos = write_photos(tmp_path / "photos", 40)
     shards_of(photos, tmp_path / "shards")
     planned = command("edge-train", tmp_path / "shards", "--plan", *TRAINING)
@@ -271,3 +319,11 @@ def test_heads_from_shards_are_those_from_the_folder(tmp_path: Path, command: Co
         assert (runs["of the folder"] / path).read_bytes() == (runs["of shards"] / path).read_bytes(), path
     entries = [json.loads((run / "heads" / "0.35_96.json").read_text()) for run in runs.values()]
     assert {**entries[0], "seconds": 0} == {**entries[1], "seconds": 0}
+
+    # Without a network there are no weights; time does not depend on them.
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    planned = command("edge-train", photos, "--plan", "--alpha", 0.35, "--resolution", 96)
+    assert "plan for 120 photos and 1 cell, by" in planned.stdout, planned.stderr
+    assert "cannot download the weights" in planned.stderr
+    assert "planning with random weights" in planned.stderr

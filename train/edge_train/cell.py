@@ -23,7 +23,7 @@ from .cache import open_cache
 from .enough import find_learning_curve
 from .features import gather_features, read_cost
 from .fine_tuned_fit import fit_fine_tuned, forget_fold_networks
-from .fitting import Fit, calibrate_fit, fit_frozen, fit_unknown, validate, views_do_harm
+from .fitting import Fit, calibrate_fit, fit_frozen, fit_spaces, fit_unknown, validate, views_do_harm
 from .measuring import CellModel, measure, measure_accuracy
 from .training_run import CellJob
 
@@ -67,14 +67,12 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
     learning_curve = find_learning_curve(job, fit)
     fine_tuning: dict[str, Any] = {}
     if settings.fine_tune:
-        fine_tuning["frozen_accuracy"] = measure_accuracy(job, database, fit)
+        _, frozen = _calibrated(job, database, fit)
+        fine_tuning["frozen_accuracy"] = measure_accuracy(job, database, fit, frozen)
         fit = fit_fine_tuned(job, database, fit)
         fine_tuning |= {"fine_tuned": fit.tuned_share > 0, "fine_tuned_share": fit.tuned_share}
-    calibration = calibrate_fit(fit)
-    confidences = calibration.probabilities.max(axis=1)
-    open_set = fit_unknown(job, database, fit, confidences) if settings.unknown else None
+    calibration, model = _calibrated(job, database, fit)
     forget_fold_networks(database, fit)
-    model = CellModel(calibration.head, open_set)
     measurement = measure(job, database, fit, model, fine_tuning)
     cost = read_cost(database, job.backbone)
     decision = _decision(job, cost, calibration, model)
@@ -90,10 +88,17 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
         decision,
         measurement.evaluation,
     )
-    if open_set is not None:
+    if model.open_set is not None:
         cell = replace(cell, memory=remember_photos(job, database, fit, cost.features))
     entry = run_folder.write_cell(job.run.folder, cell, measurement.negative_arrays())
     return {**entry, "curves": asdict(fit.curves), "learning_curve": learning_curve.encode()}
+
+
+def _calibrated(job: CellJob, database: sqlite3.Connection, fit: Fit) -> tuple[Calibration, CellModel]:
+    spaces = fit_spaces(job, database, fit) if job.run.settings.unknown else None
+    calibration = calibrate_fit(fit, spaces)
+    open_set = None if spaces is None else fit_unknown(job, fit, spaces, calibration)
+    return calibration, CellModel(calibration.head, calibration.vote_weight, open_set)
 
 
 def remember_photos(job: CellJob, database: sqlite3.Connection, fit: Fit, features: int) -> Memory:
@@ -123,6 +128,7 @@ def _decision(job: CellJob, cost: BackboneCost, calibration: Calibration, model:
         return decision
     return decision | {
         "keep": job.run.keep,
+        "vote_weight": model.vote_weight,
         "features": cost.features,
         "dimensions": len(open_set.space.basis),
         "prototypes": len(open_set.space.prototypes),

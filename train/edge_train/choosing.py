@@ -38,7 +38,7 @@ def chosen_from(entries: Sequence[Mapping[str, Any]]) -> list[int]:
 
 
 def accepts_too_much(entry: Mapping[str, Any]) -> bool:
-    """Whether its `unknown` lets more of the negatives drawn to try it pass than edge-convert takes.
+    """Whether its `unknown` lets more of the negatives made to test it pass than edge-convert takes.
 
     entry: of run.json.
     """

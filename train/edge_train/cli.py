@@ -21,7 +21,7 @@ from edge_classify.images.crop import WHOLE, Crop
 from edge_classify.learn.head import LEARNING_RATE_STILL_CAMERA, HeadSettings
 from edge_classify.learn.open_set import KEEP, KEEP_STILL_CAMERA
 from edge_classify.learn.photos.views import Augmentation
-from edge_classify.options import Parser, crop, integer, number
+from edge_classify.options import Parser, crop, integer, number, suggest
 from edge_classify.system.command import run
 
 from .backbone import ALPHAS, BACKBONE_FILE_SUFFIX, HUB, RESOLUTIONS
@@ -122,13 +122,14 @@ def make_parser() -> Parser:
         help="stop if more of the photos of shards or of a table are missing or unreadable; in a folder, all such are "
         f"left out (default: {MAX_BAD:g})",
     )
-    parser.add_argument(
+    crop = parser.add_argument(
         "--crop",
         type=_crop,
         metavar="X,Y,W,H",
         help="use only this part of photos and frames; the middle half: 0.25,0,0.5,1; "
         f"{AUTO}: find where the classes differ, if the camera does not move",
     )
+    suggest(crop, AUTO)
     _add_grid_options(parser)
     _add_fitting_options(parser)
     _add_unknown_options(parser)
@@ -143,7 +144,7 @@ def _add_grid_options(parser: Parser) -> None:
         "grid",
         "One model for each width at each resolution: 6 × 5 = 30 if both are all.",
     )
-    group.add_argument(
+    alpha = group.add_argument(
         "--alpha",
         nargs="+",
         type=_one_of(ALPHAS),
@@ -151,7 +152,7 @@ def _add_grid_options(parser: Parser) -> None:
         help=f"width multipliers: one or more of {_list(ALPHAS)}, or all that --weights has "
         f"(default: {_DEFAULT_CELL[0]}, or that of --backbone FILE)",
     )
-    group.add_argument(
+    resolution = group.add_argument(
         "--resolution",
         nargs="+",
         type=_one_of(RESOLUTIONS),
@@ -159,14 +160,14 @@ def _add_grid_options(parser: Parser) -> None:
         help=f"pixels per side: one or more of {_list(RESOLUTIONS)}, or all "
         f"(default: {_DEFAULT_CELL[1]}, or that of --backbone FILE)",
     )
-    group.add_argument(
+    weights = group.add_argument(
         "--weights",
         default=_DEFAULT_WEIGHTS,
         metavar="W",
         help="weights of the backbone: imagenet (downloaded once), a weights file of Keras, a backbone file, a folder "
         "of these, or none",
     )
-    group.add_argument(
+    backbone = group.add_argument(
         "--backbone",
         type=_backbone,
         default=_KERAS_BACKBONE,
@@ -174,6 +175,10 @@ def _add_grid_options(parser: Parser) -> None:
         help=f"{_KERAS_BACKBONE}; a backbone file, FILE{BACKBONE_FILE_SUFFIX}, which needs no TensorFlow; or "
         f"{HUB}URL_OR_FOLDER for a TF2 feature vector that takes images in [0, 1]",
     )
+    suggest(alpha, *ALPHAS, _ALL)
+    suggest(resolution, *RESOLUTIONS, _ALL)
+    suggest(weights, _DEFAULT_WEIGHTS, "none")
+    suggest(backbone, _KERAS_BACKBONE)
 
 
 def _add_fitting_options(parser: Parser) -> None:

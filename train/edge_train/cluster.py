@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_classify.errors import DataError, EdgeClassifyError, UsageError, first_line
-from edge_classify.options import Parser
-from edge_classify.system.atomic_write import write_atomic
+from edge_classify.options import Parser, suggest
+from edge_classify.system.atomic_write import atomic_file, write_atomic
+from edge_classify.system.counted import counted
 
 from .backbone import Backbone
 from .cache import ask_elsewhere, cache_folder, open_cache
@@ -40,8 +41,9 @@ AUTO = "auto"
 _PACKAGES = ("edge-classify", "numpy", "opencv-python-headless", "ai-edge-litert")
 # Instruction sets that make a backbone's last bits differ.
 _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
-# Features that are sent to a node at a time.
+# Features, and bytes of a file, that are sent to a node at a time.
 _ROWS_PER_MESSAGE = 1000
+_BYTES_PER_MESSAGE = 16_000_000
 # A node that is lost takes its work with it: so often it is tried on another.
 _TRIES = 20
 # Jobs under way for each core: of those that are done, the first must wait for none.
@@ -52,10 +54,17 @@ _JOBS_PER_CORE = 3
 class Cluster:
     """A pool (`workers.Pool`) whose processes are on the nodes of a Ray cluster.
 
-    shelf: the actor that reads this machine's cache for them.
+    shelf: the actor that reads this machine's cache and files for them. node: this machine's, by Ray's name.
+    packages: those that must have the same versions on all nodes.
     """
 
     shelf: Any
+    node: str
+    packages: tuple[str, ...] = _PACKAGES
+
+    def needing(self, *packages: str) -> Cluster:
+        """The cluster for work that depends on the versions of these packages too."""
+        return replace(self, packages=(*self.packages, *packages))
 
     def __call__(
         self,
@@ -68,9 +77,11 @@ class Cluster:
         """As `in_processes`."""
         import ray
 
+        # A job that wants more than any node has would wait forever.
+        memory = min(memory, max(int(node["Resources"].get("memory", 0)) for node in _nodes()))
         work = ray.remote(_work).options(num_cpus=1, max_retries=_TRIES, memory=memory, scheduling_strategy="SPREAD")
         # Sent once, not with each job.
-        common = ray.put((self.shelf, _versions(), prepare, function))
+        common = ray.put((self.shelf, Path.cwd(), _versions(self.packages), prepare, function))
         running: deque[tuple[Job, Any]] = deque()
         processors = {_processor()}
         try:
@@ -92,7 +103,8 @@ class Cluster:
         yield from (entry for entry in fitted.values() if entry is not None)
         missing = [backbone for backbone, entry in fitted.items() if entry is None]
         fit = partial(_fit_on_node, self.shelf, ray.put(run))
-        for entry, files in self(fit, missing, describe=lambda backbone: CellJob(run, backbone).title):
+        cluster = self.needing("tensorflow", "keras") if run.settings.fine_tune else self
+        for entry, files in cluster(fit, missing, describe=lambda backbone: CellJob(run, backbone).title):
             # The entry is written last: with it the cell is complete.
             for name in sorted(files, key=lambda name: name.endswith(".json")):
                 write_atomic(run.folder / name, files[name])
@@ -101,12 +113,13 @@ class Cluster:
 
 def add_cluster_option(parser: Parser) -> None:
     """The option --cluster, for `open_cluster`."""
-    parser.add_argument(
+    cluster = parser.add_argument(
         "--cluster",
         metavar="ADDRESS",
         help="work on a Ray cluster, with the same result: HOST:PORT, or auto for the one that this machine is in, "
         "or else one of this machine alone; needs Ray",
     )
+    suggest(cluster, AUTO)
 
 
 @contextmanager
@@ -127,23 +140,22 @@ def open_cluster(address: str, report: Callable[[str], None]) -> Iterator[Cluste
         raise UsageError("--cluster: Ray is not installed: pip install ray") from None
     _connect(ray, address)
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        nodes = _nodes()
         cores = int(ray.cluster_resources().get("CPU", 0))
         if not cores:
             raise UsageError(f"--cluster {address}: none of its nodes offers a core: start one that does")
-        report(f"cluster: {len(nodes)} node{'' if len(nodes) == 1 else 's'}, {cores} cores")
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        report(f"cluster: {counted(len(nodes), 'node')}, {counted(cores, 'core')}")
+        node = ray.get_runtime_context().get_node_id()
+        here = NodeAffinitySchedulingStrategy(node, soft=False)
         shelf = ray.remote(_Shelf).options(num_cpus=0, max_concurrency=4, scheduling_strategy=here)
-        yield Cluster(shelf.remote(str(cache_folder())))
+        yield Cluster(shelf.remote(cache_folder(), Path.cwd()), node)
     finally:
         ray.shutdown()
 
 
 def node_count() -> int:
     """How many machines the cluster has that this process is connected to."""
-    import ray
-
-    return len({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]})
+    return len({node["NodeManagerAddress"] for node in _nodes()})
 
 
 def core_count(pool: Pool) -> int:
@@ -153,6 +165,12 @@ def core_count(pool: Pool) -> int:
     import ray
 
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _nodes() -> list[dict[str, Any]]:
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -201,8 +219,9 @@ def _take(running: deque[tuple[Job, Any]], describe: Callable[[Job], str], proce
 class _Shelf:
     """The driver's cache and files, for the nodes."""
 
-    def __init__(self, folder: str) -> None:
-        self._path = Path(folder) / "features.sqlite"
+    def __init__(self, cache: Path, folder: Path) -> None:
+        self._path = cache / "features.sqlite"
+        os.chdir(folder)  # where paths start
 
     def row(self, query: str, key: str) -> tuple[Any, ...] | None:
         with closing(sqlite3.connect(self._path, timeout=120)) as database:
@@ -220,8 +239,10 @@ class _Shelf:
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
         return {"" if file == path else str(file.relative_to(path)): file.stat().st_size for file in files}
 
-    def read(self, path: Path) -> bytes:
-        return path.read_bytes()
+    def read(self, path: Path, offset: int) -> bytes:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read(_BYTES_PER_MESSAGE)
 
 
 # What follows runs on the nodes.
@@ -229,9 +250,11 @@ class _Shelf:
 _prepared: set[Callable[[], None]] = set()
 
 
-def _work(common: tuple[Any, dict[str, str], Callable[[], None] | None, Callable[[Any], Any]], job: Any) -> Any:
-    shelf, versions, prepare, function = common
-    for name, here in _versions().items():
+def _work(common: tuple[Any, Path, dict[str, str], Callable[[], None] | None, Callable[[Any], Any]], job: Any) -> Any:
+    shelf, folder, versions, prepare, function = common
+    with suppress(OSError):  # a node that has no such folder finds no file by a relative path anyway
+        os.chdir(folder)
+    for name, here in _versions(versions).items():
         if here != versions[name]:
             raise DataError(
                 f"node {platform.node()} has {name} {here or 'not at all'}, and the machine that started this has "
@@ -250,9 +273,9 @@ def _ask(shelf: Any, query: str, key: str) -> Any:
     return ray.get(shelf.row.remote(query, key))
 
 
-def _versions() -> dict[str, str]:
+def _versions(packages: Iterable[str]) -> dict[str, str]:
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         found[package] = ""
         with suppress(ModuleNotFoundError):
             found[package] = version(package)
@@ -286,9 +309,18 @@ def _bring_weights(shelf: Any, backbone: Backbone, folder: Path) -> Backbone:
     import ray
 
     copy = folder / backbone.weights.name
-    for name in ray.get(shelf.list_files.remote(backbone.weights)):
-        write_atomic(copy / name, ray.get(shelf.read.remote(backbone.weights / name)))
+    for name, size in ray.get(shelf.list_files.remote(backbone.weights)).items():
+        bring_file(shelf, backbone.weights / name, size, copy / name)
     return replace(backbone, weights=copy)
+
+
+def bring_file(shelf: Any, path: Path, size: int, copy: Path) -> None:
+    """Copy a file of the driver's machine to this node, a part at a time."""
+    import ray
+
+    with atomic_file(copy) as file:
+        for offset in range(0, size, _BYTES_PER_MESSAGE):
+            file.write(ray.get(shelf.read.remote(path, offset)))
 
 
 def _bring_features(shelf: Any, job: CellJob) -> None:

@@ -28,7 +28,9 @@ def find_learning_curve(job: CellJob, fit: Fit) -> LearningCurve:
     Of so many folds as it takes to try enough photos.
     """
     folds = first_folds(fit.folds, LEARNING_CURVE_PHOTOS)
-    groups = [photo.group for photo in job.run.photos.of(TRAINING, VALIDATION)]
+    photos = job.run.photos.of(TRAINING, VALIDATION)
+    width = max(len(photo.group) for photo in photos)
+    groups = np.fromiter((photo.group.encode() for photo in photos), f"S{width}", len(photos))
 
     def answer(fitted: np.ndarray, tried: np.ndarray) -> np.ndarray:
         fold = Fold(fitted, tried)

@@ -22,7 +22,7 @@ from edge_classify.images.crop import cut
 from edge_classify.images.photo import decode_photo
 from edge_classify.images.preprocessing import Image
 from edge_classify.learn.photos.made_negatives import BLANKS, PHOTO_KINDS, TRIAL, choose_tried, draw, is_drawn
-from edge_classify.learn.photos.photo_set import HELD_OUT, TRAINING, VALIDATION, Photo
+from edge_classify.learn.photos.photo_set import HELD_OUT, NEGATIVE, TRAINING, VALIDATION, Photo
 from edge_classify.learn.photos.views import show_view
 from edge_classify.learn.rows import Rows
 
@@ -30,6 +30,7 @@ from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
 from .cache import cache_folder, fetch, open_cache
 from .feature_model import make_feature_model, open_feature_model
 from .place import Place, read_near
+from .progress import show_progress
 from .training_run import TrainingRun
 from .workers import Pool, in_processes, name_photos
 
@@ -44,9 +45,12 @@ _COMMIT_INTERVAL_S = 1.0
 _VERSION = 5
 
 _Views = tuple[tuple[Backbone, str], ...]
+# A photo, and which views of it are wanted.
+_Wanted = tuple[Photo, Sequence[str]]
+_AS_IT_IS = ("",)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Missing:
     """A photo, with its whole path, and the views of it whose features are not cached, each with its backbone."""
 
@@ -61,54 +65,47 @@ def compute_run_features(
 
     That is all views of the photos to fit and to choose on, all other photos as they are, and the negatives made.
     """
-    photos, views_of = _needed(run)
-    compute_features(database, run.root, photos, backbones, views_of, pool)
+    compute_features(database, run.root, _needed(run), backbones, pool)
 
 
 def feature_keys(run: TrainingRun, backbone: Backbone) -> Iterator[str]:
     """The cache's keys of all features that fitting a cell on this backbone needs."""
-    photos, views_of = _needed(run)
-    for photo in {photo.sha256: photo for photo in photos}.values():
-        for view in views_of(photo.sha256):
+    for photo, views in _needed(run):
+        for view in views:
             yield _key(backbone, photo, view)
 
 
-def _needed(run: TrainingRun) -> tuple[list[Photo], Callable[[str], Sequence[str]]]:
-    """All pictures of a run, and which views of them are wanted, by sha256."""
-    viewed = {photo.sha256 for photo in run.photos.of(TRAINING, VALIDATION)}
-    everything = [*run.photos.photos, *(photo for pictures in run.negatives.values() for photo in pictures)]
+def _needed(run: TrainingRun) -> Iterator[_Wanted]:
+    """All pictures of a run, of which copies may come more than once."""
     views = run.settings.augmentation.keys()
-    tried: set[str] = set()
+    viewed = (TRAINING, VALIDATION)
     if run.settings.unknown:
-        everything += [*BLANKS, *TRIAL]
-        held_out = run.photos.of(HELD_OUT)
-        tried = {held_out[index].sha256 for index in choose_tried(len(held_out))}
-
-    def views_of(sha256: str) -> Sequence[str]:
-        return [*(views if sha256 in viewed else ("",)), *(PHOTO_KINDS if sha256 in tried else ())]
-
-    return everything, views_of
+        # First: a photo is decoded once for all views that are wanted when it is met.
+        held_out, kinds = run.photos.of(HELD_OUT), (*_AS_IT_IS, *PHOTO_KINDS)
+        yield from ((held_out[index], kinds) for index in choose_tried(len(held_out)))
+        yield from ((picture, _AS_IT_IS) for picture in (*BLANKS, *TRIAL))
+    yield from (
+        (photo, views if photo.part in viewed and photo.label != NEGATIVE else _AS_IT_IS) for photo in run.photos.photos
+    )
+    yield from ((photo, _AS_IT_IS) for pictures in run.negatives.values() for photo in pictures)
 
 
 def compute_features(
     database: sqlite3.Connection,
     root: Path,
-    photos: Sequence[Photo],
+    wanted: Iterable[_Wanted],
     backbones: Sequence[Backbone],
-    views: Callable[[str], Sequence[str]],
     pool: Pool = in_processes,
 ) -> None:
     """Fill the cache with the features of all photos, on all cores; each photo is decoded once for all of them.
 
-    views: which views of a photo are wanted, by its sha256.
+    wanted: photos, each with those of its views that are wanted.
     If the cache has them all, nothing is computed and TensorFlow is not loaded. Raises DataError.
     """
-    missing = list(_find_missing(database, root, photos, backbones, views))
+    missing = list(_find_missing(database, root, wanted, backbones))
     make_models(database, dict.fromkeys(backbone for photo in missing for backbone, _ in photo.views))
     jobs = list(_cut_into_jobs(missing))
-    from tqdm import tqdm
-
-    with tqdm(total=len(missing), desc="features", unit="photo", disable=not jobs) as progress:
+    with show_progress("computing features", len(missing), "photo", disable=not jobs) as progress:
         computed = pool(_compute, jobs, _prepare_process, describe=_describe)
         waiting: list[tuple[str, bytes]] = []
         kept_at = time.monotonic()
@@ -174,17 +171,21 @@ def forget_features(database: sqlite3.Connection, backbone: Backbone) -> None:
 def _find_missing(
     database: sqlite3.Connection,
     root: Path,
-    photos: Iterable[Photo],
+    wanted: Iterable[_Wanted],
     backbones: Sequence[Backbone],
-    views: Callable[[str], Sequence[str]],
 ) -> Iterator[_Missing]:
     shared: dict[_Views, _Views] = {}
-    for photo in {photo.sha256: photo for photo in photos}.values():
+    seen: dict[str, Sequence[str]] = {}
+    for photo, views in wanted:
+        before = seen.get(photo.sha256, ())
+        if views is before:
+            continue
+        seen[photo.sha256] = (*before, *views) if before else views
         missing = tuple(
             (backbone, view)
             for backbone in backbones
-            for view in views(photo.sha256)
-            if not _is_cached(database, _key(backbone, photo, view))
+            for view in views
+            if view not in before and not _is_cached(database, _key(backbone, photo, view))
         )
         if missing:
             # Most photos miss the same; a tuple for each would take more memory than all else about 50,000 photos.
@@ -196,9 +197,7 @@ def make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> 
     """Fill the cache with the backbones' TFLite models that it lacks. Raises DataError."""
     cached = {key for (key,) in database.execute("SELECT key FROM feature_models")}
     missing = [backbone for backbone in backbones if _backbone_key(backbone) not in cached]
-    from tqdm import tqdm
-
-    with tqdm(total=len(missing), desc="backbones", unit="backbone", disable=not missing) as progress:
+    with show_progress("preparing", len(missing), "backbone", disable=not missing) as progress:
         made = in_processes(
             make_feature_model,
             missing,

@@ -24,6 +24,7 @@ from edge_classify.learn.rows import Rows
 from .backbone import Backbone, load_backbone, save_weights
 from .cache import cache_folder
 from .feature_model import open_feature_model, split_for_fine_tuning
+from .progress import show_progress
 from .settings import FINE_TUNING_LEARNING_RATE, FINE_TUNING_VIEWS, MAX_GRADIENT_NORM, WARM_UP_SHARE
 from .training_run import CellJob
 from .workers import threads_per_worker
@@ -93,9 +94,7 @@ class FineTuner:
         step = self._make_step(len(examples.photos))
         rng = np.random.default_rng(settings.seed)
         curves = Curves()
-        from tqdm import tqdm
-
-        with tqdm(total=settings.fine_tune, desc=f"fine-tuning {self._job.name}", unit="epoch") as progress:
+        with show_progress(f"fine-tuning {self._job.name}", settings.fine_tune, "epoch") as progress:
             for _ in range(settings.fine_tune):
                 self._train_epoch(step, examples, rng, curves)
                 if chosen_on is not None:
@@ -128,9 +127,7 @@ class FineTuner:
         photos, augmentation = run.photos.of(TRAINING, VALIDATION), run.settings.augmentation
         views = replace(augmentation, views=FINE_TUNING_VIEWS if augmentation.views else 0).keys()
         rows = Rows(cache_folder(), tuple(self._upper.input_shape[1:]), np.float16)
-        from tqdm import tqdm
-
-        with tqdm(total=len(photos), desc=f"views {self._job.name}", unit="photo") as progress:
+        with show_progress(f"preparing views for {self._job.name}", len(photos), "photo") as progress:
             for photo in photos:
                 picture = photo.read(run.root)
                 for view in views:

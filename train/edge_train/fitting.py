@@ -17,10 +17,12 @@ from edge_classify.learn.cross_validation import (
     VIEW_FOLDS,
     Calibration,
     Fold,
+    Spaces,
     at_most,
     calibrate,
     fit_without_fold,
     is_clear_gain,
+    judge_spaces,
     make_folds,
     photo_losses,
     weigh_classes,
@@ -123,15 +125,19 @@ def _fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: in
     return Fit(job.backbone, features, head, replace(examples, photos=fold.fitted), curves), epochs
 
 
-def calibrate_fit(fit: Fit) -> Calibration:
-    """Fit the temperature on the folds' photos, each scored by the head fitted without it."""
+def calibrate_fit(fit: Fit, spaces: Spaces | None) -> Calibration:
+    """Fit temperature and votes on the folds' photos, each scored by what was fitted without it.
+
+    spaces: of `fit_spaces`; None without an `unknown` output.
+    """
     logits = np.concatenate(
         [
             head_logits(fold_fit.head, fold_fit.examples, fold.chosen_on)
             for fold, fold_fit in zip(fit.folds, fit.fold_fits, strict=True)
         ]
     )
-    return calibrate(fit.head, logits, np.concatenate([fit.examples.labels[fold.chosen_on] for fold in fit.folds]))
+    labels = np.concatenate([fit.examples.labels[fold.chosen_on] for fold in fit.folds])
+    return calibrate(fit.head, logits, labels, None if spaces is None else spaces.answers)
 
 
 def validate(job: CellJob, fit: Fit, calibration: Calibration) -> Answers:
@@ -151,12 +157,8 @@ def validate(job: CellJob, fit: Fit, calibration: Calibration) -> Answers:
     return pack(fingerprint, calibration.probabilities[: len(order)].argmax(axis=1) == labels)
 
 
-def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidences: np.ndarray) -> OpenSet:
-    """Fit the `unknown` output: the feature space of all photos, with limits from how unseen photos score.
-
-    Each fold's photos are scored by a space that was fitted without them. confidences: the photos' largest class
-    probability, as from `Calibration.probabilities`.
-    """
+def fit_spaces(job: CellJob, database: sqlite3.Connection, fit: Fit) -> Spaces:
+    """Fit the feature space of all photos and those without a fold, away from pictures in `unknown/` if there are."""
     seed, negatives = job.run.settings.seed, job.run.photos.negatives(TRAINING)[:MAX_PHOTOS]
 
     def space_of(part: Fit) -> FeatureSpace:
@@ -167,9 +169,15 @@ def fit_unknown(job: CellJob, database: sqlite3.Connection, fit: Fit, confidence
         negative_rows = gather_features(database, part.backbone, negatives).read(range(len(negatives)))
         return fit_direction(space, part.examples.read(photos), negative_rows)
 
-    parts = zip(fit.folds, fit.fold_fits, strict=True)
-    scores = [space_of(fold_fit).scores(fold_fit.examples.read(fold.chosen_on)) for fold, fold_fit in parts]
-    return fit_open_set(space_of(fit), np.concatenate(scores), confidences, job.run.keep, _find_blocks(job, fit))
+    chosen_on = [part.examples.read(fold.chosen_on) for fold, part in zip(fit.folds, fit.fold_fits, strict=True)]
+    without_fold = [space_of(part) for part in fit.fold_fits]
+    return judge_spaces(space_of(fit), without_fold, chosen_on, len(job.run.photos.labels))
+
+
+def fit_unknown(job: CellJob, fit: Fit, spaces: Spaces, calibration: Calibration) -> OpenSet:
+    """Fit the limits of the `unknown` output: from the scores of photos that spaces and heads were not fitted on."""
+    confidences = calibration.probabilities.max(axis=1)
+    return fit_open_set(spaces.whole, spaces.scores, confidences, job.run.keep, _find_blocks(job, fit))
 
 
 def _find_blocks(job: CellJob, fit: Fit) -> np.ndarray | None:

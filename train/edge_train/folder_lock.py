@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edge_classify.errors import DataError
@@ -16,10 +16,13 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """Keep other programs of ours out of this folder, which must exist. Raises DataError if one is at work in it.
+    """Keep other programs of ours out of this folder. Raises DataError if one is at work in it.
 
-    Nothing is written. A file system that has no locks is warned of.
+    The folder is made if it is missing; after an error before anything was written to it, it is gone again. Nothing
+    else is written. A file system that has no locks is warned of.
     """
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -32,5 +35,10 @@ def hold_folder(folder: Path) -> Iterator[None]:
         except OSError as error:
             log.warning("%s: cannot be locked (%s): start no second program that writes into it", folder, error)
         yield
+    except BaseException:
+        with suppress(OSError):  # one that holds something stays, and so do those that it is in
+            for path in missing:
+                path.rmdir()
+        raise
     finally:
         os.close(descriptor)

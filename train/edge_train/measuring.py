@@ -11,11 +11,12 @@ import numpy as np
 
 from edge_classify.learn.head import Head, accuracy
 from edge_classify.learn.metrics import auroc, evaluate, measure_negatives
-from edge_classify.learn.open_set import MAX_PHOTOS, OpenSet, fit_open_set, with_unknown
+from edge_classify.learn.open_set import MAX_PHOTOS, OpenSet, fit_open_set
 from edge_classify.learn.photos.folds import FOLDS
 from edge_classify.learn.photos.made_negatives import PHOTO_KINDS, TRIAL, choose_tried, measure_made
 from edge_classify.learn.photos.photo_set import HELD_OUT, Photo
 from edge_classify.learn.rows import Rows
+from edge_classify.learn.votes import give_probabilities
 
 from .features import gather_features
 from .fitting import Fit, fit_space, read_blanks
@@ -29,9 +30,13 @@ _ROWS_PER_READ = 1024
 
 @dataclass(frozen=True)
 class CellModel:
-    """What a cell's model file computes from features: class probabilities, and `unknown` if it has that output."""
+    """What a cell's model file computes from features: class probabilities, and `unknown` if it has that output.
+
+    vote_weight: as `Calibration` has it.
+    """
 
     head: Head
+    vote_weight: float = 0.0
     open_set: OpenSet | None = None
 
     def probabilities(self, rows: Rows) -> np.ndarray:
@@ -39,8 +44,10 @@ class CellModel:
         outputs = []
         for start in range(0, len(rows), _ROWS_PER_READ):
             part = rows.read(range(start, min(start + _ROWS_PER_READ, len(rows))))
-            probabilities = self.head.probabilities(part)
-            outputs.append(with_unknown(probabilities, self.open_set.known(part)) if self.open_set else probabilities)
+            if self.open_set is None:
+                outputs.append(self.head.probabilities(part))
+            else:
+                outputs.append(give_probabilities(self.head, self.vote_weight, self.open_set, part))
         return np.concatenate(outputs).astype(np.float32)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -66,11 +73,11 @@ class Measurement:
         return {f"{NEGATIVES_PREFIX}{name}": unknown for name, unknown in self.negatives.items()}
 
 
-def measure_accuracy(job: CellJob, database: sqlite3.Connection, fit: Fit) -> float:
+def measure_accuracy(job: CellJob, database: sqlite3.Connection, fit: Fit, model: CellModel) -> float:
     """The share of held-out photos whose best class is the true one."""
     photos = job.run.photos.of(HELD_OUT)
-    probabilities = CellModel(fit.head).probabilities(gather_features(database, fit.backbone, photos))
-    return accuracy(probabilities, _truth(photos))
+    probabilities = model.probabilities(gather_features(database, fit.backbone, photos))
+    return accuracy(probabilities[:, : len(job.run.photos.labels)], _truth(photos))
 
 
 def measure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,8 +37,10 @@ _MIN_OTHER = 6
 _PROJECTED_DIMENSIONS = 128
 # The features' mean is taken from about this many photos.
 _PHOTOS_FOR_MEAN = 500
-# Neighbours are looked for among this many photos, evenly spaced: time grows in step with the number of photos.
-_MAX_NEIGHBORS_AMONG = 50_000
+# Of up to so many photos each is compared with all; of more, with the second number of them, evenly spaced: time grows
+# in step with the number of photos, and for each is a fraction of what its features take.
+_MAX_COMPARED = 50_000
+_COMPARED_WITH = 10_000
 # Cosines are computed in blocks of about this many: memory stays bounded.
 _COSINES_PER_BLOCK = 2_000_000
 # Photos named of each scene.
@@ -123,8 +125,11 @@ class PhotoCheck:
             ),
             (len(self.skipped), "unreadable, skipped"),
             (len(self.wrong_suffix), "with a suffix that does not match the file's format (used anyway)"),
-            (len(self.copies), "exact copies of another photo"),
-            (len(self.left_out), "held out but near-duplicates of training photos: not measured on"),
+            (
+                len(self.copies),
+                "exact copy of another photo" if len(self.copies) == 1 else "exact copies of another photo",
+            ),
+            (len(self.left_out), "held out but like a training photo (near-duplicate): not measured on"),
             (len(self.two_labels), "in two classes at once: one of the labels is wrong"),
             (
                 len(self.small),
@@ -134,8 +139,7 @@ class PhotoCheck:
             ),
             (
                 len(self.suspects),
-                f"possibly mislabelled (to {self.suspects_by} they look most like photos of another class): "
-                "see photo_check.html",
+                f"possibly mislabelled (to {self.suspects_by} they look most like photos of another class)",
             ),
         ]
         lines = [f"  {count} {what}" for count, what in findings if count]
@@ -165,34 +169,32 @@ def check_photos(
     smallest: the smallest resolution. The costliest backbone's features of all photos as they are must be in the cache.
     """
     photos = run.photos
-    paths: dict[str, list[str]] = defaultdict(list)
-    labels: dict[str, set[int]] = defaultdict(set)
+    contents = _Contents(photos.photos)
     wrong_suffix, small = [], []
     all_facts = read_cached_facts(database, (photo.sha256 for photo in photos.photos), photos.crop)
     for photo, facts in zip(photos.photos, all_facts, strict=True):
-        path = photo.path.as_posix()
-        paths[photo.sha256].append(path)
-        labels[photo.sha256].add(photo.label)
         if facts.format and photo.path.suffix and facts.format != FORMATS_BY_SUFFIX.get(photo.path.suffix.lower()):
-            wrong_suffix.append((path, facts.format))
+            wrong_suffix.append((photo.path.as_posix(), facts.format))
         if min(facts.width, facts.height) < smallest:
-            small.append(path)
+            small.append(photo.path.as_posix())
     counts = Counter(photo.label for photo in photos.of(TRAINING))
     classes = {label: counts[index] for index, label in enumerate(photos.labels)}
     largest = max(classes.values())
-    two_labels = [(same[0], same[1]) for sha256, same in paths.items() if len(labels[sha256]) > 1]
+    copied = [(sha256, contents.paths(sha256)) for sha256 in contents.copied()]
+    two_labels = [(same[0], same[1]) for sha256, same in copied if len(contents.labels(sha256)) > 1]
     # Photos of two classes may well be alike, such as faces with a mask and without. Of a still scene all are.
-    where = {photo.sha256: photo.where(run.root) for photo in reversed(photos.photos)}
     for a, b in () if photos.still_camera else near_duplicates.pairs:
-        if not labels[a] & labels[b] and are_same_picture(where[a], where[b], photos.crop):
-            two_labels.append((paths[a][0], paths[b][0]))
+        if not contents.labels(a) & contents.labels(b):
+            one, other = (contents.first[sha256].where(run.root) for sha256 in (a, b))
+            if are_same_picture(one, other, photos.crop):
+                two_labels.append((contents.paths(a)[0], contents.paths(b)[0]))
     return PhotoCheck(
         classes=classes,
         skipped=photos.skipped,
         wrong_suffix=wrong_suffix,
-        copies=[(same[0], copy) for same in paths.values() for copy in same[1:]],
-        near_duplicates=[(paths[a][0], paths[b][0]) for a, b in near_duplicates.pairs],
-        scenes=_describe_scenes(near_duplicates, paths),
+        copies=[(same[0], copy) for _, same in copied for copy in same[1:]],
+        near_duplicates=[(contents.paths(a)[0], contents.paths(b)[0]) for a, b in near_duplicates.pairs],
+        scenes=_describe_scenes(near_duplicates, contents),
         still_camera=photos.still_camera,
         two_labels=two_labels,
         left_out=[photo.path.as_posix() for photo in photos.photos if photo.part == LEFT_OUT],
@@ -207,11 +209,38 @@ def check_photos(
     )
 
 
-def _describe_scenes(near_duplicates: NearDuplicates, paths: Mapping[str, list[str]]) -> list[Scene]:
+class _Contents:
+    """The photos by their content: only of those that have copies is there a list.
+
+    first: by sha256, in the photos' order.
+    """
+
+    def __init__(self, photos: Sequence[Photo]) -> None:
+        self.first: dict[str, Photo] = {}
+        self._copies: dict[str, list[Photo]] = defaultdict(list)
+        for photo in photos:
+            if self.first.setdefault(photo.sha256, photo) is not photo:
+                self._copies[photo.sha256].append(photo)
+
+    def copied(self) -> list[str]:
+        """Of which content there are copies."""
+        return [sha256 for sha256 in self.first if sha256 in self._copies]
+
+    def paths(self, sha256: str) -> list[str]:
+        return [photo.path.as_posix() for photo in self._all(sha256)]
+
+    def labels(self, sha256: str) -> set[int]:
+        return {photo.label for photo in self._all(sha256)}
+
+    def _all(self, sha256: str) -> list[Photo]:
+        return [self.first[sha256], *self._copies.get(sha256, ())]
+
+
+def _describe_scenes(near_duplicates: NearDuplicates, contents: _Contents) -> list[Scene]:
     members: dict[str, list[str]] = {scene: [] for scene in sorted(near_duplicates.scenes)}
     for sha256, group in near_duplicates.groups.items():
         if group in members:
-            members[group] += paths[sha256]
+            members[group] += contents.paths(sha256)
     return [Scene(len(own), own[:_MAX_EXAMPLES]) for own in members.values()]
 
 
@@ -221,9 +250,10 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
     if len(members) <= _NEIGHBORS:
         return []
     labels = np.array([photo.label for photo in members])
-    among = np.arange(0, len(members), -(-len(members) // _MAX_NEIGHBORS_AMONG))
+    step = 1 if len(members) <= _MAX_COMPARED else -(-len(members) // _COMPARED_WITH)
+    among = np.arange(0, len(members), step)
     project = _make_projection(database, backbone, members)
-    others = project([members[index] for index in among])
+    others = project([members[index] for index in among.tolist()])
     suspects = []
     rows = max(1, _COSINES_PER_BLOCK // len(among))
     for first in range(0, len(members), rows):
@@ -241,16 +271,17 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
     return sorted(suspects, key=lambda suspect: -suspect.neighbors)
 
 
-def write_check(run: TrainingRun, check: PhotoCheck) -> None:
-    """Write `photo_check.json`, and `photo_check.html` if there is something to look at."""
+def write_check(run: TrainingRun, check: PhotoCheck) -> Path | None:
+    """Write `photo_check.json`, and `photo_check.html` if there is something to look at; returns the latter."""
     write_atomic(run.folder / "photo_check.json", json.dumps(asdict(check), indent=1, ensure_ascii=False))
     sheet = run.folder / "photo_check.html"
     body = photos_to_look_at(run, check)
-    if body:
-        title = f"{run.root.name}: photos to look at"
-        write_atomic(sheet, page(title, [f"<h1>{escape(title)}</h1>", _HOW_TO_CORRECT, body]))
-    else:
+    if not body:
         sheet.unlink(missing_ok=True)
+        return None
+    title = f"{run.root.name}: photos to look at"
+    write_atomic(sheet, page(title, [f"<h1>{escape(title)}</h1>", _HOW_TO_CORRECT, body]))
+    return sheet
 
 
 def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:

@@ -17,6 +17,7 @@ from edge_classify.learn.photos.facts import HASH_SIDE, THUMBNAIL_SIDE, PhotoFac
 from edge_classify.learn.photos.photo_set import Elsewhere
 
 from .cache import fetch
+from .progress import show_progress
 from .workers import Pool, in_processes, name_photos
 
 _PHOTOS_PER_JOB = 64
@@ -51,9 +52,7 @@ def collect_facts(
     read = partial(_read_chunk, crop)
     results = pool(read, chunks, describe=_describe) if len(chunks) > 1 else map(read, chunks)
     unreadable: dict[str, str] = {}
-    from tqdm import tqdm
-
-    with tqdm(total=len(missing), desc="reading photos", unit="photo", disable=not missing) as progress:
+    with show_progress("reading", len(missing), "photo", disable=not missing) as progress:
         for chunk, outcomes in zip(chunks, results, strict=True):
             rows = []
             for (sha256, _), outcome in zip(chunk, outcomes, strict=True):

@@ -21,6 +21,7 @@ from edge_classify.learn.photos.folds import FOLDS
 from edge_classify.learn.photos.views import show_view
 from edge_classify.learn.rows import Rows
 from edge_classify.model.labels import UNKNOWN
+from edge_classify.system.counted import counted
 
 from .backbone import Backbone
 from .cache import cache_folder
@@ -64,14 +65,14 @@ class Plan:
         hours = (self.reading_hours + features) / cores + rounds * self.head_hours
         free = shutil.disk_usage(_existing(cache_folder())).free
         lines = [
-            f"plan for {self.photos:,} photos and {cells} cell{'' if cells == 1 else 's'}, by {self.sampled} of the "
+            f"plan for {self.photos:,} photos and {counted(cells, 'cell')}, by {self.sampled} of the "
             "photos on this machine:",
             f"  reading the photos, twice: {_size(self.bytes_read)}, {_hours(self.reading_hours)} of one core",
             f"  features: {_hours(features)} of one core ("
             + ", ".join(f"{name} {_hours(own)}" for name, own in self.feature_hours.items())
             + ")",
             f"  heads: at most {_hours(self.head_hours)} of one core for each cell",
-            f"  on {cores} core{'' if cores == 1 else 's'}: about {_hours(hours)}",
+            f"  on {counted(cores, 'core')}: about {_hours(hours)}",
             f"  features in the cache: {_size(self.feature_bytes)}, and {_size(self.largest_cell)} for a while for "
             f"each cell being fitted ({_size(free)} are free in {cache_folder()})",
         ]

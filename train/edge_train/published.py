@@ -35,7 +35,10 @@ _TIMEOUT_S = 30
 _MAX_MANIFEST_BYTES = 2**20
 # More than any backbone file.
 _MAX_FILE_BYTES = 2**27
-_INSTEAD = "give a backbone file (--backbone FILE.tflite), or install TensorFlow (pip install 'tensorflow>=2.20,<3')"
+_INSTEAD = (
+    "give a backbone file (--backbone FILE.tflite) or a folder of them (--weights FOLDER), or install TensorFlow "
+    "(pip install 'tensorflow>=2.20,<3')"
+)
 
 
 def write_manifest(folder: Path) -> None:

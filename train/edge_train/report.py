@@ -103,7 +103,7 @@ def _grid(entries: Sequence[Mapping[str, Any]], best: int, photos: PhotoSet) -> 
         "played no part in training: not in when to stop, nor in the temperature, nor in the limit of <i>unknown</i>. "
         "A cell is a width multiplier @ a resolution. <i>Correct</i> is what a camera would show: a photo called "
         "<i>unknown</i> counts as wrong. <i>Among classes</i> leaves unknown aside, <i>kept</i> is the share of these "
-        "photos that is not called unknown, <i>accepted</i> the share of the negatives drawn by this program that gets "
+        "photos that is not called unknown, <i>accepted</i> the share of the negatives made by this program that gets "
         f"a class's label (edge-convert refuses more than {MAX_MADE_ACCEPTED:.0%}). In 95 of 100 such measurements, "
         "the interval holds the share that would be correct of very many photos of the same kind. "
     )
@@ -262,7 +262,7 @@ def _unknown(entry: Mapping[str, Any], predictions: _Predictions) -> list[str]:
             ],
             False,
         )
-        for name, scores in [*evaluation["strangers"].items(), ("drawn by this program", made)]
+        for name, scores in [*evaluation["strangers"].items(), ("made by this program", made)]
     ]
     columns = ["negatives", "pictures", "AUROC", "accepted if 95% are kept", "accepted as shipped"]
     kinds = ", ".join(f"{kind} {_percent(share)}" for kind, share in made["kinds"].items())

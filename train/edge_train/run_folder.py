@@ -14,11 +14,12 @@ import json
 import platform
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from textwrap import indent
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -30,16 +31,15 @@ from edge_classify.learn.memory import Memory
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.recognize import how_to_train, recognize
-from edge_classify.system.atomic_write import atomic_file, write_atomic
+from edge_classify.system.atomic_write import atomic_file
 
 from .backbone import Backbone, BackboneCost
 
-FORMAT = 8
-# Read as well: there every `unknown` goes by the nearest prototype, and none has `shares`.
-_FORMAT_OF_NEAREST = 7
+FORMAT = 9
 # Written first: what the run is of. Written last: the run.
 STARTED = "started.json"
 INDEX = "run.json"
+_NO_FILES = '"files": []'
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
 HELD_OUT = "held_out"
@@ -49,12 +49,10 @@ CLASS_ARRAYS = ("kernel", "bias")
 OPEN_SET_ARRAYS = ("basis", "prototypes", "votes", "shares", "direction")
 # One more array of heads/*.npz: what the trainer's own model gives for the held-out photos.
 HELD_OUT_PROBABILITIES = "held_out_probabilities"
-# And what model files remember of the training photos: `memory.Memory`, which runs of an older edge-train lack.
+# And, with an `unknown` output, what model files remember of the training photos: `memory.Memory`.
 _MEMORY = ("memory_rows", "memory_labels", "memory_counts")
 # What the graph of an `unknown` output needs beside arrays; it lies in the cell's `decision`.
-_OPEN_SET_CONSTANTS = ("sharpness", "threshold", *SHAPE_CONSTANTS)
-# Those of them that go with the array `shares`.
-_DENSITY_CONSTANTS = ("density_steepness", "density_weight")
+_OPEN_SET_CONSTANTS = ("vote_weight", "sharpness", "threshold", *SHAPE_CONSTANTS)
 
 
 class CellEntry(TypedDict):
@@ -103,7 +101,7 @@ class Cell:
     parameters, multiply_adds: of the whole model.
     arrays: `kernel` [F, K] and `bias` [K], and with an `unknown` output those of `open_set.FeatureSpace`; float32.
     held_out_probabilities: the trainer's own, float32 [n, labels], for the held-out photos in order.
-    memory: features of some training photos, for model files to remember; None in runs of an older edge-train.
+    memory: features of some training photos, for model files to remember; None without an `unknown` output.
     """
 
     alpha: float
@@ -133,8 +131,8 @@ class Cell:
         """All that the graph needs after the backbone: the arrays, and the constants of an `unknown` output."""
         if not self.has_unknown:
             return self.arrays
-        names = _constants_with(self.arrays)
-        return {**self.arrays, **{name: np.asarray(self.decision[name], np.float32) for name in names}}
+        constants = {name: np.asarray(self.decision[name], np.float32) for name in _OPEN_SET_CONSTANTS}
+        return {**self.arrays, **constants}
 
 
 @dataclass(frozen=True)
@@ -173,14 +171,13 @@ class Run:
         return self.prepared(resolution, CALIBRATION)[chosen]
 
 
-def open_run_folder(folder: Path) -> None:
-    """Make the folder ready to be written. Raises DataError if it holds anything but an earlier run."""
+def check_run_folder(folder: Path) -> None:
+    """Raise DataError if the folder holds anything but an earlier run. It need not be there."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder}: this is a file, not a folder: give another name with -o")
     ours = (INDEX, STARTED, "photo_check.json")
     if folder.is_dir() and any(folder.iterdir()) and not any((folder / name).exists() for name in ours):
         raise DataError(f"{folder}: contains files that are not a run: give another folder with -o")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -267,12 +264,28 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def write_index(folder: Path, index: Index) -> None:
-    """Write run.json, last of all: with it the run is complete. Of the cells only what `CellEntry` names is written."""
+def write_index(folder: Path, index: Index, files: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Write run.json, last of all: with it the run is complete. Of the cells only what `CellEntry` names is written.
+
+    files: for `index["photos"]`, whose own are then empty: entries that are never all in memory at once.
+    """
     keys = CellEntry.__annotations__
     cells = [{name: value for name, value in entry.items() if name in keys} for entry in index["cells"]]
-    content = {"format": FORMAT, **index, "cells": cells}
-    write_atomic(folder / INDEX, json.dumps(content, indent=1, ensure_ascii=False))
+    head, none, tail = _as_json({"format": FORMAT, **index, "cells": cells}).partition(_NO_FILES)
+    with atomic_file(folder / INDEX) as file:
+
+        def write(text: str) -> None:
+            file.write(text.encode(errors="backslashreplace"))  # as `write_atomic` does
+
+        write(head)
+        number = -1
+        for number, entry in enumerate(files):
+            write((",\n" if number else f"{_NO_FILES[:-1]}\n") + indent(_as_json(entry), "   "))
+        write((none if number < 0 else "\n  ]") + tail)
+
+
+def _as_json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False)
 
 
 def versions(backbone: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -329,7 +342,7 @@ def _why_no_run(folder: Path) -> str:
 def _check_format(folder: Path, number: int) -> None:
     if number > FORMAT:
         raise DataError(f"{folder}: made by a newer edge-train (run format {number}): update edge-classify")
-    if number < _FORMAT_OF_NEAREST:
+    if number < FORMAT:
         raise DataError(f"{folder}: made by an older edge-train (run format {number}): train again")
 
 
@@ -345,9 +358,7 @@ def _read_cell(folder: Path, entry: CellEntry) -> Cell:
         optional = [name for name in OPEN_SET_ARRAYS if name in file]
         arrays = {name: file[name] for name in (*CLASS_ARRAYS, *optional)}
         memory = _read_memory({name: file[name] for name in _MEMORY if name in file}, len(arrays["kernel"]))
-    if missing := [name for name in _constants_with(arrays) if name not in entry["decision"]]:
-        raise KeyError(f"decision.{missing[0]}")
-    return Cell(
+    cell = Cell(
         alpha=entry["alpha"],
         resolution=entry["resolution"],
         backbone=entry["backbone"],
@@ -362,6 +373,9 @@ def _read_cell(folder: Path, entry: CellEntry) -> Cell:
         held_out_probabilities=probabilities,
         memory=memory,
     )
+    if cell.has_unknown and (missing := [name for name in _OPEN_SET_CONSTANTS if name not in cell.decision]):
+        raise KeyError(f"decision.{missing[0]}")
+    return cell
 
 
 def _memory_arrays(memory: Memory | None) -> dict[str, np.ndarray]:
@@ -375,10 +389,3 @@ def _read_memory(arrays: Mapping[str, np.ndarray], features: int) -> Memory | No
         return None
     rows, labels, counts = (arrays[name] for name in _MEMORY)
     return Memory(rows.astype(np.float32), features, labels, counts)
-
-
-def _constants_with(arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Which constants go with a cell's arrays: none without an `unknown` output."""
-    if "prototypes" not in arrays:
-        return []
-    return [name for name in _OPEN_SET_CONSTANTS if "shares" in arrays or name not in _DENSITY_CONSTANTS]

@@ -51,7 +51,7 @@ def claim_folder(run: TrainingRun) -> list[dict[str, Any]]:
 def is_of_other_photos(folder: Path, photos: PhotoSet) -> bool:
     """Whether the folder has a run, and of other photos than these."""
     started = _read(folder)
-    return (folder / INDEX).exists() and started.get("photos") != fingerprint(photos.photos)
+    return (folder / INDEX).exists() and started.get("photos") != photos.fingerprint
 
 
 def _describe(run: TrainingRun) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _describe(run: TrainingRun) -> dict[str, Any]:
     described: dict[str, Any] = {
         "format": FORMAT,
         "labels": list(run.photos.labels),
-        "photos": fingerprint(run.photos.photos),
+        "photos": run.photos.fingerprint,
         "count": len(run.photos.photos),
         "settings": settings,
         "negatives": {name: fingerprint(pictures) for name, pictures in run.negatives.items()},

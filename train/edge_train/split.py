@@ -7,7 +7,7 @@ and no picture is measured on that was trained on.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -106,20 +106,19 @@ def _choose_held_out(photos: Iterable[Photo], groups: dict[str, str]) -> set[str
 
     In the order of a hash of the group's hash: somebody may have split the photos by their own hashes before.
     """
-    members: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for photo in photos:
-        members[photo.label][groups[photo.sha256]].add(photo.sha256)
     held_out: set[str] = set()
-    for _, own in sorted(members.items()):
-        wanted = _count_held_out(sum(map(len, own.values())))
-        taken = sum(len(own[group]) for group in own if group in held_out)
+    for pictures in _classes(photos):
+        # The groups, with their numbers of pictures.
+        own = Counter(groups[sha256] for sha256 in pictures)
+        wanted = _count_held_out(len(pictures))
+        taken = sum(count for group, count in own.items() if group in held_out)
         free = sorted((group for group in own if group not in held_out), key=_shuffled)
         for group in free[: len(own) - 1]:
-            if taken + len(own[group]) <= wanted:
+            if taken + own[group] <= wanted:
                 held_out.add(group)
-                taken += len(own[group])
+                taken += own[group]
         if not taken and len(own) > 1:
-            held_out.add(min((len(own[group]), group) for group in free)[1])
+            held_out.add(min((own[group], group) for group in free)[1])
     return held_out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -26,18 +26,19 @@ from edge_classify.learn.photos.photo_set import (
     PhotoSet,
     check_folders,
     find_photos,
-    fingerprint,
 )
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.checksum import file_sha256
+from edge_classify.system.counted import counted
 
 from . import run_folder
-from .backbone import RESOLUTIONS, Backbone, is_backbone_file, require_tensorflow
+from .backbone import HUB, RESOLUTIONS, Backbone, has_tensorflow, is_backbone_file, require_tensorflow
 from .backbone_file import read_backbone_file
 from .cache import open_cache
 from .cell import fit_cell
 from .choosing import accepts_too_much, best_cell, chosen_from, validation
 from .cluster import Cluster
+from .compact_photos import compact
 from .crop_search import find_crop
 from .enough import learning_curve
 from .features import compute_features, compute_run_features
@@ -46,6 +47,7 @@ from .photo_check import check_photos, write_check
 from .photo_facts import collect_facts, read_cached_facts
 from .plan import make_plan
 from .prepared_photos import choose_calibration, write_prepared
+from .progress import show_progress
 from .run_identity import claim_folder, is_of_other_photos
 from .settings import AUTO, Settings
 from .shards.finding import find_listed_photos
@@ -80,7 +82,7 @@ def train(
     check_source(root, settings)
     negative_paths = list_negatives(negative_folders or {})
     backbones = find_backbones(grid, settings)
-    run_folder.open_run_folder(folder)
+    run_folder.check_run_folder(folder)
     with hold_folder(folder):
         run_folder.remove_leftovers(folder)
         with open_cache() as database:
@@ -92,8 +94,8 @@ def train(
             earlier = claim_folder(run)
             compute_run_features(database, run, run.backbones, pool)
             found = check_photos(database, run, near_duplicates, smallest)
-        write_check(run, found)
-        report(found.summary())
+        sheet = write_check(run, found)
+        report(found.summary() + ("" if sheet is None else f"\n  to look at: {sheet}"))
         report(run.photos.counts())
         if earlier:
             cells = ", ".join(f"{entry['alpha']} @ {entry['resolution']}" for entry in earlier)
@@ -122,13 +124,14 @@ def check(
     """
     check_source(root, settings)
     backbones, why_none = _find_backbone_for_check(grid, settings)
-    run_folder.open_run_folder(folder)
+    run_folder.check_run_folder(folder)
     with hold_folder(folder):
         with open_cache() as database:
             smallest = min(side for _, side in grid)
             photos, near_duplicates = sort_photos(database, root, settings, smallest, report, pool)
             try:
-                compute_features(database, folder_of(root), photos.photos, backbones, lambda _: ("",), pool)
+                wanted = ((photo, ("",)) for photo in photos.photos)
+                compute_features(database, folder_of(root), wanted, backbones, pool)
             except DataError as error:  # weights that do not fit
                 backbones, why_none = (), str(error)
             run = TrainingRun(folder_of(root), folder, replace(settings, crop=photos.crop), backbones, photos)
@@ -137,14 +140,24 @@ def check(
         if is_of_other_photos(folder, photos):
             whose = f"{folder} is a run of other photos, or of another part of them"
             return f"{found.summary()}\nnot written: {whose}: give another folder with -o"
-        write_check(run, found)
-    return f"{found.summary()}\nwrote {folder / 'photo_check.json'}"
+        sheet = write_check(run, found)
+    written = f"wrote {folder / 'photo_check.json'}"
+    return f"{found.summary()}\n{written}" + ("" if sheet is None else f"; to look at: {sheet}")
 
 
 def plan(root: Path | PhotoSource, grid: Grid, settings: Settings, cores: int) -> str:
-    """What `train` would cost on so many cores, in words. Raises DataError or UsageError."""
+    """What `train` would cost on so many cores, in words.
+
+    Weights that cannot be had, as without a network, are taken for random ones. Raises DataError or UsageError.
+    """
     check_source(root, settings)
-    backbones = find_backbones(grid, settings)
+    try:
+        backbones = find_backbones(grid, settings)
+    except DataError as error:
+        if settings.backbone.startswith(HUB) or not has_tensorflow():
+            raise
+        log.warning("%s; planning with random weights, which take as long", error)
+        backbones = find_backbones(grid, replace(settings, weights="none"))
     with open_cache() as database:
         return make_plan(database, root, settings, backbones).describe(cores)
 
@@ -296,31 +309,27 @@ def fit_cells(run: TrainingRun, pool: Pool = in_processes) -> list[dict[str, Any
     """Fit all cells, on all cores if there are several, or on a cluster, one a node; returns their entries."""
     # The costliest first: at the end no core waits long for another.
     backbones = run.backbones[::-1]
-    run = run if run.settings.fine_tune else _without_paths(run)
+    run = run if run.settings.fine_tune else _compact(run)
     if isinstance(pool, Cluster):
         fitted = pool.fit_cells(run, backbones)
     else:
         jobs = [CellJob(run, backbone) for backbone in backbones]
         fitted = pool(fit_cell, jobs, describe=lambda job: job.title)
     entries = []
-    from tqdm import tqdm
-
-    with tqdm(total=len(backbones), desc="heads", unit="cell") as progress:
+    with show_progress("fitting heads", len(backbones), "cell") as progress:
         for entry in fitted:
             entries.append(entry)
             progress.update()
     return entries
 
 
-def _without_paths(run: TrainingRun) -> TrainingRun:
-    """The run with photos that cannot be read, as only fine-tuning does while fitting: a third of the memory."""
-    nowhere = Path()
-
-    def stripped(photos: Iterable[Photo]) -> tuple[Photo, ...]:
-        return tuple(replace(photo, path=nowhere, place=None) for photo in photos)
-
-    negatives = {name: stripped(pictures) for name, pictures in run.negatives.items()}
-    return replace(run, photos=replace(run.photos, photos=stripped(run.photos.photos)), negatives=negatives)
+def _compact(run: TrainingRun) -> TrainingRun:
+    """The run with photos that cannot be read, as only fine-tuning does while fitting."""
+    negatives = {
+        name: tuple(replace(photo, path=Path(), place=None) for photo in pictures)
+        for name, pictures in run.negatives.items()
+    }
+    return replace(run, photos=compact(run.photos), negatives=negatives)
 
 
 def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
@@ -336,12 +345,12 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
         "held_out_labels": [photo.label for photo in held_out],
         "calibration_labels": [photo.label for photo in calibration],
         "photos": {
-            "fingerprint": fingerprint(photos.photos),
+            "fingerprint": photos.fingerprint,
             "training": len(photos.of(TRAINING)),
             "validation": len(photos.of(VALIDATION)),
             "held_out": len(held_out),
             "skipped": photos.skipped,
-            "files": [_photo_entry(photo, photos.labels) for photo in photos.photos],
+            "files": [],
         },
         "seed": settings.seed,
         # Only names: where a file was is nobody's business in a model file.
@@ -357,7 +366,8 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
     }
     if photos.crop is not None:
         index["crop"] = photos.crop
-    run_folder.write_index(run.folder, index)
+    files = (_photo_entry(photo, photos.labels) for photo in photos.photos)
+    run_folder.write_index(run.folder, index, files)
 
 
 def _made_with(backbones: Sequence[Backbone]) -> Mapping[str, str] | None:
@@ -393,7 +403,8 @@ def results_table(entries: Sequence[Mapping[str, Any]]) -> str:
             f"{entry['multiply_adds'] / 1e6:11.1f} M  {entry['seconds']:7.1f}"
         )
         lines += [
-            f"    {scores['accepted']:.1%} of {scores['pictures']} pictures in {name.rstrip('/')}/ get a class's label"
+            f"    {scores['accepted']:.1%} of {counted(scores['pictures'], 'picture')} in {name.rstrip('/')}/ "
+            "get a class's label"
             for name, scores in evaluation["strangers"].items()
         ]
     if len(entries) > 1:
@@ -447,7 +458,7 @@ def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     tried = [scores["pictures"] for _, scores in made if scores]
     if not tried:
         return []
-    lines = [f"`accepted`: of {tried[0]} negatives that were drawn to try `unknown`, how many get a class's label"]
+    lines = [f"`accepted`: of {tried[0]} negatives made to test `unknown`, how many are given a class's label"]
     doubtful = [
         f"{_cell_name(entry)} ({scores['accepted']:.0%})"
         for entry, scores in made

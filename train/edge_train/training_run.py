@@ -76,7 +76,7 @@ class CellJob:
         """What the result depends on: a cell with this key need not be fitted again."""
         photos = self.run.photos
         parts = [
-            fingerprint(photos.photos),
+            photos.fingerprint,
             photos.labels,
             {**self.run.settings.as_dict(), "weights": self.backbone.sha256, "backbone": self.backbone.kind},
             {name: fingerprint(pictures) for name, pictures in self.run.negatives.items()},

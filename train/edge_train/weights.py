@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # In the names of Keras' own downloads.
 _KERAS_NAME = "weights_tf_dim_ordering_tf_kernels_"
 # What to use where TensorFlow is not installed.
-_INSTEAD = "use a backbone file (--backbone FILE.tflite)"
+_INSTEAD = "use a backbone file (--backbone FILE.tflite) or a folder of them (--weights FOLDER)"
 
 
 def find_backbone(choice: str, weights: str, alpha: float, resolution: int, *, seed: int) -> Backbone:
@@ -177,7 +177,7 @@ def _download(alpha: float, resolution: int) -> keras.Model:
     except Exception as error:  # Keras raises a bare Exception if the download fails
         raise DataError(
             f"--weights imagenet: cannot download the weights of alpha {alpha} at {resolution} ({error}): "
-            "connect to the internet once, or use --weights FILE"
+            "connect to the internet once, or use --weights with a weights file or a folder of them"
         ) from error
 
 

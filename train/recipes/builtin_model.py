@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     run: Path = options.output
     if not (run / "prepared").is_dir():  # else it is a stopped run of this recipe
-        run_folder.open_run_folder(run)
+        run_folder.check_run_folder(run)
 
     (train_digits, train_labels), (test_digits, test_labels) = load_mnist(options.mnist)
     clutter = int(options.scenes * CLUTTER_SHARE)

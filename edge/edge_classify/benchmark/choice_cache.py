@@ -13,6 +13,7 @@ from typing import Any, Literal
 from ..model.threads import thread_counts
 from ..system.atomic_write import write_atomic
 from ..system.cores import usable_cores
+from ..system.counted import counted
 from ..system.machine import System, cache_folder
 from .candidates import Candidate, list_models, model_sha256, read_candidates
 from .choice import Choice, choose
@@ -83,7 +84,10 @@ def chosen_model(
     if chosen is not None:
         report(f"taking {cached['reason']}, chosen at an earlier start")
         return chosen, cached["num_threads"]
-    report(f"choosing from {len(paths)} model files for a {metric} of at most {budget_ms:g} ms (once for this device)")
+    report(
+        f"choosing from {counted(len(paths), 'model file')} for a {metric} of at most {budget_ms:g} ms "
+        "(once for this device)"
+    )
     record, choice = find_choice(
         names, metric, budget_ms, num_threads, Length(), lambda line: report(f"  measuring {line}")
     )
@@ -108,7 +112,9 @@ def summary(record: ChoiceRecord) -> str:
     if record["too_slow"]:
         lines.append(record["too_slow"])
     measured = len(record["measured"])
-    lines.append(f"measured {measured} of {measured + len(record['not_measured'])} files in {record['seconds']:.0f} s")
+    lines.append(
+        f"measured {measured} of {counted(measured + len(record['not_measured']), 'file')} in {record['seconds']:.0f} s"
+    )
     return "\n".join(lines)
 
 

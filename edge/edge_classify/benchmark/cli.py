@@ -23,6 +23,7 @@ from ..options import Parser, add_third_party_options, duration, integer, number
 from ..system.atomic_write import write_atomic
 from ..system.command import run
 from ..system.cores import usable_cores
+from ..system.counted import counted
 from .metric import Metric, metric
 
 if TYPE_CHECKING:
@@ -203,7 +204,8 @@ def _measure_all(options: argparse.Namespace) -> int:
     _say_what_was_written(options.result_json, options.csv, options.markdown)
     if unusable:
         print(
-            f"warning: {len(unusable)} of {len(unusable) + len(candidates)} files left out, see above", file=sys.stderr
+            f"warning: {len(unusable)} of {counted(len(unusable) + len(candidates), 'file')} left out, see above",
+            file=sys.stderr,
         )
     return unusable[0].exit_code if unusable else 0
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from ..learn.metrics import wilson_interval
 from ..model.threads import in_words
+from ..system.counted import counted
 from .metric import STAGES, STATISTICS
 from .result import Environment, ModelResult
 from .statistics import latency_front
@@ -105,7 +106,7 @@ def as_csv(results: Iterable[ModelResult]) -> str:
 def machine(environment: Environment) -> str:
     """The machine in one line."""
     name = environment["device"] or environment["processor"] or "unknown machine"
-    cores = "1 core" if environment["cores"] == 1 else f"{environment['cores']} cores"
+    cores = counted(environment["cores"], "core")
     parts = [name, environment["machine"], cores, f"{environment['word_bits']}-bit"]
     if environment["governor"]:
         parts.append(f"governor {environment['governor']}")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CameraError, DataError, ModelFileError, SelfTestError, UsageError
-from ..options import Parser, add_picture_options, crop, duration, integer
-from ..system.checksum import file_sha256
+from ..options import CAMERAS, Parser, add_picture_options, crop, duration, integer, suggest
 from ..system.command import native_output_dropped, run
+from ..system.counted import counted
 from .keyboard import Keyboard
 
 if TYPE_CHECKING:
@@ -60,8 +60,11 @@ def make_parser() -> Parser:
         help="judge by this model file which photos are alike (default: by small grey pictures)",
     )
     camera = parser.add_argument_group("camera")
-    camera.add_argument(
-        "--camera", default="0", metavar="SOURCE", help="as for edge-classify: index, device, csi, address or demo"
+    suggest(
+        camera.add_argument(
+            "--camera", default="0", metavar="SOURCE", help="as for edge-classify: index, device, csi, address or demo"
+        ),
+        *CAMERAS,
     )
     add_picture_options(camera)
     camera.add_argument("--crop", type=crop, metavar="X,Y,W,H", help="keep only this part, in fractions")
@@ -83,7 +86,7 @@ def _collect(options: argparse.Namespace) -> int:
         check_source(options.camera, **settings)
         if not is_stream(options.camera):
             raise UsageError(f"--camera {options.camera}: expected a camera or a video; pictures can be copied")
-        taking = Taking(folder, *_comparison(options.model))
+        taking = Taking(folder, _comparison(options.model))
         transform = Transform(options.rotate, options.flip, options.crop)
         with open_source(options.camera, transform=transform, **settings) as source:
             print(source.description or f"video {options.camera}", file=sys.stderr)
@@ -92,20 +95,21 @@ def _collect(options: argparse.Namespace) -> int:
             before = taking.photos
             with suppress(KeyboardInterrupt):
                 _take(source, taking, _Wanted(keyboard, options.every), options.count)
-    print(f"{folder}: {_count(taking.photos - before)} taken, {taking.photos} in all, {taking.different} different")
+    taken = counted(taking.photos - before, "photo")
+    print(f"{folder}: {taken} taken, {taking.photos} in all, {taking.different} different")
     return 0
 
 
-def _comparison(model: Path | None) -> tuple[Describe, str]:
-    """What photos are compared by, and the checksum of the model file that it is from."""
-    from .likeness import describe_by, thumbnail
+def _comparison(model: Path | None) -> Describe:
+    """What photos are compared by."""
+    from .likeness import BY_THUMBNAIL, describe_by
 
     if model is None:
-        return thumbnail, ""
+        return BY_THUMBNAIL
     from ..model.classifier import Classifier
 
     with native_output_dropped():
-        return describe_by(Classifier(model)), file_sha256(model)
+        return describe_by(Classifier(model))
 
 
 def _take(source: Source, taking: Taking, wanted: _Wanted, count: int | None) -> None:
@@ -119,16 +123,13 @@ def _take(source: Source, taking: Taking, wanted: _Wanted, count: int | None) ->
             continue
         photo = taking.add(frame.image)
         taken += 1
-        line = f"{taking.folder.name}: {_count(taking.photos)}, {taking.different} different  {photo.hint}".rstrip()
+        photos = counted(taking.photos, "photo")
+        line = f"{taking.folder.name}: {photos}, {taking.different} different  {photo.hint}".rstrip()
         print(f"\r{line}\x1b[K" if terminal else line, end="" if terminal else "\n", flush=True)
         if taken == count:
             break
     if terminal and taken:
         print()
-
-
-def _count(photos: int) -> str:
-    return "1 photo" if photos == 1 else f"{photos} photos"
 
 
 class _Wanted:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import UsageError
 from .class_folder import class_folder
-from .folders import LABELLED, REMOVED, UNLABELLED
+from .folders import LABELLED, REMOVED, UNLABELLED, make_private
 from .record import Record, read_record
 
 _KEPT_REMOVED_S = 86400.0
@@ -72,12 +72,12 @@ class Labelling:
             if description is None or photo.record is None:
                 groups.append([photo])
                 continue
-            near = [group for leader, model, group in leaders if _alike(leader, model, description, photo.record)]
+            near = [group for leader, by, group in leaders if _alike(leader, by, description, photo.record)]
             if near:
                 near[0].append(photo)
             else:
                 groups.append([photo])
-                leaders.append((description, photo.record.sha256, groups[-1]))
+                leaders.append((description, photo.record.features_by, groups[-1]))
         return sorted(groups, key=lambda group: (-len(group), group[0].name))
 
     def classes(self) -> dict[str, int]:
@@ -133,7 +133,7 @@ class Labelling:
         missing = []
         for move in moves:
             try:
-                move.after.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_private(move.after.parent)
                 move.before.rename(move.after)
                 moved.append(move)
             except FileNotFoundError:  # somebody else was faster
@@ -151,8 +151,8 @@ class Labelling:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _alike(leader: np.ndarray, model: str, description: np.ndarray, record: Record) -> bool:
-    return model == record.sha256 and leader.shape == description.shape and float(leader @ description) > 1 - _ALIKE
+def _alike(leader: np.ndarray, by: str, description: np.ndarray, record: Record) -> bool:
+    return by == record.features_by and leader.shape == description.shape and float(leader @ description) > 1 - _ALIKE
 
 
 def _free(path: Path) -> Path:

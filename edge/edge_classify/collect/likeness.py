@@ -6,6 +6,7 @@ import base64
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
@@ -28,27 +29,38 @@ REMEMBERED = 500
 _THUMBNAIL_SIDE = 16
 _LEVELS = 127
 
-Describe = Callable[[Image], np.ndarray]
+
+@dataclass(frozen=True)
+class Describe:
+    """Describes a picture (uint8 BGR, shape (height, width, 3)) by a unit vector, float32, shape (D,).
+
+    by: names what computes it. Only descriptions by the same are compared.
+    """
+
+    by: str
+    compute: Callable[[Image], np.ndarray]
+
+    def __call__(self, image: Image) -> np.ndarray:
+        return self.compute(image)
 
 
 def describe_by(classifier: Classifier) -> Describe:
-    """A function that describes a picture (uint8 BGR, shape (height, width, 3)) by a unit vector, float32, shape (D,).
-
-    It is the features of the classifier's backbone, from an interpreter of its own; for a model file in which they are
-    not found, a thumbnail.
+    """By the features of the classifier's backbone, from an interpreter of its own: files with other heads, such as
+    taught ones, see the same. For a model file in which they are not found, by a thumbnail.
     """
-    from ..model.features import ending_at_features
+    from ..model.features import ending_at_features, name_backbone
 
     try:
-        twin = classifier.twin(ending_at_features(classifier.model_file.path.read_bytes()))
+        graph = classifier.model_file.path.read_bytes()
+        backbone, twin = name_backbone(graph), classifier.twin(ending_at_features(graph))
     except (ValueError, OSError, EdgeClassifyError) as error:
         log.warning(
             "%s: its features were not found (%s): likeness is judged by small grey pictures instead",
             classifier.model_file.path,
             error,
         )
-        return thumbnail
-    return lambda image: _unit(twin.infer(image).outputs)
+        return BY_THUMBNAIL
+    return Describe(backbone, lambda image: _unit(twin.infer(image).outputs))
 
 
 def thumbnail(image: Image) -> np.ndarray:
@@ -57,6 +69,9 @@ def thumbnail(image: Image) -> np.ndarray:
     small = cv2.resize(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
     values = small.astype(np.float32).reshape(-1)
     return _unit(values - values.mean())
+
+
+BY_THUMBNAIL = Describe("thumbnail", thumbnail)
 
 
 class Likeness:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..images.jpeg_comment import JPEG, read_comment
-from .likeness import pack, unpack
+from .likeness import unpack
 
 # Tells our comments from others'.
 _KEY = "edge-classify"
 _FIRST_BYTES = 4096
+_TEXTS = ("reason", "burst", "state", "model", "sha256", "features", "features_by")
 # Enough for EXIF data and the comment.
 _HEAD_BYTES = 128 * 1024
 
@@ -35,6 +36,7 @@ class Record:
     model, sha256: the model's name, and its file's checksum.
     crop: the part of the photo that the model was trained on, as fractions (x, y, width, height); None: all of it.
     features: what the picture looks like to the model (`likeness.pack`); "" if that is not known.
+    features_by: what computed them (`likeness.Describe.by`).
     """
 
     time: float
@@ -46,6 +48,7 @@ class Record:
     sha256: str = ""
     crop: tuple[float, ...] | None = None
     features: str = ""
+    features_by: str = ""
 
     def encode(self) -> bytes:
         """The comment: one line of JSON."""
@@ -53,14 +56,11 @@ class Record:
         return json.dumps({key: value for key, value in content.items() if value not in (None, "")}).encode()
 
     def description(self) -> np.ndarray | None:
-        """The features as a unit vector, float32; None if it has none."""
+        """The features as a unit vector, float32; None if it has none, or does not say what computed them."""
         try:
-            return unpack(self.features) if self.features else None
+            return unpack(self.features) if self.features and self.features_by else None
         except ValueError:
             return None
-
-    def with_description(self, description: np.ndarray) -> Record:
-        return Record(**{**_shallow(self), "features": pack(description)})
 
 
 def decode_record(comment: bytes | None) -> Record | None:
@@ -75,8 +75,7 @@ def decode_record(comment: bytes | None) -> Record | None:
         known["time"] = datetime.fromisoformat(known["time"]).timestamp()
         if "crop" in known:
             known["crop"] = tuple(known["crop"])
-        texts = (known.get(name, "") for name in ("reason", "burst", "state", "model", "sha256", "features"))
-        return Record(**known) if all(isinstance(text, str) for text in texts) else None
+        return Record(**known) if all(isinstance(known.get(name, ""), str) for name in _TEXTS) else None
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -96,7 +95,3 @@ def read_record(path: Path) -> Record | None:
 def iso_time(seconds: float) -> str:
     """UTC, ISO 8601, milliseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _shallow(record: Record) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in fields(record)}

@@ -13,7 +13,7 @@ from ..images.formats import FORMATS_BY_SUFFIX
 from ..images.photo import read_photo
 from ..images.preprocessing import Image
 from .burst import Bursts
-from .likeness import Describe, Likeness, pack, thumbnail
+from .likeness import BY_THUMBNAIL, Describe, Likeness, pack
 from .photo_file import encode, remove_halves, write
 from .quality import hint
 from .reasons import ON_PURPOSE
@@ -35,16 +35,13 @@ class Taking:
     """Fills one class folder.
 
     describe: what pictures are compared by, the folder's own too.
-    sha256: the checksum of the model file that it is from; "" for none.
     clock: Unix seconds; for tests.
 
     photos, different: how many the folder has, and how many of them are not like another, as far as is known.
     Raises DataError if the folder cannot be made.
     """
 
-    def __init__(
-        self, folder: Path, describe: Describe = thumbnail, sha256: str = "", clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, folder: Path, describe: Describe = BY_THUMBNAIL, clock: Callable[[], float] = time.time) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -52,7 +49,6 @@ class Taking:
         remove_halves(folder)
         self.folder = folder
         self._describe = describe
-        self._sha256 = sha256
         self._clock = clock
         self._bursts = Bursts()
         self._likeness = Likeness()
@@ -65,7 +61,7 @@ class Taking:
     def _remember_earlier(self, path: Path) -> None:
         """Count a photo of the folder among the different ones, unless one before it is like it."""
         record = read_record(path)
-        description = record.description() if record is not None and record.sha256 == self._sha256 else None
+        description = record.description() if record is not None and record.features_by == self._describe.by else None
         if description is None:
             try:
                 description = self._describe(read_photo(path))
@@ -78,7 +74,8 @@ class Taking:
         """Keep a picture (uint8 BGR, shape (height, width, 3)) in the folder. Raises OSError."""
         now = self._clock()
         description = self._describe(image)
-        record = Record(now, ON_PURPOSE, self._bursts.at(now), sha256=self._sha256, features=pack(description))
+        burst, by = self._bursts.at(now), self._describe.by
+        record = Record(now, ON_PURPOSE, burst, features=pack(description), features_by=by)
         path = write(self.folder, encode(image, record), record)
         different = self._likeness.is_new(description)
         self._likeness.remember(description)

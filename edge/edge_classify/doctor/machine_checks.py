@@ -10,6 +10,7 @@ from ..config.settings import is_local_camera
 from ..errors import CameraError, first_line
 from ..sources.discovery import VideoDevice, camera_holders, camera_modules, video_devices
 from ..sources.network import without_password
+from ..system.counted import counted
 from ..system.machine import THROTTLING, System, is_throttled
 from .finding import Finding, Level
 
@@ -61,7 +62,7 @@ def _check_python(system: System) -> Finding:
 
 def _check_machine(system: System) -> Finding:
     name = system.model() or system.processor() or "unknown machine"
-    cores = "1 core" if system.cores == 1 else f"{system.cores} cores"
+    cores = counted(system.cores, "core")
     text = f"{name}, {system.machine}, {cores}, {system.word_bits} bits"
     if system.word_bits == 64:
         return Finding("green", "machine", text)

@@ -23,6 +23,7 @@ from ..model.model_file import ModelFile, read_model_file
 from ..model.self_test import draw_card
 from ..model.threads import fewest_threads, in_words, thread_counts
 from ..system.cores import usable_cores
+from ..system.counted import counted
 from ..system.machine import System
 from .finding import Finding
 
@@ -130,9 +131,10 @@ def _accuracy(contract: Mapping[str, Any]) -> Finding:
     low, high = wilson_interval(accuracy, photos)
     interval = f"(95% confidence interval: {low:.0%} to {high:.0%})"
     if "taught" in contract["provenance"]:
-        text = f"{accuracy:.1%} on {photos} photos {interval}, each judged by a head that had not learnt it"
+        text = f"{accuracy:.1%} on {counted(photos, 'photo')} {interval}, each judged by a head that had not learnt it"
     else:
-        text = f"{accuracy:.1%} on {photos} held-out photos {interval}, float32 {evaluation['float32_accuracy']:.1%}"
+        text = f"{accuracy:.1%} on {counted(photos, 'held-out photo')} {interval}"
+        text += f", float32 {evaluation['float32_accuracy']:.1%}"
     if contract["decision"]["unknown"]:
         text += f"; {evaluation['kept']:.1%} of them not called unknown"
         if "accuracy_with_unknown" in evaluation:

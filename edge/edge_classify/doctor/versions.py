@@ -15,6 +15,7 @@ from typing import Any
 from .. import __version__
 from ..options import VARIABLES
 from ..system.checksum import file_sha256
+from ..system.counted import counted
 from ..system.machine import System
 
 # What the device needs, what its extras bring, what the desktop needs; and OpenCV's other builds, which hide ours.
@@ -90,7 +91,7 @@ def _model(path: Path) -> str:
         read = read_model_file(path)
     except EdgeClassifyError as error:
         return str(error).replace(str(path), "the file")
-    labels = "no labels" if read.labels is None else f"{len(read.labels)} labels"
+    labels = "no labels" if read.labels is None else counted(len(read.labels), "label")
     facts = (f"{path.stat().st_size} bytes", f"sha256 {file_sha256(path)}", labels)
     return ", ".join((*facts, *(("a third-party file",) if read.contract is None else _made(read.contract))))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError
+from ..system.counted import counted
 from .formats import HEAD_BYTES, PICTURE_SUFFIXES, RAW_SUFFIXES, picture_format
 
 log = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ def list_folder(folder: Path) -> Contents:
 
 def describe_left_out(left_out: Counter[Kind]) -> str:
     """In words, with counts: "2 .txt files, 1 broken link"; "" if there is nothing."""
-    words = [f"{count} {noun}{'' if count == 1 else 's'}{rest}" for (noun, rest), count in sorted(left_out.items())]
+    words = [counted(count, noun) + rest for (noun, rest), count in sorted(left_out.items())]
     if len(words) > _MAX_KINDS:
         words[_MAX_KINDS:] = [f"and {len(words) - _MAX_KINDS} more kinds"]
     return ", ".join(words)

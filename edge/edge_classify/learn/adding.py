@@ -1,21 +1,23 @@
 """Adding photos to what a model file knows, when most of the photos that it was fitted on are gone.
 
-`unknown` is fitted anew, on the photos that are remembered (`memory`) and the new ones. The head was fitted on more
-than is remembered, so of that only the classes that get photos are changed, one after the other, and the other classes'
-logits stay as they are. A class's own are w · x + b, so its probability is sigmoid(w · x + b − log Σ exp(others)): a
-logistic regression of "this class or not" with a fixed offset, whose Gaussian prior is centred on the logits that the
-class has already. It is solved in its dual form (n unknowns instead of F) by Newton's method. How wide the prior is,
-the photos say: each is judged by the regression without it.
+`unknown` is fitted anew, and with it the votes, on the photos that are remembered (`memory`) and the new ones. The head
+was fitted on more than is remembered, so of that only the classes that get photos are changed, one after the other, and
+the other classes' logits stay as they are, but for the votes, which count as much as before. A class's own are
+w · x + b, so its probability is sigmoid(w · x + b − log Σ exp(others)): a logistic regression of "this class or not"
+with a fixed offset, whose Gaussian prior is centred on the logits that the class has already. It is solved in its dual
+form (n unknowns instead of F) by Newton's method. How wide the prior is, the photos say: each is judged by the
+regression, and gets the votes, without it.
 
 Needs numpy only. F is the number of features, K that of classes, n that of photos.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .cross_validation import Spaces, judge_spaces
 from .head import Head, softmax
 from .memory import Memory, remember
 from .open_set import FeatureSpace, OpenSet, fit_direction, fit_feature_space, fit_open_set
@@ -42,6 +44,7 @@ _MAX_LOGIT = 35.0
 class Known:
     """What there is that photos are added to.
 
+    vote_weight: what the votes are multiplied by and added to the head's logits.
     keep: the share of the classes' own photos that should not be called unknown, 0 to 1.
     balanced: whether every class counts the same in the head, or every photo.
     blanks: rows of pictures that show nothing, (m, F + M), or None. one_scene: whether all photos show the same scene.
@@ -49,6 +52,7 @@ class Known:
 
     head: Head
     memory: Memory
+    vote_weight: float
     keep: float
     balanced: bool
     blanks: np.ndarray | None
@@ -61,8 +65,8 @@ class Added:
     """The same with the photos added.
 
     logits, labels: of the photos of the classes that were fitted on, those remembered first: (n, K) and (n,). The
-        logits of the classes that were changed are by a fit without the photo, the others' by a head that may have
-        seen it. remembered: how many of them are.
+        logits, with the votes, of the classes that were changed are by a fit without the photo, the others' by a head
+        that may have seen it. remembered: how many of them are.
     """
 
     head: Head
@@ -87,15 +91,21 @@ def add_photos(known: Known, rows: np.ndarray, labels: np.ndarray) -> Added:
     negatives, photos, classes = every[used & (truth == NEGATIVE)], every[own], truth[own]
     counts = added + np.pad(memory.counts, (0, len(added) - len(memory.counts)))
     weights = (np.ones(len(counts)) if known.balanced else counts) / np.maximum(np.bincount(classes), 1)
+    spaces = _fit_spaces(known, photos, classes, negatives)
+    votes = known.vote_weight * spaces.answers
     head, left_out = known.head, {}
     for index in np.flatnonzero(added).tolist():
-        fitted = classes <= max(index, len(head.bias) - 1)  # not what the head will get later
-        changed = fit_class(head, index, photos[fitted, :features], classes[fitted], weights[classes[fitted]])
+        there = max(index + 1, len(head.bias))
+        fitted = classes < there  # not what the head will get later
+        own_weights, own_votes = weights[classes[fitted]], votes[fitted, :there]
+        changed = fit_class(head, index, photos[fitted, :features], classes[fitted], own_weights, own_votes)
         head, left_out[index] = changed.head, (fitted, changed.logits[:, index])
-    logits = head.logits(photos[:, :features]).astype(np.float64)
+    logits = head.logits(photos[:, :features]) + votes.astype(np.float64)
     for index, (fitted, of_class) in left_out.items():
         logits[fitted, index] = of_class
-    open_set = _fit_unknown(known, photos, classes, negatives, softmax(logits).max(axis=1))
+    # When photos were taken is not remembered: a scene's drift from one hour to the next counts as none.
+    blocks = np.stack([classes, np.zeros_like(classes)], axis=1) if known.one_scene else None
+    open_set = fit_open_set(spaces.whole, spaces.scores, softmax(logits).max(axis=1), known.keep, blocks)
     remembered = int(own[: len(memory.labels)].sum())
     return Added(head, open_set, remember(every, features, truth, counts), logits, classes, remembered)
 
@@ -109,10 +119,8 @@ def _first_of_each(labels: np.ndarray, classes: int) -> np.ndarray:
     return first
 
 
-def _fit_unknown(
-    known: Known, rows: np.ndarray, labels: np.ndarray, negatives: np.ndarray, confidences: np.ndarray
-) -> OpenSet:
-    """Each photo is scored by a space that was fitted without its fold. confidences: of the best class, (n,)."""
+def _fit_spaces(known: Known, rows: np.ndarray, labels: np.ndarray, negatives: np.ndarray) -> Spaces:
+    """Each photo is judged by a space that was fitted without its fold; the photos stay in their order."""
     folds = np.empty(len(labels), np.intp)
     for label in np.unique(labels):
         folds[labels == label] = np.arange((labels == label).sum()) % _FOLDS
@@ -122,34 +130,37 @@ def _fit_unknown(
         space = fit_feature_space(rows[chosen], labels[chosen], features, known.seed, 1, known.blanks, one_scene)
         return fit_direction(space, rows[chosen], negatives) if len(negatives) else space
 
-    scores = np.empty((len(labels), 2))
-    for fold in np.unique(folds):
-        scores[folds == fold] = space_of(folds != fold).scores(rows[folds == fold])
-    # When photos were taken is not remembered: a scene's drift from one hour to the next counts as none.
-    blocks = np.stack([labels, np.zeros_like(labels)], axis=1) if known.one_scene else None
-    return fit_open_set(space_of(folds >= 0), scores, confidences, known.keep, blocks)
+    numbers = np.unique(folds)
+    chosen_on = [rows[folds == fold] for fold in numbers]
+    without_fold = [space_of(folds != fold) for fold in numbers]
+    spaces = judge_spaces(space_of(folds >= 0), without_fold, chosen_on, int(labels.max()) + 1)
+    place = np.argsort(np.argsort(folds, kind="stable"), kind="stable")
+    return replace(spaces, scores=spaces.scores[place], answers=spaces.answers[place])
 
 
 @dataclass(frozen=True)
 class ChangedClass:
     """A head in which one class was fitted anew.
 
-    logits: of the photos fitted on, float64, (n, K): those of the class as the regression without each photo gives
-        them.
+    logits: of the photos fitted on, with the votes, float64, (n, K): those of the class as the regression without each
+        photo gives them.
     """
 
     head: Head
     logits: np.ndarray
 
 
-def fit_class(head: Head, index: int, features: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> ChangedClass:
+def fit_class(
+    head: Head, index: int, features: np.ndarray, labels: np.ndarray, weights: np.ndarray, votes: np.ndarray
+) -> ChangedClass:
     """Fit the logits of class `index` alone, which is a new one if the head does not have it: then it is the last.
 
     features: float32, (n, F). labels: class indices, (n,). weights: how much each photo counts, (n,).
+    votes: what is added to the logits of the photos, (n, K).
     """
     if index == len(head.bias):
         head = Head(np.pad(head.kernel, ((0, 0), (0, 1))), np.append(head.bias, np.float32(0)))
-    logits = head.logits(features).astype(np.float64)
+    logits = head.logits(features) + votes.astype(np.float64)
     offset = logits[:, index] - _log_sum_exp(np.delete(logits, index, axis=1))
     weights = weights / weights.mean()
     mean = weights @ features / len(features)

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .head import Curves, Examples, Head, HeadSettings, cross_entropy, fit_head, fit_temperature, head_logits, softmax
-from .open_set import MAX_PHOTOS
+from .open_set import MAX_PHOTOS, FeatureSpace
+from .votes import fit_votes
 
 # Heads without views are tried on so many folds: choosing costs a third more of the time that fitting heads takes.
 VIEW_FOLDS = 2
@@ -34,14 +35,38 @@ class Fold:
 class Calibration:
     """A head whose probabilities mean what they say, and what they are for the photos chosen on.
 
-    loss: mean cross-entropy of these photos, in nats. probabilities: their classes', (n, K), each photo's by the head
+    vote_weight: what a space's answers are multiplied by and added to the head's logits; 0 without `unknown`.
+    loss: mean cross-entropy of these photos, in nats. probabilities: their classes', (n, K), each photo's by what was
     fitted without it.
     """
 
     head: Head
+    vote_weight: float
     temperature: float
     loss: float
     probabilities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """The feature space of all photos, and what those without a fold each say of the fold's.
+
+    scores: `FeatureSpace.scores` of the photos chosen on, (n, 2). answers: `FeatureSpace.answers`, (n, K).
+    """
+
+    whole: FeatureSpace
+    without_fold: Sequence[FeatureSpace]
+    scores: np.ndarray
+    answers: np.ndarray
+
+
+def judge_spaces(
+    whole: FeatureSpace, without_fold: Sequence[FeatureSpace], chosen_on: Sequence[np.ndarray], classes: int
+) -> Spaces:
+    """chosen_on: the rows of each fold's photos, (n of the fold, F + M). classes: K."""
+    pairs = list(zip(without_fold, chosen_on, strict=True))
+    scores = np.concatenate([space.scores(rows) for space, rows in pairs])
+    return Spaces(whole, without_fold, scores, np.concatenate([space.answers(rows, classes) for space, rows in pairs]))
 
 
 def make_folds(fold_of_photo: np.ndarray, numbers: Sequence[int], seed: int) -> Iterator[Fold]:
@@ -77,13 +102,19 @@ def fit_without_fold(
     return fit_head(fitted, chosen_on, features, settings, seed)
 
 
-def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray) -> Calibration:
-    """Fit the temperature. logits: (n, K), each photo's by a head fitted without it. labels: class indices, (n,)."""
-    temperature = fit_temperature(logits, labels)
-    probabilities = softmax(logits / temperature)
-    return Calibration(
-        head.with_temperature(temperature), temperature, cross_entropy(probabilities, labels), probabilities
-    )
+def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray, answers: np.ndarray | None) -> Calibration:
+    """Fit the temperature and, if there are answers, the weight of the votes.
+
+    logits, answers: each photo's by a head and a space fitted without it, (n, K). labels: class indices, (n,).
+    """
+    if answers is None:
+        temperature, vote_weight = fit_temperature(logits, labels), 0.0
+        probabilities = softmax(logits / temperature)
+    else:
+        temperature, vote_weight = fit_votes(logits, answers, labels)
+        probabilities = softmax(logits / temperature + vote_weight * answers)
+    loss = cross_entropy(probabilities, labels)
+    return Calibration(head.with_temperature(temperature), vote_weight, temperature, loss, probabilities)
 
 
 def photo_losses(head: Head, examples: Examples, photos: np.ndarray) -> np.ndarray:

@@ -18,6 +18,8 @@ LEARNING_RATE_STILL_CAMERA = 1e-3
 _ROWS_PER_READ = 1024
 # At most about so many rows give the features' mean.
 _ROWS_FOR_MEAN = 8192
+# Of each epoch, of so many batches the losses are kept: a curve shows no more, and memory stays bounded.
+_BATCHES_KEPT = 500
 # Temperatures are looked for between 1 / 20 and 20, to this relative precision.
 _MAX_TEMPERATURE = 20.0
 _TEMPERATURE_PRECISION = 1e-4
@@ -71,7 +73,8 @@ class HeadSettings:
 class Curves:
     """The course of a fit, an item per batch or per epoch. Losses are mean cross-entropies in nats, accuracies shares.
 
-    The validation's lists are empty if there was none.
+    Of the batches of an epoch at most _BATCHES_KEPT are kept, evenly spaced. The validation's lists are empty if there
+    was none.
     """
 
     batch_loss: list[float] = field(default_factory=list)
@@ -91,6 +94,9 @@ class Curves:
         sizes = [len(batch) for batch in batches]
         self.epoch_loss.append(float(np.average(self.batch_loss[-len(sizes) :], weights=sizes)))
         self.epoch_accuracy.append(float(np.average(self.batch_accuracy[-len(sizes) :], weights=sizes)))
+        step = -(-len(sizes) // _BATCHES_KEPT)
+        for kept in (self.batch_loss, self.batch_accuracy) if step > 1 else ():
+            kept[-len(sizes) :] = kept[-len(sizes) :: step]
 
 
 @dataclass(frozen=True)

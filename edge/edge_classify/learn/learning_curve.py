@@ -101,7 +101,7 @@ class LearningCurve:
         if min(least, room) <= _SMALL_GAIN:
             return f"more such photos would hardly help: {none}"
         if least > _LARGE_GAIN:
-            return "so few photos cannot show what more would bring: 50 of each class can"
+            return "these are too few photos to tell what more would bring: 50 of each class would show it"
         return f"{none}; with so few, a class's gain of less than {least:.0%} cannot be told from chance: more may help"
 
     def _least_seen(self) -> float:

@@ -113,6 +113,15 @@ class FeatureSpace:
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
+    def answers(self, rows: np.ndarray, classes: int) -> np.ndarray:
+        """What the prototypes together say of each class, float32, shape (n, K): near 1 for a photo's own.
+
+        rows: (n, F + M). classes: K; of the last of them there may have been no photo to fit on, and they get 0.
+        """
+        cosines = _unit_parts(rows, self.features) @ self.basis.T @ self.prototypes.T
+        answers = (_kernel(cosines) @ self.votes.T).astype(np.float32)
+        return np.pad(answers, ((0, 0), (0, classes - len(self.votes))))
+
     def scores(self, rows: np.ndarray) -> np.ndarray:
         """Familiarity and membership, float32, shape (n, 2), for rows of shape (n, F + M)."""
         parts = _unit_parts(rows, self.features)

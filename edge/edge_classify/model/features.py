@@ -6,6 +6,7 @@ of the graph. A copy of it that ends there gives them: `classifier.twin(ending_a
 
 from __future__ import annotations
 
+import hashlib
 import struct
 
 from .flatbuffer import Table
@@ -14,11 +15,14 @@ from .flatbuffer import Table
 _AVERAGE_POOL_2D = 1
 _MEAN = 40
 # Slots of the TFLite schema's tables.
-_MODEL_OPERATOR_CODES, _MODEL_SUBGRAPHS = 1, 2
+_MODEL_OPERATOR_CODES, _MODEL_SUBGRAPHS, _MODEL_BUFFERS = 1, 2, 4
 _GRAPH_TENSORS, _GRAPH_OUTPUTS, _GRAPH_OPERATORS = 0, 2, 3
 _CODE_DEPRECATED, _CODE = 0, 3
 _OPERATOR_CODE, _OPERATOR_INPUTS, _OPERATOR_OUTPUTS = 0, 1, 2
-_TENSOR_SHAPE = 0
+_TENSOR_SHAPE, _TENSOR_BUFFER = 0, 2
+_BUFFER_DATA = 0
+# A part of a SHA-256 that no two backbones share by chance.
+_NAME_DIGITS = 16
 
 
 def ending_at_features(graph: bytes) -> bytes:
@@ -44,11 +48,7 @@ def pooled_features(graph: bytes) -> int:
     """
     model = Table.root(graph)
     subgraph = model.table_at(_MODEL_SUBGRAPHS, 0)
-    pooling = {
-        index
-        for index, code in enumerate(model.tables(_MODEL_OPERATOR_CODES))
-        if max(code.integer(_CODE_DEPRECATED, "<b"), code.integer(_CODE, "<i")) in (_AVERAGE_POOL_2D, _MEAN)
-    }
+    pooling = {index for index, kind in enumerate(_kinds(model)) if kind in (_AVERAGE_POOL_2D, _MEAN)}
     tensors = subgraph.tables(_GRAPH_TENSORS)
     found, most = None, 1
     for operator in subgraph.tables(_GRAPH_OPERATORS):
@@ -64,3 +64,36 @@ def pooled_features(graph: bytes) -> int:
     if found is None:
         raise ValueError("no operator takes the mean of a whole map")
     return found
+
+
+def name_backbone(graph: bytes) -> str:
+    """A name of what computes the features, the same in files of one backbone with different heads.
+
+    It is made of the kinds, shapes and constants of the operators that the features depend on, 16 hex digits.
+    Raises ValueError as `pooled_features`.
+    """
+    needed = {pooled_features(graph)}
+    model = Table.root(graph)
+    subgraph = model.table_at(_MODEL_SUBGRAPHS, 0)
+    kinds, tensors, buffers = _kinds(model), subgraph.tables(_GRAPH_TENSORS), model.tables(_MODEL_BUFFERS)
+    digest = hashlib.sha256()
+    for operator in reversed(subgraph.tables(_GRAPH_OPERATORS)):
+        inputs, outputs = operator.integers(_OPERATOR_INPUTS), operator.integers(_OPERATOR_OUTPUTS)
+        if needed.isdisjoint(outputs):
+            continue
+        needed.update(inputs)
+        try:
+            shapes = [tensors[index].integers(_TENSOR_SHAPE) for index in outputs]
+            digest.update(f"{kinds[operator.integer(_OPERATOR_CODE)]} {shapes}".encode())
+            for index in inputs:
+                if index >= 0:  # an input may be left out
+                    digest.update(buffers[tensors[index].integer(_TENSOR_BUFFER)].raw(_BUFFER_DATA))
+        except IndexError as error:
+            raise ValueError("an operator of a tensor that is not there") from error
+    return digest.hexdigest()[:_NAME_DIGITS]
+
+
+def _kinds(model: Table) -> list[int]:
+    """The kind of each operator code, as the schema numbers them."""
+    codes = model.tables(_MODEL_OPERATOR_CODES)
+    return [max(code.integer(_CODE_DEPRECATED, "<b"), code.integer(_CODE, "<i")) for code in codes]

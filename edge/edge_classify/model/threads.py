@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from ..system.counted import counted
 from .interpreter import Interpreter
 
 AUTO = "auto"
@@ -42,7 +43,7 @@ class Threads:
 
 
 def in_words(count: int) -> str:
-    return "1 thread" if count == 1 else f"{count} threads"
+    return counted(count, "thread")
 
 
 def thread_counts(cores: int) -> list[int]:

@@ -116,7 +116,7 @@ class Collect:
         description = seen.describe(result.frame.image)
         if not seen.likeness.is_new(description):
             return
-        record = self._record(candidate, seen.checksum, description)
+        record = self._record(candidate, seen, description)
         if store.add(_picture(result.frame.image, model), record) is None:
             if not self._over_limit:
                 log.warning("%s: as many photos are written as may be in a day; more will be counted", self._root)
@@ -142,19 +142,20 @@ class Collect:
         return Bursts()
 
     def _seen_by(self, model: Model) -> _Seen:
-        """What the model has seen: also before this run, if its file is the same."""
+        """What the model has seen: also before this run, by a file with the same backbone."""
         from ..collect.likeness import Likeness, describe_by
         from ..collect.record import read_record
 
         if model.name not in self._seen or self._seen[model.name].model is not model:
-            checksum = file_sha256(model.classifier.model_file.path)
+            describe = describe_by(model.classifier)
             records = (read_record(path) for path in self._store.newest())
-            kept = [record.description() for record in records if record is not None and record.sha256 == checksum]
+            kept = (record.description() for record in records if record and record.features_by == describe.by)
             likeness = Likeness(description for description in kept if description is not None)
-            self._seen[model.name] = _Seen(model, checksum, describe_by(model.classifier), likeness)
+            checksum = file_sha256(model.classifier.model_file.path)
+            self._seen[model.name] = _Seen(model, checksum, describe, likeness)
         return self._seen[model.name]
 
-    def _record(self, candidate: _Candidate, checksum: str, description: np.ndarray) -> Record:
+    def _record(self, candidate: _Candidate, seen: _Seen, description: np.ndarray) -> Record:
         from ..collect.likeness import pack
         from ..collect.record import Record
 
@@ -169,9 +170,10 @@ class Collect:
             state=result.state,
             scores={classifier.labels[place]: round(float(scores[place]), 4) for place in best},
             model=result.model,
-            sha256=checksum,
+            sha256=seen.checksum,
             crop=classifier.model_file.crop,
             features=pack(description),
+            features_by=seen.describe.by,
         )
 
 

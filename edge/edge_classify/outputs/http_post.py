@@ -50,14 +50,6 @@ class Failure:
     seconds: float = 0.0
 
 
-def trust(authority: str | None) -> ssl.SSLContext:
-    """Certificates of this machine's authorities, or of those in a PEM file and of no others.
-
-    Raises OSError (ssl.SSLError, if the file holds no certificate).
-    """
-    return ssl.create_default_context(cafile=authority)
-
-
 def post(
     url: str, body: bytes, headers: Mapping[str, str], context: ssl.SSLContext | None, time_limit: float
 ) -> Failure | None:

@@ -99,10 +99,15 @@ class Families(Collector):
             "How long classified frames took; total is from capture to result.",
             labels=["model", "stage"],
         )
+        several = len(self._counts) > 1
         for name, counts in self._counts.items():
             for stage, buckets, milliseconds in zip(StageTimes._fields, counts.buckets, counts.sums_ms, strict=True):
-                cumulative = accumulate(buckets.copy())
-                family.add_metric([name, stage], list(zip(_BOUNDS, cumulative, strict=True)), milliseconds / 1e3)
+                if several and stage == "postprocess":
+                    continue  # what is left of `total`
+                bounds = list(zip(_BOUNDS, accumulate(buckets.copy()), strict=True))
+                if several and stage != "total":
+                    bounds = bounds[-1:]  # all stages' percentiles would be most of all series
+                family.add_metric([name, stage], bounds, milliseconds / 1e3)
         return family
 
     def _frames(self) -> Metric:

@@ -10,15 +10,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import DataError, UsageError
-from ..options import only_in_help_all, only_on_command_line
+from ..errors import UsageError
+from ..options import only_in_help_all, only_on_command_line, suggest
 from ..system.secret_file import read_secret, why_not_secret
 from .broker.address import address, topic
 from .broker.topics import slug
 
 if TYPE_CHECKING:
     from .broker.connection import Broker
-    from .broker.output import Mqtt
+    from .broker.output import BrokerOutput
     from .destinations import Destinations
 
 TABLE = "mqtt"
@@ -59,7 +59,7 @@ def add_broker_options(group: argparse._ArgumentGroup, purpose: str) -> None:
     only_in_help_all(
         group.add_argument(
             "--mqtt-device",
-            type=_device,
+            type=device,
             metavar="NAME",
             help="what this device is called, in topics and in Home Assistant (default: the host name)",
         )
@@ -72,17 +72,18 @@ def add_options(group: argparse._ArgumentGroup) -> None:
         "--mqtt-forget", action="store_true", help="remove this device from the broker and Home Assistant, and exit"
     )
     only_on_command_line(forget_option)
-    for action in (
-        group.add_argument("--mqtt-image", action="store_true", help="also send the picture of each change of state"),
-        group.add_argument(
-            "--mqtt-discovery",
-            type=_discovery,
-            default="homeassistant",
-            metavar="PREFIX|off",
-            help="where Home Assistant looks for devices; off: tell it nothing",
-        ),
-        forget_option,
-    ):
+    image = group.add_argument(
+        "--mqtt-image", action="store_true", help="also send the picture of each change of state"
+    )
+    discovery = group.add_argument(
+        "--mqtt-discovery",
+        type=_discovery,
+        default="homeassistant",
+        metavar="PREFIX|off",
+        help="where Home Assistant looks for devices; off: tell it nothing",
+    )
+    suggest(discovery, "homeassistant", "off")
+    for action in (image, discovery, forget_option):
         only_in_help_all(action)
 
 
@@ -96,30 +97,31 @@ def check_broker_options(options: argparse.Namespace) -> None:
     """Raise an error for options that cannot work together, or files that cannot be read. Nothing is connected."""
     if options.mqtt is None:
         return
-    if find_spec("paho") is None:
-        raise UsageError(f"--mqtt needs the package paho-mqtt: {sys.executable} -m pip install 'paho-mqtt>=2.1,<3'")
+    check_package("--mqtt")
     for option in ("ca", "cert", "key"):
-        path = getattr(options, f"mqtt_{option}")
-        if path is None:
-            continue
-        if not options.mqtt.tls:
+        if getattr(options, f"mqtt_{option}") is not None and not options.mqtt.tls:
             raise UsageError(f"--mqtt-{option} is for an encrypted connection: --mqtt mqtts://...")
-        _check_file(f"--mqtt-{option}", path)
     if options.mqtt_key is not None and options.mqtt_cert is None:
         raise UsageError("--mqtt-key needs its certificate: --mqtt-cert FILE")
     if options.mqtt_ca is not None or options.mqtt_cert is not None:
-        from .broker.tls import tls_context
+        from ..system.tls import client_context
 
-        tls_context(options.mqtt_ca, options.mqtt_cert, options.mqtt_key)
+        client_context("--mqtt", options.mqtt_ca, options.mqtt_cert, options.mqtt_key)
     device_name(options)
     if password(options) is not None and options.mqtt.user is None:
         raise UsageError("there is a password for MQTT, but no user: --mqtt mqtts://USER@...")
 
 
-def open_output(options: argparse.Namespace, destinations: Destinations) -> Mqtt | None:
+def check_package(what: str) -> None:
+    """Raise UsageError, which says that `what` needs it, if paho-mqtt is not installed."""
+    if find_spec("paho") is None:
+        raise UsageError(f"{what} needs the package paho-mqtt: {sys.executable} -m pip install 'paho-mqtt>=2.1,<3'")
+
+
+def open_output(options: argparse.Namespace, destinations: Destinations) -> BrokerOutput | None:
     if options.mqtt is None:
         return None
-    from .broker.output import Mqtt, Settings
+    from .broker.output import BrokerOutput, Settings
 
     if options.mqtt_password_file is not None and (why := why_not_secret(options.mqtt_password_file)):
         log.warning("--mqtt-password-file %s", why)
@@ -135,7 +137,7 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Mqtt
         options.mqtt_discovery,
         quiet,
     )
-    return Mqtt(settings, destinations.run, destinations.standard_error.put)
+    return BrokerOutput(settings, destinations.run, destinations.standard_error.put)
 
 
 def forget(options: argparse.Namespace) -> list[str]:
@@ -164,13 +166,19 @@ def password(options: argparse.Namespace) -> str | None:
 
 def device_name(options: argparse.Namespace) -> str:
     """Raises UsageError if the host's name cannot serve."""
-    name: str = options.mqtt_device or os.uname().nodename.partition(".")[0]
+    return options.mqtt_device or host_name("--mqtt-device")
+
+
+def host_name(otherwise: str) -> str:
+    """The first part of it. Raises UsageError if it cannot serve, and `otherwise` names the device."""
+    name = os.uname().nodename.partition(".")[0]
     if not slug(name):
-        raise UsageError(f"the host name {name!r} cannot be part of a topic: name this device by --mqtt-device")
+        raise UsageError(f"the host name {name!r} cannot be part of a topic: name this device by {otherwise}")
     return name
 
 
-def _device(text: str) -> str:
+def device(text: str) -> str:
+    """For `type=`."""
     if not slug(text) or not text.isprintable() or len(text) > 64:
         raise argparse.ArgumentTypeError(
             f"expected a name of at most 64 characters, with letters a-z or digits, found {text!r}"
@@ -182,11 +190,3 @@ def _discovery(text: str) -> str | None:
     if text.lower() in ("false", "no", "none", "0"):
         raise argparse.ArgumentTypeError(f"expected a prefix or off, found {text!r}: did you mean off?")
     return None if text.lower() == "off" else topic(text)
-
-
-def _check_file(option: str, path: Path) -> None:
-    try:
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise DataError(f"{option} {path}: {error.strerror}") from error

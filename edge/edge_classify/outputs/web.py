@@ -62,6 +62,7 @@ class Web:
         self._run = destinations.run
         self._say = destinations.standard_error.put
         self._results: list[Result] = []
+        self._newest: list[Result] = []
         self._history: deque[dict[str, Any]] = deque(maxlen=_HISTORY)
         self._view: View | None = None
         self._server: Server | None = None
@@ -84,9 +85,9 @@ class Web:
         self._results.append(result)
         if not result.frame_done:
             return
-        results, self._results = self._results, []
+        self._newest, self._results = self._results, []
         if self._view is not None:
-            self._view.offer(results)
+            self._view.offer(self._newest)
         elif self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="page", daemon=True)
             self._thread.start()
@@ -121,6 +122,7 @@ class Web:
         # A proxy's own site shows the page in a frame, under that site's name.
         frames = [*options.web_frame, *(["'self'"] if options.web_proxy else [])]
         view = View(self._run.source, self._run.models, self._history)
+        view.offer(self._newest)
         actions = partial(Actions, options.collect, view, self._run.models, self._say) if options.web_actions else None
         self._server = Server(listener, view, access, frames, self._tls, actions)
         self._view = view
@@ -245,9 +247,9 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Web 
 def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
     if options.web_cert is None:
         return None
-    from ..web.tls import tls_context
+    from ..system.tls import server_context
 
-    return tls_context(options.web_cert, options.web_key)
+    return server_context("--web", options.web_cert, options.web_key)
 
 
 def _token(options: argparse.Namespace, said: str) -> tuple[str, str]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..system.counted import counted
+
 PERCENTILES = (50, 90, 99)
 # Frames.
 _WINDOW = 10_000
@@ -77,7 +79,7 @@ class Latency:
         rows = [f"{'latency (ms)':<14}" + "".join(f"{f'p{percent}':>9}" for percent in PERCENTILES)]
         for stage, percentiles in self.percentiles().items():
             rows.append(f"{stage:<14}" + "".join(f"{value:9.2f}" for value in percentiles.values()))
-        count = "1 frame" if self.frames == 1 else f"{self.frames} frames"
+        count = counted(self.frames, "frame")
         rate = f", {self.frames_per_second:.1f} frames per second" if self.frames > 1 else ""
         rows.append(count + rate)
         if self._still:

@@ -14,6 +14,7 @@ import cv2
 
 from ..errors import UsageError
 from ..images.preprocessing import Image
+from ..system.counted import counted
 
 DEFAULT_SIZE = (640, 480)
 DEFAULT_FPS = 30.0
@@ -27,7 +28,7 @@ class UndecodableFrameError(Exception):
     """Frames came that cannot be decoded; the next one may be fine. count: how many."""
 
     def __init__(self, count: int = 1) -> None:
-        super().__init__(f"{count} frames cannot be decoded")
+        super().__init__(f"{counted(count, 'frame')} cannot be decoded")
         self.count = count
 
 

@@ -19,6 +19,7 @@ from ..images.folder import describe_left_out, find_pictures
 from ..images.formats import FORMATS_BY_SUFFIX, HEAD_BYTES, describe_other, holds_several, picture_format
 from ..images.photo import decode_photo, read_photo, without_library
 from ..images.preprocessing import Image
+from ..system.counted import counted
 from .device import pixel_format
 from .frame import Frame, Transform
 from .source import Apply, Source
@@ -56,7 +57,7 @@ def open_folder(folder: Path, transform: Transform) -> Source:
     left_out = describe_left_out(found.left_out)
     heic, install = without_library(found.pictures)
     if heic:
-        words = f"{len(heic)} HEIC photo{'' if len(heic) == 1 else 's'} (to read them: {install})"
+        words = f"{counted(len(heic), 'HEIC photo')} (to read them: {install})"
         left_out = f"{words}, {left_out}" if left_out else words
     pictures = sorted(set(found.pictures) - set(heic)) if heic else found.pictures
     if not pictures:
@@ -201,7 +202,7 @@ def _read_pictures(
     if unreadable:
         log.warning("skipped %d of %d pictures", unreadable, len(pictures))
     if not number:
-        raise DataError(f"{folder}: none of its {len(pictures)} pictures can be read")
+        raise DataError(f"{folder}: none of its {counted(len(pictures), 'picture')} can be read")
 
 
 class _Video:

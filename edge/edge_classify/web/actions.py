@@ -16,7 +16,7 @@ import cv2
 from aiohttp import web
 
 from ..collect.class_folder import class_folder
-from ..collect.folders import LABELLED
+from ..collect.folders import LABELLED, make_private
 from ..collect.labelling import Done, Labelling, Unlabelled
 from ..errors import EdgeClassifyError, explain_os_error
 from ..images.photo import read_photo
@@ -128,7 +128,9 @@ class Actions:
         from ..collect.taking import Taking
 
         if label not in self._taking or not self._taking[label].folder.is_dir():  # or it was cleared away
-            self._taking[label] = Taking(class_folder(self._root / LABELLED, label))
+            folder = class_folder(self._root / LABELLED, label)
+            make_private(folder)
+            self._taking[label] = Taking(folder)
         return self._taking[label]
 
     async def _teaching_state(self, _request: web.Request) -> web.Response:
@@ -183,7 +185,7 @@ def _describe(photo: Unlabelled) -> dict[str, Any]:
 
 def _zip(folder: Path) -> IO[bytes]:
     """The photos are compressed already."""
-    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # somebody may have cleared it away
+    make_private(folder.parent)  # somebody may have cleared it away
     file = tempfile.TemporaryFile(dir=folder.parent)  # noqa: SIM115 - whoever is given it closes it
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(folder.glob("*/*.jpg")):

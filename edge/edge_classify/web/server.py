@@ -186,13 +186,13 @@ class Server:
         return web.json_response({**self._view.facts(), "actions": self._actions is not None})
 
     async def _snapshot(self, _request: web.Request) -> web.Response:
-        async with self._view.watch():
-            picture = await self._view.next(self._view.newest_number())
+        async with self._view.watch() as old:
+            picture = await self._view.next(old)
         return web.Response(body=picture.jpeg, content_type="image/jpeg")
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         """The pictures one after another, as cameras on a network give them."""
-        async with self._view.watch():
+        async with self._view.watch() as number:
             response = web.StreamResponse(headers=self._headers)
             response.content_type = "multipart/x-mixed-replace"
             response.headers["Content-Type"] += f"; boundary={_BOUNDARY}"
@@ -201,7 +201,6 @@ class Server:
             if transport is not None:
                 transport.set_write_buffer_limits(high=0)
                 transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-            number = 0
             with suppress(ConnectionError, TimeoutError):
                 while True:
                     picture = await self._view.next(number)
@@ -211,10 +210,9 @@ class Server:
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         """A picture with its facts for each time that the page says it has shown the one before."""
-        async with self._view.watch():
+        async with self._view.watch() as number:
             live = web.WebSocketResponse(max_msg_size=1024, heartbeat=None)
             await live.prepare(request)
-            number = 0
             with suppress(ConnectionError, TimeoutError):
                 while True:
                     message = await asyncio.wait_for(live.receive(), STALLED_S)

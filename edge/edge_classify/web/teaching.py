@@ -15,6 +15,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -146,13 +147,17 @@ class Teaching:
         with self._lock:
             if self._job is not None and self._job.model == name:
                 raise UsageError(f"{name} is being taught: wait for that")
-            load(name, coming)  # before anything is moved: it may not work
+            read = _written(coming)
+            model = load(name, coming)  # before anything is moved: it may not work
             # In this order each file is whole, and none lost, whenever the power fails.
             waiting = kept.with_name(f".{kept.name}")
             _copy(files.now, waiting)
             waiting.replace(kept)
             coming.replace(files.now)
-            model = load(name, files.now)
+            if _written(files.now) == read:
+                model.classifier.model_file = replace(model.classifier.model_file, path=files.now)
+            else:  # somebody has written another meanwhile
+                model = load(name, files.now)
             self._models.exchange(model)
         labels = ", ".join(model.classifier.labels)
         self._say(f"{files.now}: exchanged on the page, now for {labels}; the one before is kept as {kept.name}\n")
@@ -181,6 +186,12 @@ def _files(model: Model) -> _Files:
     return _Files(path, path.with_name(f"{path.stem}.taught.tflite"), path.with_name(f"{path.stem}.before.tflite"))
 
 
+def _written(path: Path) -> tuple[int, ...]:
+    """What changes when a file is written, and not when it is moved. Raises OSError."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _why_not(model: Model, files: _Files, models: Models) -> str | None:
     """Why this model cannot be taught here, and what to do."""
     if files.now == BUILTIN_MODEL.resolve():
@@ -196,14 +207,14 @@ def _why_not(model: Model, files: _Files, models: Models) -> str | None:
 def _figures(path: Path) -> dict[str, Any] | None:
     """What a file says of itself; None if it is not there, or cannot be read."""
     try:
-        found = path.stat()
+        written = _written(path)
     except OSError:
         return None
-    return _read_figures(path, found.st_mtime_ns, found.st_ino)
+    return _read_figures(path, written)
 
 
 @lru_cache(16)
-def _read_figures(path: Path, _changed: int, _node: int) -> dict[str, Any] | None:
+def _read_figures(path: Path, _: tuple[int, ...]) -> dict[str, Any] | None:
     """The page asks once a second; reading a file takes all of its megabytes."""
     try:
         file = read_model_file(path)

@@ -8,12 +8,12 @@ import secrets
 from pathlib import Path
 
 from ..errors import DataError, explain_os_error
+from ..system.secret_file import read_secret, why_not_secret
 
 log = logging.getLogger(__name__)
 
 _BYTES = 18
 _MIN_CHARACTERS = 16
-_READABLE_BY_OTHERS = 0o077
 
 
 def default_path() -> Path:
@@ -27,19 +27,16 @@ def default_path() -> Path:
 
 def read_or_make(path: Path) -> tuple[str, bool]:
     """The token in a file, and whether it was just made. Raises DataError."""
-    try:
-        token = path.read_text().strip()
-    except FileNotFoundError:
+    if not path.exists():
         return _make(path), True
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise DataError(f"{path}: the page's token cannot be read: {reason}") from error
-    if len(token) < _MIN_CHARACTERS or not token.isascii() or not token.isprintable():
+    token = read_secret(path, "--web-token-file")
+    if len(token) < _MIN_CHARACTERS or not token.isascii():
         raise DataError(
-            f"{path}: expected {_MIN_CHARACTERS} letters and digits or more: remove the file to have a token made"
+            f"--web-token-file {path}: expected {_MIN_CHARACTERS} letters and digits or more: remove the file to have "
+            "a token made"
         )
-    if path.stat().st_mode & _READABLE_BY_OTHERS:
-        log.warning("%s: others on this machine can read the page's token: chmod 600 %s", path, path)
+    if why := why_not_secret(path):
+        log.warning("--web-token-file %s", why)
     return token, False
 
 

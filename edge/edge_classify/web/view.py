@@ -73,7 +73,7 @@ class View:
         self._offered_at = float("-inf")
         self._busy = False
         self._picture: Picture | None = None
-        self._number = 0
+        self._number = self._old = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pool: ThreadPoolExecutor | None = None
 
@@ -99,13 +99,19 @@ class View:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     @asynccontextmanager
-    async def watch(self) -> AsyncIterator[None]:
-        """Somebody looks. Raises TooManyViewersError."""
+    async def watch(self) -> AsyncIterator[int]:
+        """Somebody looks; gives the number after which pictures are of now. Raises TooManyViewersError."""
         if self.viewers >= MAX_VIEWERS:
             raise TooManyViewersError
+        if not self.viewers:
+            # What is encoded is what the last viewer saw, and a camera's next frame may take long.
+            self._old = self._number
+            if self._newest.results and self._source.lost_since is None:
+                self._busy = True
+                self._begin()
         self.viewers += 1
         try:
-            yield
+            yield self._old
         finally:
             self.viewers -= 1
 
@@ -120,10 +126,6 @@ class View:
             lost_since = self._source.lost_since
             if lost_since is not None:
                 return await self._notice(lost_since)
-
-    def newest_number(self) -> int:
-        """The number of the newest picture; 0 before the first."""
-        return self._number
 
     def newest_image(self) -> Image | None:
         """The newest frame: uint8 BGR, shape (height, width, 3); None before the first."""

@@ -10,16 +10,18 @@ import sys
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from edge_classify.errors import DataError
 from edge_classify.learn.photos.layout import TEST, check_label, part_of
 from edge_classify.learn.photos.photo_set import HELD_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
 from edge_classify.model.labels import UNKNOWN
+from edge_classify.system.counted import counted
 
 from ..photo_facts import keep_facts
 from ..place import Place
+from ..progress import show_progress
 from ..workers import Pool
 from .source import PhotoSource
 from .survey import FoundPhoto, Survey, Unit, survey
@@ -40,18 +42,12 @@ def find_listed_photos(
     Raises DataError, also if more photos are missing or unreadable than `source` allows.
     """
     found: list[FoundPhoto] = []
-    bad: list[str] = []
-    lost: list[int] = []
-    units = 0
+    losses = _Losses()
     for part in _survey_all(database, source, pool):
-        units += 1
         found += part.photos
-        bad += part.bad
-        if part.lost:
-            lost.append(part.lost)
-    # Of a shard that nobody has counted, as many are lost as the others have on average.
-    average = max(1, round(len(found) / max(1, units - len(lost))))
-    _check_bad(source, sum(count if count >= 0 else average for count in lost), len(found), bad)
+        losses.add(part)
+    bad = losses.bad
+    _check_bad(source, losses, len(found))
     parts, held_out_name = _parts(source, sorted({photo.split for photo in found}))
     names = {photo.label: _label(source, photo.label, with_unknown) for photo in found}
     labels = tuple(sorted({name for name in names.values() if name}))
@@ -84,9 +80,7 @@ def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool) -
                 yield unit
 
     bad = 0
-    from tqdm import tqdm
-
-    with tqdm(total=source.count(), desc="reading photos", unit="photo") as progress:
+    with show_progress("reading", source.count(), "photo") as progress:
         for found in pool(survey, unknown(), describe=str):
             key = waiting.popleft()
             with database:
@@ -97,7 +91,7 @@ def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool) -
             progress.update(len(found.photos))
             bad += len(found.bad)
             if found.bad:
-                progress.set_postfix_str(f"{bad} failures")
+                progress.set_postfix_str(counted(bad, "failure"))
             yield found
     yield from kept
 
@@ -123,16 +117,46 @@ def _decode(blob: bytes) -> Survey:
     )
 
 
-def _check_bad(source: PhotoSource, lost: int, found: int, bad: Sequence[str]) -> None:
+@dataclass
+class _Losses:
+    """What cannot be read.
+
+    units: the shards, or parts of the table, looked at. whole: of which nothing can be read. uncounted: of these, how
+    many photos nobody knows. photos: lost, those of uncounted shards left aside. bad: a line for each failure.
+    """
+
+    units: int = 0
+    damaged: int = 0
+    whole: int = 0
+    uncounted: int = 0
+    photos: int = 0
+    bad: list[str] = field(default_factory=list)
+
+    def add(self, part: Survey) -> None:
+        self.units += 1
+        self.damaged += bool(part.lost)
+        self.whole += bool(part.lost and not part.photos)
+        self.uncounted += part.lost < 0
+        self.photos += max(0, part.lost)
+        self.bad += part.bad
+
+
+def _check_bad(source: PhotoSource, losses: _Losses, found: int) -> None:
+    bad = losses.bad
     if not found:
         why = f": {bad[0]}" if bad else ""
         raise DataError(f"{source}: no photos that can be read{why}")
-    if 100 * lost > source.max_bad * (found + lost):
-        more = f"; and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
-        raise DataError(
-            f"{source}: {lost} of {found + lost} photos cannot be read, and --max-bad allows {source.max_bad:g} %: "
-            f"{'; '.join(bad[:_MAX_NAMED])}{more}"
-        )
+    # A shard that nobody has counted is taken for as large as the whole ones are on average.
+    average = max(1, round(found / max(1, losses.units - losses.damaged)))
+    lost = losses.photos + losses.uncounted * average
+    if 100 * lost <= source.max_bad * (found + lost):
+        return
+    about = "about " if losses.uncounted else ""
+    what = f"{about}{lost} of {counted(found + lost, 'photo')} cannot be read"
+    if losses.whole and not source.is_table:
+        what = f"nothing can be read of {losses.whole} of {counted(losses.units, 'shard')}: in all, {what}"
+    more = f"; and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
+    raise DataError(f"{source}: {what}, and --max-bad allows {source.max_bad:g} %: {'; '.join(bad[:_MAX_NAMED])}{more}")
 
 
 def _parts(source: PhotoSource, words: Sequence[str]) -> tuple[dict[str, str], str]:

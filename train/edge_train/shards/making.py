@@ -8,10 +8,13 @@ from pathlib import Path
 from edge_classify.errors import DataError
 from edge_classify.images.formats import HEAD_BYTES, PICTURE_SUFFIXES, picture_format
 from edge_classify.learn.photos.layout import read_layout
-from edge_classify.learn.photos.photo_set import NEGATIVE, Photo, PhotoSet, find_photos, fingerprint
+from edge_classify.learn.photos.photo_set import NEGATIVE, Photo, PhotoSet, find_photos
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import atomic_file, write_atomic
+from edge_classify.system.counted import counted
 
+from ..folder_lock import hold_folder
+from ..progress import show_progress
 from .source import INDEX, INDEX_FORMAT, pattern
 from .tar_shard import ShardWriter
 
@@ -24,41 +27,31 @@ def make_shards(root: Path, folder: Path, size: int) -> str:
     """Write all photos of `root`, as `find_photos` finds them, to shards of about `size` bytes in `folder`.
 
     They are in the order of their contents' hashes, so that each shard holds every class, and the same photos give the
-    same bytes. A shard that is there already is not written again. Returns what to do with them, in words. Raises
-    DataError, also if `folder` holds something else.
+    same bytes. Returns what to do with them, in words. Raises DataError, also if `folder` holds something else.
     """
     _check_output(root, folder)
     layout = read_layout(root, with_unknown=True)
     photos = find_photos(root, with_unknown=True)
     splits = {photo.path.parts[0] for photo in photos.photos} if len(layout.parts) > 1 else set()
     batches = _cut(root, photos, size)
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = []
-    from tqdm import tqdm
-
-    with tqdm(total=len(photos.photos), desc="shards", unit="photo") as progress:
-        first = 0
-        for number, batch in enumerate(batches):
-            name = f"shards-{number:04d}.tar"
-            shards.append(_write(root, folder / name, batch, first, photos.labels, splits))
-            first += len(batch)
-            progress.update(len(batch))
-    for path in folder.glob("shards-*.tar"):  # of an earlier, longer row
-        if path.name not in {shard["name"] for shard in shards}:
-            path.unlink()
-    index = {
-        "format": INDEX_FORMAT,
-        "photos": len(photos.photos),
-        "labels": photos.labels,
-        "counts": _count(photos),
-        "fingerprint": fingerprint(photos.photos),
-        "shards": shards,
-    }
-    write_atomic(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
+    with hold_folder(folder):
+        shards = _write_all(root, folder, photos, batches, splits)
+        for path in folder.glob("shards-*.tar"):  # of an earlier, longer row
+            if path.name not in {shard["name"] for shard in shards}:
+                path.unlink()
+        index = {
+            "format": INDEX_FORMAT,
+            "photos": len(photos.photos),
+            "labels": photos.labels,
+            "counts": _count(photos),
+            "fingerprint": photos.fingerprint,
+            "shards": shards,
+        }
+        write_atomic(folder / INDEX, json.dumps(index, indent=1, ensure_ascii=False))
     names = pattern([str(shard["name"]) for shard in shards])
     return (
-        f"wrote {len(photos.photos)} photos of {len(photos.labels)} classes to {len(shards)} shards, and {INDEX}; "
-        f"next: edge-train '{folder / names}'"
+        f"wrote {counted(len(photos.photos), 'photo')} of {len(photos.labels)} classes to "
+        f"{counted(len(shards), 'shard')}, and {INDEX}; next: edge-train '{folder / names}'"
     )
 
 
@@ -87,6 +80,20 @@ def _cut(root: Path, photos: PhotoSet, size: int) -> list[list[Photo]]:
     if len(batches) > 9999:
         raise DataError(f"{root}: {len(batches)} shards: make them larger, with --size")
     return batches
+
+
+def _write_all(
+    root: Path, folder: Path, photos: PhotoSet, batches: list[list[Photo]], splits: set[str]
+) -> list[dict[str, object]]:
+    """Write the shards; returns their lines of the index."""
+    shards = []
+    with show_progress("writing shards", len(photos.photos), "photo") as progress:
+        first = 0
+        for number, batch in enumerate(batches):
+            shards.append(_write(root, folder / f"shards-{number:04d}.tar", batch, first, photos.labels, splits))
+            first += len(batch)
+            progress.update(len(batch))
+    return shards
 
 
 def _write(

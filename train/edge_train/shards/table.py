@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from edge_classify.errors import DataError, UsageError
 from edge_classify.images.folder import find_pictures
+from edge_classify.system.counted import counted
 
 from ..place import Place, is_remote, open_stream, state_of
 from .survey import Examined, Survey, examine
@@ -112,7 +113,9 @@ def _rows(url: str) -> Iterator[Row]:
         if not any(line):
             continue
         if len(line) != len(header):
-            raise DataError(f"{url}: row {number} has {len(line)} values, its header {len(header)}: correct it")
+            raise DataError(
+                f"{url}: row {number} has {counted(len(line), 'value')}, its header {len(header)}: correct it"
+            )
         found = photos.find(line[photo])
         yield Row(found, photos.relative(found), line[label].strip(), "" if split is None else line[split].strip())
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 from edge_classify.errors import DataError
 from edge_classify.images.formats import PICTURE_SUFFIXES
 from edge_classify.model.labels import UNKNOWN
+from edge_classify.system.counted import counted
 
 from ..place import Place, open_stream, state_of
 from .survey import Survey
@@ -62,7 +63,9 @@ class Shard:
             return found
         missing = self.photos - len(found.photos) - found.lost
         if cut_off or (self.photos >= 0 and missing > 0):
-            found.bad.append(f"{self.url}: cut off or damaged after {len(found.photos)} photos{self._of_how_many()}")
+            found.bad.append(
+                f"{self.url}: cut off or damaged after {counted(len(found.photos), 'photo')}{self._of_how_many()}"
+            )
             found.lost += max(missing, 1)
         elif self.sha256 and read.sha256.hexdigest() != self.sha256:
             found.add_bad(f"{self.url}: not the file that its index.json describes (another checksum)")

@@ -14,11 +14,11 @@ def join_bursts(root: Path, photos: Sequence[Photo], groups: Mapping[str, str]) 
 
     groups: for each photo its group, by sha256, named after the smallest in it; so are those returned.
     """
-    joined = {group: group for group in groups.values()}
+    joined: dict[str, str] = {}
 
     def find(group: str) -> str:
-        while joined[group] != group:
-            group = joined[group]
+        while (other := joined.get(group, group)) != group:
+            group = other
         return group
 
     first: dict[str, str] = {}
@@ -26,7 +26,8 @@ def join_bursts(root: Path, photos: Sequence[Photo], groups: Mapping[str, str]) 
         if burst := _read_burst(root, photo):
             group = find(groups[photo.sha256])
             other = find(first.setdefault(burst, group))
-            joined[max(group, other)] = min(group, other)
+            if group != other:
+                joined[max(group, other)] = min(group, other)
     return {sha256: find(group) for sha256, group in groups.items()}
 
 

@@ -15,6 +15,7 @@ from ...images.folder import Kind, find_pictures, list_folder
 from ...images.formats import HEAD_BYTES, describe_other, picture_format
 from ...model.labels import UNKNOWN
 from ...recognize import recognize
+from ...system.counted import counted
 
 # What a photo is used for. Nothing is ever chosen on a photo that is held out: figures are reported on those.
 TRAINING = "training"
@@ -92,6 +93,24 @@ def check_label(name: str, where: str, remedy: str) -> str:
     return label
 
 
+def check_one_class(label: str, folder: Path, known: Iterable[str]) -> None:
+    """Raise DataError if a folder given for one class seems to hold folders of several. known: classes that there are.
+
+    Pictures of nothing, those of `unknown`, may lie in folders of any other names.
+    """
+    contents = list_folder(folder)
+    others = {UNKNOWN, *known} - {label}
+    inside = [path for path in contents.folders if unicodedata.normalize("NFC", path.name) in others]
+    if not inside and label != UNKNOWN and not contents.pictures and len(contents.folders) > 1:
+        inside = contents.folders
+    if inside:
+        more = " and more" if len(inside) > 3 else ""
+        raise DataError(
+            f"{label}={folder}: has the folders {_names(inside[:3])}{more}: is each a class? Add each by itself, as "
+            f"{inside[0].name}={inside[0]}; if all show {label}, put the photos directly into one folder"
+        )
+
+
 def _check_folder(root: Path) -> None:
     if root.is_dir():
         if recognize(root) == "run folder":
@@ -138,8 +157,8 @@ def _find_parts(root: Path, left_out: Counter[Kind]) -> dict[Path, str]:
             if folder != training and list_folder(training).folders:
                 hint = f"to leave {folder.name}/ out, give {training}"
             raise DataError(
-                f"{folder}: {_pictures(inside.pictures)}, but no class folders: {_names(used)} are taken for a split, "
-                f"so each must hold a folder per class; {hint}"
+                f"{folder}: {counted(len(inside.pictures), 'picture')}, but no class folders: {_names(used)} are taken "
+                f"for a split, so each must hold a folder per class; {hint}"
             )
     left_out.update(contents.left_out)
     _count_loose(contents.pictures, f" directly in {root}", left_out)
@@ -249,8 +268,8 @@ def _splits_inside_classes(classes: Mapping[str, Path]) -> list[str]:
 def _no_classes(folder: Path, pictures: Sequence[Path]) -> str:
     if pictures:
         return (
-            f"{folder}: {_pictures(pictures)}, but no class folders: put the photos of each class in a folder named "
-            "after it (lists such as train.csv are not read)"
+            f"{folder}: {counted(len(pictures), 'picture')}, but no class folders: put the photos of each class in "
+            "a folder named after it (lists such as train.csv are not read)"
         )
     if recognize(folder) == "model folder":
         return f"{folder}: a folder of model files, which edge-convert writes: give the folder of photos"
@@ -280,10 +299,6 @@ def _is_made_by_us(folder: Path) -> bool:
 def _count_loose(pictures: Sequence[Path], where: str, left_out: Counter[Kind]) -> None:
     if pictures:
         left_out["picture", where] += len(pictures)
-
-
-def _pictures(pictures: Sequence[Path]) -> str:
-    return f"{len(pictures)} picture{'' if len(pictures) == 1 else 's'}"
 
 
 def _names(folders: Iterable[Path]) -> str:

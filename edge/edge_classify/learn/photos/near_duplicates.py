@@ -7,7 +7,6 @@ listed pair by pair where many photos are, as those of a camera that does not mo
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +116,9 @@ def _find_in_bands(
     for first, second in pairs:  # in order: a leader's own comes before its members'
         if leaders[first] == first and leaders[second] == second:
             leaders[second] = first
-    few = set(_in_small_groups(leaders).tolist())
-    return _name_groups(names, *_merge_small_groups(leaders, ((a, b) for a, b in pairs if a in few and b in few)))
+    few = np.zeros(len(names), bool)
+    few[_in_small_groups(leaders)] = True
+    return _name_groups(names, *_merge_small_groups(leaders, ((a, b) for a, b in pairs if few[a] and few[b])))
 
 
 def _pair_by_bands(hashes: np.ndarray) -> np.ndarray:
@@ -162,13 +162,13 @@ def _merge_small_groups(
 
     Returns the group of each photo, by the index of its first, and the pairs that are alike, in order.
     """
-    sizes = Counter(leaders.tolist())
-    parent = {leader: leader for leader in sizes}
+    sizes = np.bincount(leaders, minlength=len(leaders))
+    parent = np.arange(len(leaders))
 
     def root(leader: int) -> int:
         while parent[leader] != leader:
             parent[leader] = parent[parent[leader]]
-            leader = parent[leader]
+            leader = int(parent[leader])
         return leader
 
     pairs = []
@@ -178,7 +178,10 @@ def _merge_small_groups(
         if low != high and sizes[low] + sizes[high] <= MAX_COPIES:
             parent[high] = low
             sizes[low] += sizes[high]
-    return np.array([root(leader) for leader in leaders.tolist()], int), pairs
+    roots = parent[leaders]
+    while (parent[roots] != roots).any():
+        roots = parent[roots]
+    return roots, pairs
 
 
 def _find_pairs(hashes: np.ndarray, shapes: np.ndarray, chosen: np.ndarray) -> Iterator[tuple[int, int]]:

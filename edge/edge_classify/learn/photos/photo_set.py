@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -17,10 +18,11 @@ from ...images.photo import decode_photo, without_library
 from ...images.preprocessing import Image
 from ...model.labels import UNKNOWN
 from ...system.checksum import file_sha256
+from ...system.counted import counted
 from .layout import HELD_OUT as HELD_OUT
 from .layout import TRAINING as TRAINING
 from .layout import VALIDATION as VALIDATION
-from .layout import read_layout
+from .layout import check_one_class, read_layout
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ class PhotoSet:
     """
 
     labels: tuple[str, ...]
-    photos: tuple[Photo, ...]
+    photos: Sequence[Photo]
     skipped: tuple[str, ...]
     given_split: bool
     held_out_name: str
@@ -109,20 +111,25 @@ class PhotoSet:
         """The part that is used of every photo."""
         return self.photos[0].crop if self.photos else None
 
-    def of(self, *parts: str) -> list[Photo]:
+    @cached_property
+    def fingerprint(self) -> str:
+        """As the function of this name, of all photos."""
+        return fingerprint(self.photos)
+
+    def of(self, *parts: str) -> Sequence[Photo]:
         """The photos of the classes in these parts; no negatives."""
         return [photo for photo in self.photos if photo.label != NEGATIVE and photo.part in parts]
 
-    def negatives(self, part: str) -> list[Photo]:
+    def negatives(self, part: str) -> Sequence[Photo]:
         """The pictures in `unknown/` of this part."""
         return [photo for photo in self.photos if photo.label == NEGATIVE and photo.part == part]
 
     def counts(self) -> str:
         """How many photos there are for what, in words."""
-        words = [f"{len(self.labels)} classes", f"{len(self.of(TRAINING))} training photos"]
+        words = [f"{len(self.labels)} classes", counted(len(self.of(TRAINING)), "training photo")]
         if self.of(VALIDATION):
-            words.append(f"{len(self.of(VALIDATION))} validation photos")
-        words.append(f"{len(self.of(HELD_OUT))} held-out photos")
+            words.append(counted(len(self.of(VALIDATION)), "validation photo"))
+        words.append(counted(len(self.of(HELD_OUT)), "held-out photo"))
         return ", ".join(words) + ("" if self.crop is None else f"; of each the part {self.crop} (--crop)")
 
 
@@ -164,9 +171,10 @@ def find_photos(root: Path, *, with_unknown: bool) -> PhotoSet:
     return PhotoSet(layout.labels, tuple(photos), tuple(skipped), given_split, held_out_name)
 
 
-def find_photos_of_classes(folders: Mapping[str, Path]) -> PhotoSet:
+def find_photos_of_classes(folders: Mapping[str, Path], known: Iterable[str]) -> PhotoSet:
     """The photos of folders that hold one class each, by class; those of `unknown` are negatives.
 
+    known: classes that there are already; a folder with folders of these is refused.
     Their paths are those of the folders and the files in them. Warns of what is left out. Raises DataError.
     """
     labels = tuple(sorted(label for label in folders if label != UNKNOWN))
@@ -174,6 +182,7 @@ def find_photos_of_classes(folders: Mapping[str, Path]) -> PhotoSet:
     for label, folder in sorted(folders.items()):
         if not folder.is_dir():
             raise DataError(f"{label}={folder}: no such folder: expected a folder of photos")
+        check_one_class(label, folder, known)
         left_out: Counter[Kind] = Counter()
         index = labels.index(label) if label in labels else NEGATIVE
         found += [_look_at(path, path, index, TRAINING) for path in _pictures_of_class(folder, left_out)]
@@ -191,12 +200,19 @@ def _look_at(path: Path, name: Path, label: int, part: str) -> Photo | str:
     return Photo(name, label, sha256, part) if size else f"{path}: the file is empty (0 bytes)"
 
 
-def fingerprint(photos: Iterable[Photo]) -> str:
+def fingerprint(photos: Sequence[Photo]) -> str:
     """One SHA-256 for the set: contents, the part used of them, classes and split, whatever the files are called."""
-    lines = sorted(
-        f"{photo.sha256} {photo.label} {photo.part}{'' if photo.crop is None else f' {photo.crop}'}" for photo in photos
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    whole, between = hashlib.sha256(), ""
+    # In sixteen parts, one after another: their lines are not all in memory at once.
+    for digit in sorted({photo.sha256[:1] for photo in photos}):
+        lines = sorted(_line(photo) for photo in photos if photo.sha256[:1] == digit)
+        whole.update((between + "\n".join(lines)).encode())
+        between = "\n"
+    return whole.hexdigest()
+
+
+def _line(photo: Photo) -> str:
+    return f"{photo.sha256} {photo.label} {photo.part}{'' if photo.crop is None else f' {photo.crop}'}"
 
 
 def _order(label: str, labels: tuple[str, ...]) -> tuple[bool, str]:
@@ -214,6 +230,6 @@ def _pictures_of_class(folder: Path, left_out: Counter[Kind]) -> list[Path]:
         )
     heic, install = without_library(contents.pictures)
     if heic:
-        raise DataError(f"{folder}: {len(heic)} HEIC photos: to read them, install pillow-heif: {install}")
+        raise DataError(f"{folder}: {counted(len(heic), 'HEIC photo')}: to read them, install pillow-heif: {install}")
     left_out.update(contents.left_out)
     return contents.pictures

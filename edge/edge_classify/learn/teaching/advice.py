@@ -30,11 +30,11 @@ def advise(lesson: Lesson, fitted: Fitted) -> Iterator[str]:
     truth = heads.examples.labels[heads.judged]
     answers = fitted.calibration.probabilities.argmax(axis=1)
     yield from _name_confused(lesson.labels, confusion(answers, truth, len(lesson.labels)))
-    yield from _suggest_photos(lesson.labels, heads, answers, truth)
+    yield from _suggest_photos(lesson.labels, heads, truth)
     accepted = share_accepted(fitted.trial)
     if accepted > MAX_MADE_ACCEPTED:
         yield (
-            f"unknown cannot be trusted: it gives a class's label to {accepted:.0%} of the negatives drawn to try it: "
+            f"unknown cannot be trusted: it gives a class's label to {accepted:.0%} of the negatives made to test it: "
             "put pictures of what else your camera sees into unknown/, or take another base"
         )
 
@@ -48,17 +48,20 @@ def _name_confused(labels: tuple[str, ...], counts: np.ndarray) -> Iterator[str]
     for first, second in pairs[:_MAX_PAIRS]:
         yield (
             f"{labels[first]} and {labels[second]} can hardly be told apart: of their {own[first] + own[second]} "
-            f"photos {crossed[first, second]} are taken for the other: give photos that show the difference, or join "
-            "the classes"
+            f"photos {crossed[first, second]} are mistaken for the other: give photos that show the difference, or "
+            "join the classes"
         )
     if len(pairs) > _MAX_PAIRS:
         yield f"{len(pairs) - _MAX_PAIRS} more pairs of classes can hardly be told apart"
 
 
-def _suggest_photos(labels: tuple[str, ...], heads: Heads, answers: np.ndarray, truth: np.ndarray) -> Iterator[str]:
-    """Classes that are recognised measurably better with all photos than with half of them: more would help on."""
+def _suggest_photos(labels: tuple[str, ...], heads: Heads, truth: np.ndarray) -> Iterator[str]:
+    """Classes that are recognised measurably better with all photos than with half of them: more would help on.
+
+    By heads alone on either side: the votes, for which half of them were not fitted, would pass for more photos.
+    """
     counts = np.bincount(truth, minlength=len(labels))
-    right = answers == truth
+    right = heads.logits().argmax(axis=1) == truth
     recall = np.bincount(truth, right, minlength=len(labels)) / np.maximum(counts, 1)
     candidates = np.flatnonzero((counts <= _FEW) & (recall <= _GOOD))
     if not len(candidates):

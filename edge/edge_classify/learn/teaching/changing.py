@@ -18,9 +18,11 @@ from ...errors import DataError
 from ...model.labels import UNKNOWN
 from ...model.model_file import CARD_PART, CONTRACT_PART, LABELS_PART, MEMORY_PART, PICTURE_PART, read_part
 from ...model.parts import attach, encode_labels
+from ...system.counted import counted
 from ..adding import Added, Known, add_photos
-from ..head import Head
+from ..head import Head, softmax
 from ..memory import Memory, decode, encode, read_memory
+from ..open_set import with_unknown
 from ..photos.photo_set import NEGATIVE
 from .base import Base, open_base
 from .class_changes import Changed, ClassChanges
@@ -51,9 +53,14 @@ def change(
         raise DataError(f"--remove {' '.join(changes.remove)}: leaves {names[0]} alone: a file needs two classes")
     lesson = read_added(opened, changes.add, labels, output.parent, progress)
     rows, classes, notes = _leave_out_remembered(lesson, names, remembered)
+    if not len(rows) and not changes.remove and not changes.rename:
+        why = "remembers all of these photos already" if notes else "gets no photo that can be read"
+        raise DataError(f"{output} is not written, for it would be as {base}, which {why}")
     known = Known(
         head,
         remembered,
+        # Files of before have no votes.
+        vote_weight=opened.contract["decision"].get("vote_weight", 0.0),
         keep=opened.contract["decision"]["keep"],
         balanced=opened.contract["provenance"].get("arguments", {}).get("class_weights", "balanced") == "balanced",
         blanks=lesson.blanks,
@@ -64,6 +71,7 @@ def change(
     content = Content(
         labels=(*names, UNKNOWN),
         head=added.head,
+        vote_weight=known.vote_weight,
         open_set=added.open_set,
         calibration=lesson.calibration if len(lesson.calibration) else _test_picture(opened),
         decision={"keep": known.keep},
@@ -72,7 +80,8 @@ def change(
         memory=added.memory if memory else None,
     )
     write_file(output, write_content(opened, content, output.stem))
-    return Changed(output, names, (*lesson.notes, *notes, *_report(figures)))
+    unknown = _report_unknown(known, added, rows, classes)
+    return Changed(output, names, (*lesson.notes, *notes, *_report(figures), *unknown))
 
 
 def _rename(base: Base, rename: Mapping[str, str]) -> tuple[str, ...]:
@@ -178,7 +187,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Figure:
-    """What can be said of a class that got photos, each judged without having been learnt.
+    """What can be said of a class that got photos, each judged by a head that had not seen it.
 
     photos: new ones. recognised: of them. others: remembered photos of other classes. taken: of them, for this class.
     rivals: classes that it can hardly be told from; of each the number of photos taken for it, of its own remembered
@@ -226,15 +235,38 @@ def _evaluation(figures: Sequence[_Figure]) -> dict[str, Any]:
 def _report(figures: Sequence[_Figure]) -> Iterator[str]:
     for figure in figures:
         yield (
-            f"{figure.label}: {figure.recognised} of {figure.photos} added photos recognised, each judged without being"
-            f" learnt; {figure.taken} of {figure.others} remembered photos of other classes taken for it"
+            f"{figure.label}: {figure.recognised} of {figure.photos} added photos recognised, each by a head that had "
+            f"not seen it; {figure.taken} of {figure.others} remembered photos of other classes mistaken for it"
         )
         for rival, lost, of, taken in figure.rivals:
             yield (
-                f"{figure.label} can hardly be told from {rival}: {lost} of its {figure.photos} photos are taken for "
-                f"{rival}, and {taken} of {of} remembered ones of {rival} for it: give photos that show what differs, "
-                "or join the two"
+                f"{figure.label} can hardly be told from {rival}: {lost} of its {figure.photos} photos are mistaken "
+                f"for {rival}, and {taken} of {of} remembered ones of {rival} for it: give photos that show what "
+                "differs, or join the two"
             )
+
+
+def _report_unknown(known: Known, added: Added, rows: np.ndarray, classes: np.ndarray) -> Iterator[str]:
+    """What the negatives among the new photos have changed. rows, classes: of the new photos."""
+    negative = classes == NEGATIVE
+    if not negative.any():
+        return
+    before = add_photos(known, rows[~negative], classes[~negative])
+    own = known.memory.rows[known.memory.labels != NEGATIVE]
+    added_before, added_now, own_before, own_now = (
+        _count_unknown(fit, part) for part in (rows[negative], own) for fit in (before, added)
+    )
+    yield (
+        f"unknown: {counted(int(negative.sum()), 'picture')} added, of which {added_now} are called unknown now, and "
+        f"{added_before} before; of {len(own)} remembered photos of the classes {own_now} now, and {own_before} before"
+    )
+
+
+def _count_unknown(fit: Added, rows: np.ndarray) -> int:
+    """How many of the rows, (n, F + M), are called unknown."""
+    probabilities = softmax(fit.head.logits(rows[:, : fit.memory.features]))
+    answers = with_unknown(probabilities, fit.open_set.known(rows)).argmax(axis=1)
+    return int((answers == probabilities.shape[1]).sum())
 
 
 def _history(changes: ClassChanges, lesson: Lesson | None) -> dict[str, Any]:

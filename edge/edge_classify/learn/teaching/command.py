@@ -13,6 +13,7 @@ from pathlib import Path
 from ...errors import DataError, ModelFileError, SelfTestError
 from ...options import Parser, number, output_file
 from ...system.command import run
+from ...system.counted import counted
 from ..open_set import KEEP, KEEP_STILL_CAMERA
 from .class_changes import Changed, ClassChanges
 from .teach import Taught, change_classes, teach
@@ -140,21 +141,25 @@ def _print(made: Taught | Changed, lines: Sequence[str], *, as_json: bool) -> No
 
 
 def _show_progress(done: int, total: int) -> None:
-    print(f"\r{done} of {total} pictures\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True)
+    print(
+        f"\r{done} of {counted(total, 'picture')}\x1b[K", end="\n" if done == total else "", file=sys.stderr, flush=True
+    )
 
 
 def _report(taught: Taught) -> list[str]:
     measured = taught.evaluation
-    photos = f"cross-validated on {measured['photos']} photos, each judged without having been learnt"
+    photos = f"cross-validated on {measured['photos']} photos, each by a head that had not seen it"
     lines = [
         *taught.notes,
         f"{taught.path}: {len(taught.labels)} classes; {measured['accuracy_with_unknown']:.1%} correct "
         f"({measured['accuracy']:.1%} among the classes), {photos}",
     ]
     lines += [
-        f"{scores['accepted']:.1%} of {scores['pictures']} pictures in {name} get a class's label"
+        f"{scores['accepted']:.1%} of {counted(scores['pictures'], 'picture')} in {name} are given a class's label"
         for name, scores in measured["strangers"].items()
     ]
     made = measured["made_negatives"]
-    lines.append(f"{made['accepted']:.1%} of {made['pictures']} negatives drawn to try unknown get a class's label")
+    lines.append(
+        f"{made['accepted']:.1%} of {made['pictures']} negatives made to test unknown are given a class's label"
+    )
     return lines

@@ -15,10 +15,12 @@ from ..cross_validation import (
     VIEW_FOLDS,
     Calibration,
     Fold,
+    Spaces,
     at_most,
     calibrate,
     fit_without_fold,
     is_clear_gain,
+    judge_spaces,
     make_folds,
     photo_losses,
     weigh_classes,
@@ -39,6 +41,7 @@ from ..open_set import (
 from ..photos.folds import FOLDS
 from ..photos.made_negatives import measure_made
 from ..rows import EveryNth
+from ..votes import give_probabilities
 from .lesson import TRIED, Lesson
 
 _SEED = 0
@@ -73,7 +76,8 @@ class Heads:
 class Fitted:
     """A head and its `unknown` output.
 
-    calibration: has the head. keep: the share of own photos that should not be called unknown.
+    calibration: has the head and the weight of the votes.
+    keep: the share of own photos that should not be called unknown.
     probabilities: of the judged photos, (n, K + 1) with `unknown` last, by what was fitted without them.
     negatives: of unknown/'s pictures, likewise. trial: of the drawn negatives, by what is written.
     """
@@ -105,8 +109,10 @@ def fit(lesson: Lesson, keep: float | None = None) -> Fitted:
     if _views_do_harm(heads):
         heads = fit_heads(_without_views(examples), lesson.features, settings, folds)
     head, _, _ = fit_head(heads.examples, None, lesson.features, settings, _SEED, heads.epochs)
-    calibration = calibrate(head, heads.logits(), labels[heads.judged])
-    return _fit_unknown(lesson, heads, calibration, keep or (KEEP_STILL_CAMERA if lesson.still_camera else KEEP))
+    spaces = _fit_spaces(lesson, heads)
+    calibration = calibrate(head, heads.logits(), labels[heads.judged], spaces.answers)
+    keep = keep or (KEEP_STILL_CAMERA if lesson.still_camera else KEEP)
+    return _fit_unknown(lesson, heads, spaces, calibration, keep)
 
 
 def fit_heads(examples: Examples, features: int, settings: HeadSettings, folds: Sequence[Fold]) -> Heads:
@@ -132,30 +138,41 @@ def _views_do_harm(heads: Heads) -> bool:
     return is_clear_gain(np.concatenate(gains))
 
 
-def _fit_unknown(lesson: Lesson, heads: Heads, calibration: Calibration, keep: float) -> Fitted:
-    examples, folds = heads.examples, heads.folds
-    fold_of_negative = np.array([photo.fold for photo in lesson.negatives], int)
-    spaces = [
+def _fit_spaces(lesson: Lesson, heads: Heads) -> Spaces:
+    """The feature space of all photos, and those without a fold of photos and of negatives each."""
+    examples, fold_of_negative = heads.examples, _folds_of_negatives(lesson)
+    without_fold = [
         _fit_space(lesson, examples, fold.fitted, lesson.negative_rows[fold_of_negative != number])
-        for number, fold in enumerate(folds)
+        for number, fold in enumerate(heads.folds)
     ]
-    scores = [space.scores(examples.read(fold.chosen_on)) for space, fold in zip(spaces, folds, strict=True)]
+    whole = _fit_space(lesson, examples, examples.photos, lesson.negative_rows)
+    chosen_on = [examples.read(fold.chosen_on) for fold in heads.folds]
+    return judge_spaces(whole, without_fold, chosen_on, len(lesson.labels))
+
+
+def _folds_of_negatives(lesson: Lesson) -> np.ndarray:
+    """Integers, one for each of `negative_rows`."""
+    return np.array([photo.fold for photo in lesson.negatives], int)
+
+
+def _fit_unknown(lesson: Lesson, heads: Heads, spaces: Spaces, calibration: Calibration, keep: float) -> Fitted:
+    examples, folds = heads.examples, heads.folds
     blocks = None
     if lesson.still_camera:
         times = np.repeat(np.arange(len(folds)), [len(fold.chosen_on) for fold in folds])
         blocks = np.stack([examples.labels[heads.judged], times], axis=1)
-    space = _fit_space(lesson, examples, examples.photos, lesson.negative_rows)
     confidences = calibration.probabilities.max(axis=1)
-    open_set = fit_open_set(space, np.concatenate(scores), confidences, keep, blocks)
+    open_set = fit_open_set(spaces.whole, spaces.scores, confidences, keep, blocks)
     # What was fitted without a fold, with the limits of what is written.
-    open_sets = [replace(open_set, space=space) for space in spaces]
+    open_sets = [replace(open_set, space=space) for space in spaces.without_fold]
     known = [part.known(examples.read(fold.chosen_on)) for part, fold in zip(open_sets, folds, strict=True)]
+    fold_of_negative, vote_weight = _folds_of_negatives(lesson), calibration.vote_weight
     negatives = [
-        _probabilities(head.with_temperature(calibration.temperature), part, rows)
+        give_probabilities(head.with_temperature(calibration.temperature), vote_weight, part, rows)
         for number, (head, part) in enumerate(zip(heads.heads, open_sets, strict=True))
         if len(rows := lesson.negative_rows[fold_of_negative == number])
     ]
-    trial = _probabilities(calibration.head, open_set, lesson.trial)
+    trial = give_probabilities(calibration.head, vote_weight, open_set, lesson.trial)
     return Fitted(
         heads,
         calibration,
@@ -175,11 +192,6 @@ def _fit_space(lesson: Lesson, examples: Examples, photos: np.ndarray, negatives
         rows, labels, lesson.features, _SEED, examples.views, lesson.blanks, one_scene=lesson.still_camera
     )
     return fit_direction(space, examples.read(photos), negatives[:MAX_PHOTOS]) if len(negatives) else space
-
-
-def _probabilities(head: Head, open_set: OpenSet, rows: np.ndarray) -> np.ndarray:
-    """(n, K + 1), for rows (n, F + M)."""
-    return with_unknown(head.probabilities(rows), open_set.known(rows))
 
 
 def measure(lesson: Lesson, fitted: Fitted) -> dict[str, Any]:

@@ -30,9 +30,9 @@ def write_head(graph: Graph, parts: Sequence[int], head: Mapping[str, Any], prec
     Its shape is [1, K + 1], or [1, K] without an `unknown` output.
 
     parts: the features [1, F] and, unless the backbone has none, the middle layer [1, M], float32.
-    head: `kernel` [F, K], `bias` [K]; with an `unknown` output the arrays of `FeatureSpace`, `sharpness` [2],
-        `threshold` [2], and the open set's constants by name; and perhaps `offset`, to be added to what basis and
-        direction give: [d], or [d + 1] with a direction.
+    head: `kernel` [F, K], `bias` [K]; with an `unknown` output the arrays of `FeatureSpace`, `vote_weight`,
+        `sharpness` [2], `threshold` [2], and the open set's constants by name; and perhaps `offset`, to be added to
+        what basis and direction give: [d], or [d + 1] with a direction.
     precision: of the file: "float16" stores the product's weights in float16; "dynamic" and "int8" in int8.
     """
     operators = _Operators(graph)
@@ -59,9 +59,9 @@ def write_head(graph: Graph, parts: Sequence[int], head: Mapping[str, Any], prec
     along = operators.columns(inside, dimensions, dimensions + 1) if "direction" in head else None
     if along is not None:
         inside = operators.columns(inside, 0, dimensions)
-    known = _known(operators, inside, along, head)
+    known, less_votes = _known(operators, inside, along, head)
     logits = operators.multiply(operators.columns(products, 0, classes), scale[:classes])
-    logits = operators.subtract(logits, -head["bias"])
+    logits = operators.subtract(operators.subtract(logits, -head["bias"]), less_votes)
     shares = operators.multiply(operators.softmax(logits, classes), known)
     unknown = operators.subtract(np.float32(1), known)
     options = schema.ConcatenationOptionsT()
@@ -77,8 +77,8 @@ def _finish(graph: Graph, output: int, precision: str) -> int:
     return graph.add("QUANTIZE", [output], graph.shape(output), schema.QuantizeOptionsT(), "QuantizeOptions", out)
 
 
-def _known(operators: _Operators, inside: int, along: int | None, head: Mapping[str, Any]) -> int:
-    """The probability that a picture shows one of the classes, [1, 1].
+def _known(operators: _Operators, inside: int, along: int | None, head: Mapping[str, Any]) -> tuple[int, int]:
+    """The probability that a picture shows one of the classes, [1, 1], and minus what votes add to logits, [1, K].
 
     inside: the vector inside the subspace, times `steepness`; along: its product with the direction, the same.
     """
@@ -103,13 +103,15 @@ def _known(operators: _Operators, inside: int, along: int | None, head: Mapping[
     if along is not None:
         unfamiliar = operators.subtract(unfamiliar, along)
     influence = operators.add("LOGISTIC", [nearness], len(prototypes))
-    counted = operators.product(influence, (votes * np.float32(np.sqrt(sharpness[1] / unit)), None))
+    votes_scale = np.sqrt(sharpness[1] / unit)
+    counted = operators.product(influence, (votes * np.float32(votes_scale), None))
     ones = np.ones((1, len(votes)), np.float32)
     least = np.array([-threshold[1] * sharpness[1] / unit], np.float32)
     member = operators.product(operators.multiply(counted, counted), (ones, None), least)
     logit = operators.subtract(member, operators.leak(unfamiliar, head["leak"]))
     logit = operators.multiply(operators.leak(logit, head["tail"]), np.float32(unit))
-    return operators.add("LOGISTIC", [logit], 1)
+    known = operators.add("LOGISTIC", [logit], 1)
+    return known, operators.multiply(counted, np.float32(-head["vote_weight"] / votes_scale))
 
 
 def _store(weights: np.ndarray, precision: str) -> tuple[np.ndarray, float | None]:

@@ -1,7 +1,7 @@
 """The classes' weights in a model file of ours: what its graph computes between the features and the softmax.
 
 That is linear, whatever the operators: the product with the features, of which the classes' columns are taken, scaled,
-and given their bias. Only such operators are followed.
+and given their bias. Only such operators are followed. The votes of `unknown`, which are added, are not the head's.
 """
 
 from __future__ import annotations
@@ -74,7 +74,18 @@ class _Reader:
             if kind == _Operator.MUL:
                 return kernel * constants[1], bias * constants[1]
             return kernel, bias + (constants[1] if kind == _Operator.ADD else -constants[1])
+        if kind == _Operator.SUB and self._are_votes(operator.inputs[1]):
+            return self.linear(operator.inputs[0])
         raise ValueError("a head of another kind")
+
+    def _are_votes(self, tensor: int) -> bool:
+        """Whether it is the product of weights with the influence of each prototype, which is a sigmoid, scaled."""
+        kinds = []
+        for _ in range(3):
+            operator = self.source(tensor)
+            kinds.append(self.kind(operator))
+            tensor = operator.inputs[0]
+        return kinds == [_Operator.MUL, _Operator.FULLY_CONNECTED, _Operator.LOGISTIC]
 
 
 def counts_density(graph: bytes) -> bool:

@@ -91,7 +91,7 @@ def read_added(base: Base, folders: Mapping[str, Path], known: Sequence[str], wo
 
     known: classes of which there are photos enough already. work: as for `read_lesson`.
     """
-    found = find_photos_of_classes(folders)
+    found = find_photos_of_classes(folders, known)
     return _read(base, found, Path(), work, [""], progress, grown=frozenset(known))
 
 

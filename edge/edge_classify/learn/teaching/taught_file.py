@@ -43,13 +43,15 @@ _HASH_DIGITS = 16
 class Content:
     """What is in a new file that is not in its base.
 
-    labels: with `unknown` last. calibration: prepared photos for the self-test's picture, uint8 RGB [n, R, R, 3].
+    labels: with `unknown` last. vote_weight: what the space's answers are multiplied by and added to the head's logits.
+    calibration: prepared photos for the self-test's picture, uint8 RGB [n, R, R, 3].
     decision: what edge.json says of the head beside the open set's numbers. evaluation, provenance: as there.
     memory: what the file remembers of its photos, or None.
     """
 
     labels: tuple[str, ...]
     head: Head
+    vote_weight: float
     open_set: OpenSet
     calibration: Image
     decision: Mapping[str, Any]
@@ -66,6 +68,7 @@ def make_file(base: Base, lesson: Lesson, fitted: Fitted, name: str, *, memory: 
     content = Content(
         labels=(*lesson.labels, UNKNOWN),
         head=fitted.calibration.head,
+        vote_weight=fitted.calibration.vote_weight,
         open_set=fitted.open_set,
         calibration=lesson.calibration,
         decision=_decision(lesson, fitted),
@@ -80,9 +83,14 @@ def write_content(base: Base, content: Content, name: str) -> bytes:
     """A whole model file with the backbone of the base. name: without `.tflite`. Equal content gives equal bytes."""
     graph, parts = base.graph()
     space = content.open_set.space
-    fitted = {"sharpness": content.open_set.sharpness, "threshold": content.open_set.threshold}
+    constants = {
+        "vote_weight": content.vote_weight,
+        "sharpness": content.open_set.sharpness.tolist(),
+        "threshold": content.open_set.threshold.tolist(),
+        **SHAPE_CONSTANTS,
+    }
     arrays = {"kernel": content.head.kernel, "bias": content.head.bias, **space.arrays()}
-    output = write_head(graph, parts, {**arrays, **fitted, **SHAPE_CONSTANTS}, base.precision)
+    output = write_head(graph, parts, {**arrays, **constants}, base.precision)
     model = add_metadata(graph.pack(output), _describe(base, content.labels, name))
     classifier = base.classifier.twin(model)
     classifier.crop = None  # the photos kept show the part already
@@ -98,8 +106,7 @@ def write_content(base: Base, content: Content, name: str) -> bytes:
             "features": space.features,
             "dimensions": len(space.basis),
             "prototypes": len(space.prototypes),
-            **{number: values.tolist() for number, values in fitted.items()},
-            **SHAPE_CONSTANTS,
+            **constants,
             **content.decision,
         },
         "test_card": self_test,

@@ -15,8 +15,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from ...errors import DataError
+from ...system.tls import client_context
 from .address import Address
-from .tls import tls_context
 from .trouble import Trouble, closed_early, no_answer, not_connected, refused, wrong_protocol
 
 # A connection of which nothing was heard for 1.5 times as long is dead, to the broker as to us.
@@ -98,7 +98,7 @@ class Connection:
         if address.tls:
             broker = self._broker
             try:
-                self._client.tls_set_context(tls_context(broker.ca, broker.cert, broker.key))
+                self._client.tls_set_context(client_context("--mqtt", broker.ca, broker.cert, broker.key))
             except DataError as error:  # changed since it was checked
                 raise Trouble(f"was not asked, for {error}") from error
         try:

@@ -43,7 +43,7 @@ class Settings:
     quiet_s: float = 30.0
 
 
-class Mqtt:
+class BrokerOutput:
     """Sends each change of state, and keeps the present state and availability on the broker.
 
     Nothing is sent in the thread of the frames. While the broker cannot be reached, the last 1,000 changes wait.

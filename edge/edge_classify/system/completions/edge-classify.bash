@@ -13,8 +13,8 @@ _shtab_edge_classify_option_strings=(--camera --list-cameras --size --fps --rota
 _shtab_edge_classify_collect__o_COMPGEN=_shtab_compgen_files
 _shtab_edge_classify_collect___output_COMPGEN=_shtab_compgen_files
 _shtab_edge_classify_collect___model_COMPGEN=_shtab_compgen_files
-_shtab_edge_classify_collect___camera_COMPGEN=_shtab_compgen_files
-_shtab_edge_classify___camera_COMPGEN=_shtab_compgen_files
+_shtab_edge_classify_collect___camera_COMPGEN=_edge_files_or_0_csi_0_demo
+_shtab_edge_classify___camera_COMPGEN=_edge_files_or_0_csi_0_demo
 _shtab_edge_classify___model_COMPGEN=_shtab_compgen_files
 _shtab_edge_classify___models_COMPGEN=_shtab_compgen_files
 _shtab_edge_classify___labels_COMPGEN=_shtab_compgen_files
@@ -38,6 +38,8 @@ _shtab_edge_classify_collect___print_completion_choices=(bash zsh)
 _shtab_edge_classify_pos_0_choices=(collect)
 _shtab_edge_classify___rotate_choices=(0 90 180 270)
 _shtab_edge_classify___flip_choices=(h v)
+_shtab_edge_classify___num_threads_choices=(auto)
+_shtab_edge_classify___mqtt_discovery_choices=(homeassistant off)
 _shtab_edge_classify___print_completion_choices=(bash zsh)
 
 _shtab_edge_classify_collect___traceback_nargs=0
@@ -64,6 +66,13 @@ _shtab_edge_classify__h_nargs=0
 _shtab_edge_classify___help_nargs=0
 _shtab_edge_classify___help_all_nargs=0
 
+
+# Custom Preamble
+_edge_files_or_0_csi_0_demo() {
+  compgen -W '0 csi:0 demo' -- $1
+  compgen -f -- $1
+}
+# End Custom Preamble
 
 # $1=COMP_WORDS[1]
 _shtab_compgen_files() {

@@ -17,7 +17,7 @@ _shtab_edge_classify_commands() {
 }
 
 _shtab_edge_classify_options=(
-  "*--camera[number, \/dev\/videoN, csi\:N (Pi camera modules), rtsp\:\/\/ or http\:\/\/ address, file, folder, or demo (default\: 0, also a Pi camera module)]:SOURCE:_files"
+  "*--camera[number, \/dev\/videoN, csi\:N (Pi camera modules), rtsp\:\/\/ or http\:\/\/ address, file, folder, or demo (default\: 0, also a Pi camera module)]:SOURCE:_edge_files_or_0_csi_0_demo"
   "--list-cameras[list connected cameras and exit]"
   "--size[picture size to request (default\: 640x480)]:WxH:"
   "--fps[frames per second to request (default\: 30)]:N:"
@@ -36,7 +36,7 @@ _shtab_edge_classify_options=(
   "--labels[names of the classes\: one per line, CSV, JSON or pbtxt]:FILE:_files"
   "--input-range[third-party input\: -1..1, 0..1, 0..255 or imagenet]:RANGE:"
   "--input-size[third-party model of any input size (default\: 224x224)]:WxH:"
-  "--num-threads[threads per inference (default\: auto)]:N:"
+  "--num-threads[threads per inference (default\: auto)]:N:(auto)"
   "--threshold[label a frame unknown if its best score is below P]:P:"
   "--smoothing[average scores over N frames\; 0\: use each frame\'s own label (default\: 1)]:N:"
   "--threshold-high[switch to a label at or above this score (default\: --threshold, or 0.4 for models with unknown)]:P:"
@@ -53,7 +53,7 @@ _shtab_edge_classify_options=(
   "--mqtt-device[what this device is called, in topics and in Home Assistant (default\: the host name)]:NAME:"
   "--mqtt-forget[remove this device from the broker and Home Assistant, and exit]"
   "--mqtt-image[also send the picture of each change of state]"
-  "--mqtt-discovery[where Home Assistant looks for devices\; off\: tell it nothing (default\: homeassistant)]:PREFIX|off:"
+  "--mqtt-discovery[where Home Assistant looks for devices\; off\: tell it nothing (default\: homeassistant)]:PREFIX|off:(homeassistant off)"
   "--metrics[for Prometheus, at 127.0.0.1\:9464 or into a FILE.prom]:PLACE:_files"
   "--on-change[run COMMAND at each change of state, \$EVENT_STATE]:COMMAND:"
   "--on-change-shell[give COMMAND to \/bin\/sh, for \| \> \&\& and \$]"
@@ -96,7 +96,7 @@ _shtab_edge_classify_collect_options=(
   "--every[take one every 0.5s, 10s or 5m, without a keyboard]:T:"
   "--count[stop after N photos]:N:"
   "--model[judge by this model file which photos are alike (default\: by small grey pictures)]:FILE:_files"
-  "--camera[as for edge-classify\: index, device, csi, address or demo (default\: 0)]:SOURCE:_files"
+  "--camera[as for edge-classify\: index, device, csi, address or demo (default\: 0)]:SOURCE:_edge_files_or_0_csi_0_demo"
   "--size[picture size to request (default\: 640x480)]:WxH:"
   "--fps[frames per second to request (default\: 30)]:N:"
   "--rotate[rotate clockwise by 90, 180 or 270]:DEGREES:(0 90 180 270)"
@@ -137,6 +137,11 @@ _shtab_edge_classify() {
   esac
 }
 
+# Custom Preamble
+_edge_files_or_0_csi_0_demo() {
+  _alternative 'words:word:(0 csi:0 demo)' 'files:file:_files'
+}
+# End Custom Preamble
 
 
 typeset -A opt_args

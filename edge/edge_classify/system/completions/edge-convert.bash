@@ -7,7 +7,7 @@
 
 
 
-_shtab_edge_convert_option_strings=(-o --output --verify --precision --calibration-photos --max-drop --max-accepted --no-memory --export --replace --workers --author --license --alpha --resolution --photos --weights --top --labels --traceback --version --print-completion -h --help --help-all)
+_shtab_edge_convert_option_strings=(-o --output --verify --precision --calibration-photos --max-drop --max-accepted --no-memory --export --replace --workers --cluster --author --license --alpha --resolution --photos --weights --top --labels --traceback --version --print-completion -h --help --help-all)
 
 _shtab_edge_convert_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_edge_convert__o_COMPGEN=_shtab_compgen_files
@@ -20,6 +20,7 @@ _shtab_edge_convert___labels_COMPGEN=_shtab_compgen_files
 
 _shtab_edge_convert___precision_choices=(float32 float16 dynamic int8)
 _shtab_edge_convert___export_choices=(rpicam frigate)
+_shtab_edge_convert___cluster_choices=(auto)
 _shtab_edge_convert___alpha_choices=(0.35 0.5 0.75 1.0 1.3 1.4)
 _shtab_edge_convert___resolution_choices=(96 128 160 192 224)
 _shtab_edge_convert___print_completion_choices=(bash zsh)

@@ -13,11 +13,17 @@ _shtab_edge_train_option_strings=(-o --output --check --plan --max-bad --crop --
 _shtab_edge_train_make_shards_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_edge_train__o_COMPGEN=_shtab_compgen_files
 _shtab_edge_train___output_COMPGEN=_shtab_compgen_files
+_shtab_edge_train___weights_COMPGEN=_edge_files_or_imagenet_none
+_shtab_edge_train___backbone_COMPGEN=_edge_files_or_mobilenet_v2
 _shtab_edge_train___negatives_COMPGEN=_shtab_compgen_files
 
 _shtab_edge_train_make_shards___print_completion_choices=(bash zsh)
 _shtab_edge_train_pos_0_choices=(make-shards)
+_shtab_edge_train___crop_choices=(auto)
+_shtab_edge_train___alpha_choices=(0.35 0.5 0.75 1.0 1.3 1.4 all)
+_shtab_edge_train___resolution_choices=(96 128 160 192 224 all)
 _shtab_edge_train___class_weights_choices=(balanced none)
+_shtab_edge_train___cluster_choices=(auto)
 _shtab_edge_train___print_completion_choices=(bash zsh)
 
 _shtab_edge_train_make_shards___traceback_nargs=0
@@ -42,6 +48,17 @@ _shtab_edge_train__h_nargs=0
 _shtab_edge_train___help_nargs=0
 _shtab_edge_train___help_all_nargs=0
 
+
+# Custom Preamble
+_edge_files_or_imagenet_none() {
+  compgen -W 'imagenet none' -- $1
+  compgen -f -- $1
+}
+_edge_files_or_mobilenet_v2() {
+  compgen -W mobilenet_v2 -- $1
+  compgen -f -- $1
+}
+# End Custom Preamble
 
 # $1=COMP_WORDS[1]
 _shtab_compgen_files() {

@@ -21,11 +21,11 @@ _shtab_edge_train_options=(
   "--check[only report problems with the photos]"
   "--plan[only say what training would cost, by 200 of the photos]"
   "--max-bad[stop if more of the photos of shards or of a table are missing or unreadable\; in a folder, all such are left out (default\: 1)]:PERCENT:"
-  "--crop[use only this part of photos and frames\; the middle half\: 0.25,0,0.5,1\; auto\: find where the classes differ, if the camera does not move]:X,Y,W,H:"
-  "--alpha[width multipliers\: one or more of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4, or all that --weights has (default\: 0.5, or that of --backbone FILE)]:A:"
-  "--resolution[pixels per side\: one or more of 96, 128, 160, 192, 224, or all (default\: 160, or that of --backbone FILE)]:R:"
-  "--weights[weights of the backbone\: imagenet (downloaded once), a weights file of Keras, a backbone file, a folder of these, or none (default\: imagenet)]:W:"
-  "--backbone[mobilenet_v2\; a backbone file, FILE.tflite, which needs no TensorFlow\; or hub\:URL_OR_FOLDER for a TF2 feature vector that takes images in \[0, 1\] (default\: mobilenet_v2)]:B:"
+  "--crop[use only this part of photos and frames\; the middle half\: 0.25,0,0.5,1\; auto\: find where the classes differ, if the camera does not move]:X,Y,W,H:(auto)"
+  "--alpha[width multipliers\: one or more of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4, or all that --weights has (default\: 0.5, or that of --backbone FILE)]:A:(0.35 0.5 0.75 1.0 1.3 1.4 all)"
+  "--resolution[pixels per side\: one or more of 96, 128, 160, 192, 224, or all (default\: 160, or that of --backbone FILE)]:R:(96 128 160 192 224 all)"
+  "--weights[weights of the backbone\: imagenet (downloaded once), a weights file of Keras, a backbone file, a folder of these, or none (default\: imagenet)]:W:_edge_files_or_imagenet_none"
+  "--backbone[mobilenet_v2\; a backbone file, FILE.tflite, which needs no TensorFlow\; or hub\:URL_OR_FOLDER for a TF2 feature vector that takes images in \[0, 1\] (default\: mobilenet_v2)]:B:_edge_files_or_mobilenet_v2"
   "--epochs[maximum epochs (default\: 60)]:N:"
   "--patience[stop after N epochs without improvement (default\: 10)]:N:"
   "--batch-size[photos per step (default\: 32)]:N:"
@@ -42,7 +42,7 @@ _shtab_edge_train_options=(
   "--keep[share of your own photos that should not be called unknown (default\: 0.95, or 0.99 if the camera does not move)]:X:"
   "*--negatives[pictures of none of the classes, to measure \`unknown\` on\; nothing is learned from them]:FOLDER:_files"
   "--workers[work in at most N processes at once\; fewer need less memory, and give the same result (default\: one per core, 4 at most, and fewer if memory is short)]:N:"
-  "--cluster[work on a Ray cluster, with the same result\: HOST\:PORT, or auto for the one that this machine is in, or else one of this machine alone\; needs Ray]:ADDRESS:"
+  "--cluster[work on a Ray cluster, with the same result\: HOST\:PORT, or auto for the one that this machine is in, or else one of this machine alone\; needs Ray]:ADDRESS:(auto)"
   "--traceback[print a Python traceback on errors, to report a bug]"
   "(- : *)--version[print the version and exit]"
   "--print-completion[print what completes this command in that shell, and exit]:print_completion:(bash zsh)"
@@ -91,6 +91,14 @@ _shtab_edge_train() {
   esac
 }
 
+# Custom Preamble
+_edge_files_or_imagenet_none() {
+  _alternative 'words:word:(imagenet none)' 'files:file:_files'
+}
+_edge_files_or_mobilenet_v2() {
+  _alternative 'words:word:(mobilenet_v2)' 'files:file:_files'
+}
+# End Custom Preamble
 
 
 typeset -A opt_args

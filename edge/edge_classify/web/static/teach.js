@@ -22,7 +22,7 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 function measured(figures) {
   if (figures.right === null) {
     const added = Object.entries(figures.added).map(([label, share]) => `${label} ${percent(share)}`).join(", ");
-    return `added: ${added} of the photos recognised, each without having been learnt`;
+    return `added: ${added} of the photos recognised, each by a head that had not seen it`;
   }
   const how = figures.cross_validated ? "cross-validated on" : "measured on";
   return `${percent(figures.right)} right, ${how} ${figures.photos} photos`;

@@ -1,0 +1,348 @@
+"""What shards, tables and a Ray cluster reach: memory and time with very many photos, nodes added and lost, the plan.
+
+    python benchmarks/scale.py memory --photos 100000 300000     # a table that names 2,000 pictures again and again
+    python benchmarks/scale.py memory --photos 100000 --distinct # as many different pictures, in shards
+    python benchmarks/scale.py plan same nodes overhead
+    python benchmarks/scale.py kills --kills 10
+
+One cell, 0.35@96. Nodes are Ray's own processes on this machine, each with a cache of its own and one core: what is
+found about several machines leaves out the network. Stores are measured by tests/train/test_stores.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from common import DATA, WORK, machine
+
+FOLDER = WORK / "scale"
+CELL = ("--alpha", "0.35", "--resolution", "96")
+RANDOM_WEIGHTS = ("--weights", "none")
+SETS = ("flowers", "alien_vs_predator", "trashnet")
+CLASSES = ("a", "b", "c", "d")
+PICTURES = 2000
+PHOTOS_PER_SHARD = 5000
+# Whatever a run's result is.
+FILES = ("heads/0.35_96.npz", "photo_check.json", "started.json", "prepared/96_held_out.npy")
+
+
+class Watched(NamedTuple):
+    """A run of edge-train: its seconds, those of its steps by progress bar, and its processes' peak memory in MB."""
+
+    seconds: float
+    steps: dict[str, float]
+    driver: float
+    workers: float
+    output: str
+
+
+def main() -> None:
+    parts = {
+        "memory": memory,
+        "plan": plan,
+        "same": same,
+        "nodes": nodes,
+        "overhead": overhead,
+        "kills": kills,
+    }
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="+", choices=parts, metavar="PART", help=f"of {', '.join(parts)}")
+    parser.add_argument("--photos", type=int, nargs="+", default=[30_000], help="of memory: how many")
+    parser.add_argument("--distinct", action="store_true", help="of memory: no picture is named twice")
+    parser.add_argument("--epochs", type=int, default=60, help="of memory: of the heads, at most")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS, help="of same")
+    parser.add_argument("--kills", type=int, default=10, help="of kills: how many runs lose a node")
+    parser.add_argument("--seed", type=int, default=0, help="of kills: when, and which nodes")
+    parser.add_argument("--rounds", type=int, default=3, help="of nodes and overhead: how often each way is run")
+    options = parser.parse_args()
+    print(machine(), f"load {os.getloadavg()[0]:.1f}", flush=True)
+    for name in options.parts:
+        parts[name](options)
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Time and peak memory against the number of photos. A run that was stopped goes on where it was."""
+    print("photos, seconds, of which by step, peak MB of the driver and of the largest worker")
+    for count in options.photos:
+        source = make_shards(count) if options.distinct else make_table(count)
+        name = source.stem if source.suffix else source.name
+        arguments = (source, "-o", FOLDER / "runs" / name, *RANDOM_WEIGHTS, *CELL, "--views", "0")
+        cache = FOLDER / "caches" / name
+        watch(*arguments, "--plan", cache=cache)  # makes the backbone, which takes 1 GB
+        run = watch(*arguments, "--epochs", options.epochs, cache=cache)
+        steps = ", ".join(f"{step} {seconds:.0f}" for step, seconds in run.steps.items())
+        print(f"{count}, {run.seconds:.0f}, {steps}, {run.driver:.0f}, {run.workers:.0f}", flush=True)
+
+
+def plan(options: argparse.Namespace) -> None:
+    """What --plan says, against what the run then takes; the backbone is there already."""
+    for name in options.sets:
+        photos, cache = DATA / "data" / name, FOLDER / "caches" / f"plan {name}"
+        fresh(FOLDER / "runs" / f"plan {name}", cache)
+        arguments = (photos, "-o", FOLDER / "runs" / f"plan {name}", "--weights", DATA / "weights", *CELL)
+        planned = watch(*arguments, "--plan", cache=cache)
+        (said,) = re.findall(r"on \d+ cores?: about ([\d.,]+) (h|min|s)", planned.output)
+        seconds = float(said[0].replace(",", "")) * {"h": 3600, "min": 60, "s": 1}[said[1]]
+        run = watch(*arguments, cache=cache)
+        print(f"{name}: planned {seconds:.0f} s, took {run.seconds:.0f} s, of which {run.steps}", flush=True)
+
+
+def same(options: argparse.Namespace) -> None:
+    """The folder, shards of it, and shards on three nodes: are the results the same bytes?"""
+    for name in options.sets:
+        photos, shards = DATA / "data" / name, FOLDER / f"shards of {name}"
+        if not (shards / "index.json").exists():
+            run_command("edge_train.cli", "make-shards", photos, shards, "--size", 20)
+        runs = {}
+        for way, source in (("folder", photos), ("shards", shards), ("cluster", shards)):
+            runs[way] = FOLDER / "runs" / f"{name} {way}"
+            cache = FOLDER / "caches" / f"{name} {way}"
+            fresh(runs[way], cache)
+            arguments = (source, "-o", runs[way], "--weights", DATA / "weights", *CELL)
+            if way == "cluster":
+                with start_nodes(3) as cluster:
+                    watch(*arguments, "--cluster", cluster.address, cache=cache)
+            else:
+                watch(*arguments, cache=cache)
+        differing = [way for way in runs if result(runs[way]) != result(runs["folder"])]
+        keys = {way: feature_keys(FOLDER / "caches" / f"{name} {way}") for way in runs}
+        differing += [f"features of {way}" for way in runs if keys[way] != keys["folder"]]
+        count = len(keys["folder"])
+        print(f"{name}: {count} features; {f'DIFFERENT: {differing}' if differing else 'the same bytes'}", flush=True)
+
+
+def nodes(options: argparse.Namespace) -> None:
+    """Photos per second of one node and of two, one core each, in turn; the driver's node has no core."""
+    shards = make_shards(10_000)
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(options.rounds):
+        for count, own in rates.items():
+            cache = FOLDER / "caches" / "nodes"
+            prepare_cache(cache)
+            fresh(FOLDER / "runs" / "nodes")
+            with start_nodes(count, head=0) as cluster:
+                arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *CELL, "--views", "3")
+                run = watch(*arguments, "--epochs", "1", "--cluster", cluster.address, cache=cache)
+            own.append(10_000 / run.steps["features"])
+            print(f"round {number}, {count} nodes: {own[-1]:.0f} photos/s, load {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"2 nodes against 1: {np.median(np.divide(rates[2], rates[1])):.2f} times", flush=True)
+
+
+def overhead(options: argparse.Namespace) -> None:
+    """Alien vs Predator's grid with --cluster auto, and with local processes, in turn."""
+    seconds: dict[str, list[float]] = {"local": [], "cluster": []}
+    for _ in range(options.rounds):
+        for way, own in seconds.items():
+            cache, run = FOLDER / "caches" / "overhead", FOLDER / "runs" / "overhead"
+            prepare_cache(cache)
+            fresh(run)
+            cells = ("--alpha", "0.35", "0.5", "0.75", "1.0", "--resolution", "all")
+            arguments = (DATA / "data" / SETS[1], "-o", run, "--weights", DATA / "weights", *cells)
+            own.append(watch(*arguments, *(("--cluster", "auto") if way == "cluster" else ()), cache=cache).seconds)
+            print(f"{way}: {own[-1]:.0f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"cluster − local: {np.median(np.subtract(seconds['cluster'], seconds['local'])):.1f} s", flush=True)
+
+
+def kills(options: argparse.Namespace) -> None:
+    """Of three nodes one is killed at a random time, in each of so many runs: is the result the same?"""
+    shards, rng = make_shards(900, per_shard=30), random.Random(options.seed)
+    cache = FOLDER / "caches" / "kills"
+    arguments = (shards, *RANDOM_WEIGHTS, *CELL, "--views", "3", "--learning-rate", "0.003")
+    prepare_cache(cache)
+    fresh(FOLDER / "runs" / "kills local")
+    took = watch(*arguments, "-o", FOLDER / "runs" / "kills local", cache=cache).seconds
+    expected, run = result(FOLDER / "runs" / "kills local"), FOLDER / "runs" / "kills"
+    for number in range(options.kills):
+        prepare_cache(cache)
+        fresh(run)
+        with start_nodes(3) as cluster:
+            process = start(*arguments, "-o", run, "--cluster", cluster.address, cache=cache)
+            moment, began = rng.uniform(4, 1.3 * took + 6), time.perf_counter()
+            while process.poll() is None and time.perf_counter() - began < moment:
+                time.sleep(0.1)
+            killed = process.poll() is None
+            if killed:
+                cluster.remove_node(rng.choice(sorted(cluster.worker_nodes, key=str)), allow_graceful=False)
+            output, errors = process.communicate(timeout=400)
+        if process.returncode:
+            raise SystemExit(f"{output}\n{errors}")
+        same = "the same bytes" if result(run) == expected else "DIFFERENT"
+        print(f"{number + 1}: {f'killed after {moment:.0f} s' if killed else 'ended before'}; {same}", flush=True)
+
+
+def make_table(count: int) -> Path:
+    """A table of so many photos that names PICTURES files again and again."""
+    table = FOLDER / f"table{count}.csv"
+    if not table.exists():
+        folder = FOLDER / "pictures"
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = []
+        for number, (label, data) in enumerate(draw_pictures(PICTURES)):
+            (folder / f"{number}.jpg").write_bytes(data)
+            rows.append((f"pictures/{number}.jpg", label))
+        with table.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(("uri", "label"))
+            writer.writerows(rows[number % PICTURES] for number in range(count))
+    return table
+
+
+def make_shards(count: int, per_shard: int = PHOTOS_PER_SHARD) -> Path:
+    """Shards of so many different pictures."""
+    from edge_train.shards.tar_shard import ShardWriter
+
+    folder = FOLDER / f"shards{count}"
+    if (folder / "index.json").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures, shards = draw_pictures(count), []
+    for first in range(0, count, per_shard):
+        path, number = folder / f"shards-{first // per_shard:04d}.tar", min(per_shard, count - first)
+        with path.open("wb") as file:
+            writer = ShardWriter(file)
+            for place in range(first, first + number):
+                label, data = next(pictures)
+                about = {"label": label, "path": f"{label}/{place}.jpg"}
+                writer.add(f"{place:09d}", ".jpg", data, CLASSES.index(label), about)
+            size, sha256 = writer.close()
+        shards.append({"name": path.name, "photos": number, "bytes": size, "sha256": sha256})
+    index = {"format": 1, "photos": count, "labels": CLASSES, "counts": {}, "shards": shards}
+    (folder / "index.json").write_text(json.dumps(index))
+    return folder
+
+
+def draw_pictures(count: int) -> Iterator[tuple[str, bytes]]:
+    """Different pictures of 96 × 96, as JPEG, each of one of four colours: classes that can be told apart."""
+    rng = np.random.default_rng(0)
+    colors = np.array([[200, 80, 60], [60, 180, 90], [70, 70, 210], [170, 170, 60]])
+    for _ in range(count):
+        label = int(rng.integers(len(CLASSES)))
+        small = np.clip(colors[label] + rng.normal(0, 55, (7, 7, 3)), 0, 255).astype(np.uint8)
+        picture = cv2.resize(small, (96, 96), interpolation=cv2.INTER_CUBIC)
+        yield CLASSES[label], cv2.imencode(".jpg", picture)[1].tobytes()
+
+
+def fresh(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def prepare_cache(cache: Path) -> None:
+    """Only backbones are in it: making them is no part of what is measured."""
+    path = cache / "edge-classify" / "features.sqlite"
+    if path.exists():
+        with closing(sqlite3.connect(path)) as database, database:
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for table in tables & {"features", "looks", "surveys"}:
+                database.execute(f"DELETE FROM {table}")
+
+
+def feature_keys(cache: Path) -> dict[str, bytes]:
+    with closing(sqlite3.connect(cache / "edge-classify" / "features.sqlite")) as database:
+        return dict(database.execute("SELECT key, vector FROM features"))
+
+
+def result(run: Path) -> list[object]:
+    entry = json.loads((run / "heads" / "0.35_96.json").read_text())
+    return [*((run / name).read_bytes() for name in FILES), {**entry, "seconds": 0}]
+
+
+@contextmanager
+def start_nodes(count: int, head: int = 1) -> Iterator[Any]:
+    """A cluster of so many nodes of one core, each with a cache of its own. head: cores of one more, the driver's."""
+    from ray.cluster_utils import Cluster
+
+    def node(name: str, cores: int) -> dict[str, Any]:
+        variables = {"XDG_CACHE_HOME": str(FOLDER / "caches" / f"node {name}"), "RAY_USAGE_STATS_ENABLED": "0"}
+        fresh(FOLDER / "caches" / f"node {name}")
+        return {"num_cpus": cores, "object_store_memory": 200_000_000, "env_vars": variables}
+
+    cluster = Cluster(initialize_head=True, head_node_args={**node("head", head), "include_dashboard": False})
+    try:
+        # Addresses of their own: the driver connects to the node that has this machine's.
+        for number in range(count - head):
+            cluster.add_node(**node(str(number), 1), node_ip_address=f"127.0.0.{number + 2}")
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def run_command(module: str, *arguments: object) -> None:
+    subprocess.run([sys.executable, "-m", module, *map(str, arguments)], check=True, capture_output=True)
+
+
+def start(*arguments: object, cache: Path) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "edge_train.cli", *map(str, arguments)]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    return subprocess.Popen(words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def watch(*arguments: object, cache: Path) -> Watched:
+    """Run edge-train to its end."""
+    import threading
+
+    began = time.perf_counter()
+    process = start(*arguments, cache=cache)
+    texts: list[str] = []
+    reading = threading.Thread(target=lambda: texts.extend(process.communicate()))
+    reading.start()
+    peaks: dict[int, float] = {}
+    while reading.is_alive():
+        for pid in (process.pid, *children(process.pid)):
+            peaks[pid] = max(peaks.get(pid, 0), peak_memory(pid))
+        reading.join(0.5)
+    seconds = time.perf_counter() - began
+    output, errors = texts
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(str, arguments))}\n{output}\n{errors}")
+    driver = peaks.pop(process.pid)
+    return Watched(seconds, read_steps(errors), driver, max(peaks.values(), default=0), output)
+
+
+def read_steps(errors: str) -> dict[str, float]:
+    """The seconds that the progress bars say, by their names."""
+    steps = {}
+    for line in errors.replace("\r", "\n").splitlines():
+        found = re.match(r"([a-z ]+): .*\[(?:(\d+):)?(\d+):(\d+)[<,]", line)
+        if found:
+            steps[found[1]] = 3600.0 * int(found[2] or 0) + 60 * int(found[3]) + int(found[4])
+    return steps
+
+
+def children(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            own = [int(word) for word in task.read_text().split()]
+        except OSError:
+            continue
+        found += own + [other for child in own for other in children(child)]
+    return found
+
+
+def peak_memory(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) / 1000 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+if __name__ == "__main__":
+    main()
