@@ -43,6 +43,12 @@ def test_every_result_is_on_a_page() -> None:
     assert missing == []
 
 
+def test_the_page_of_benchmarks_has_every_program() -> None:
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    programs = {path.name for path in (ROOT / "benchmarks").glob("*.py")} - {"common.py"}
+    assert {name for name in programs if name not in page} == set()
+
+
 def test_a_table_has_the_rows_and_columns_that_were_asked_for() -> None:
     wanted = TABLE.format(rows="compared = ours / bare", columns="cell; ratio", across="")
     text = make_measurements.render(wanted, PAGE)
