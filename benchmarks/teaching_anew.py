@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DATA, command, in_turns, machine, model_file, ratio
+from common import DATA, Row, command, in_turns, machine, model_file, ratio, record
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, metavar="FILE", help="a line of JSON for each draw, also read")
     options = parser.parse_args()
     print(machine())
+    recorded: list[Row] = []
     known = {} if options.results is None or not options.results.exists() else read(options.results)
     for cell in options.cells:
         for shots in options.shots:
@@ -71,6 +72,9 @@ def main() -> None:
                                 file.write(json.dumps({"key": key, **known[key]}) + "\n")
                     rows.append(known[key])
                 print_rows(f"{name} {cell} {options.precision}, {shots} a class, {len(rows)} draws", rows)
+                about: Row = {"photos": name, "cell": cell, "precision": options.precision, "of a class": shots}
+                recorded += [{**about, **row} for row in mean_of(rows)]
+    record(__file__, recorded)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -158,6 +162,20 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
         accuracy, shown, error, area, seconds = np.mean([row[way] for row in rows], axis=0)
         shares = f"classes {accuracy:.1%}, as shown {shown:.1%}"
         print(f"  {way}  {shares}; ECE {error:.3f}; AUROC {area:.4f}; {seconds:.1f} s", flush=True)
+
+
+def mean_of(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """A row for edge-train and one for edge-teach."""
+    means: list[Row] = []
+    for way in WAYS:
+        accuracy, shown, error, area, seconds = np.mean([row[way] for row in rows], axis=0).tolist()
+        about: Row = {
+            "head of": way.strip(),
+            "among classes (%)": round(100 * accuracy, 1),
+            "as shown (%)": round(100 * shown, 1),
+        }
+        means.append({**about, "ECE": round(error, 3), "AUROC": round(area, 4), "seconds": round(seconds, 1)})
+    return means
 
 
 if __name__ == "__main__":
