@@ -20,10 +20,10 @@ from ...model.model_file import CARD_PART, CONTRACT_PART, LABELS_PART, MEMORY_PA
 from ...model.parts import attach, encode_labels
 from ...system.counted import counted
 from ..adding import Added, Known, add_photos
-from ..head import Head, softmax
+from ..head import Head
 from ..memory import Memory, decode, encode, read_memory
-from ..open_set import with_unknown
 from ..photos.photo_set import NEGATIVE
+from ..votes import give_probabilities
 from .base import Base, open_base
 from .class_changes import Changed, ClassChanges
 from .head_reading import counts_density, read_head
@@ -254,7 +254,7 @@ def _report_unknown(known: Known, added: Added, rows: np.ndarray, classes: np.nd
     before = add_photos(known, rows[~negative], classes[~negative])
     own = known.memory.rows[known.memory.labels != NEGATIVE]
     added_before, added_now, own_before, own_now = (
-        _count_unknown(fit, part) for part in (rows[negative], own) for fit in (before, added)
+        _count_unknown(fit, known.vote_weight, part) for part in (rows[negative], own) for fit in (before, added)
     )
     yield (
         f"unknown: {counted(int(negative.sum()), 'picture')} added, of which {added_now} are called unknown now, and "
@@ -262,11 +262,10 @@ def _report_unknown(known: Known, added: Added, rows: np.ndarray, classes: np.nd
     )
 
 
-def _count_unknown(fit: Added, rows: np.ndarray) -> int:
+def _count_unknown(fit: Added, vote_weight: float, rows: np.ndarray) -> int:
     """How many of the rows, (n, F + M), are called unknown."""
-    probabilities = softmax(fit.head.logits(rows[:, : fit.memory.features]))
-    answers = with_unknown(probabilities, fit.open_set.known(rows)).argmax(axis=1)
-    return int((answers == probabilities.shape[1]).sum())
+    answers = give_probabilities(fit.head, vote_weight, fit.open_set, rows).argmax(axis=1)
+    return int((answers == len(fit.head.bias)).sum())
 
 
 def _history(changes: ClassChanges, lesson: Lesson | None) -> dict[str, Any]:
