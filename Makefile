@@ -122,6 +122,7 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/quantization.py
 	$(BIN)/python benchmarks/repeatability.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/slow_viewer.py
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/start.py

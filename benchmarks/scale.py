@@ -62,7 +62,7 @@ def main() -> None:
         "kills": kills,
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="+", choices=parts, metavar="PART", help=f"of {', '.join(parts)}")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)} (default: all)")
     parser.add_argument("--photos", type=int, nargs="+", default=[30_000], help="of memory: how many")
     parser.add_argument("--distinct", action="store_true", help="of memory: no picture is named twice")
     parser.add_argument("--epochs", type=int, default=60, help="of memory: of the heads, at most")
@@ -71,8 +71,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of kills: when, and which nodes")
     parser.add_argument("--rounds", type=int, default=3, help="of nodes and overhead: how often each way is run")
     options = parser.parse_args()
+    chosen = options.parts or list(parts)
+    if unknown := set(chosen) - set(parts):
+        parser.error(f"no part {', '.join(sorted(unknown))}")
     print(machine(), f"load {os.getloadavg()[0]:.1f}", flush=True)
-    for name in options.parts:
+    for name in chosen:
         parts[name](options)
 
 
@@ -165,25 +168,29 @@ def kills(options: argparse.Namespace) -> None:
     cache = FOLDER / "caches" / "kills"
     arguments = (shards, *RANDOM_WEIGHTS, *CELL, "--views", "3", "--learning-rate", "0.003")
     prepare_cache(cache)
-    fresh(FOLDER / "runs" / "kills local")
-    took = watch(*arguments, "-o", FOLDER / "runs" / "kills local", cache=cache).seconds
-    expected, run = result(FOLDER / "runs" / "kills local"), FOLDER / "runs" / "kills"
-    for number in range(options.kills):
+    run = FOLDER / "runs" / "kills"
+    fresh(run)
+    watch(*arguments, "-o", run, cache=cache)
+    expected, took = result(run), 0.0
+    for number in range(options.kills + 1):
         prepare_cache(cache)
         fresh(run)
         with start_nodes(3) as cluster:
             process = start(*arguments, "-o", run, "--cluster", cluster.address, cache=cache)
-            moment, began = rng.uniform(4, 1.3 * took + 6), time.perf_counter()
-            while process.poll() is None and time.perf_counter() - began < moment:
+            # The first run loses none, and says how long one takes.
+            moment, began = rng.uniform(0.1, 0.95) * took, time.perf_counter()
+            while number and process.poll() is None and time.perf_counter() - began < moment:
                 time.sleep(0.1)
-            killed = process.poll() is None
+            killed = number and process.poll() is None
             if killed:
                 cluster.remove_node(rng.choice(sorted(cluster.worker_nodes, key=str)), allow_graceful=False)
             output, errors = process.communicate(timeout=400)
+            took = took or time.perf_counter() - began
         if process.returncode:
             raise SystemExit(f"{output}\n{errors}")
         same = "the same bytes" if result(run) == expected else "DIFFERENT"
-        print(f"{number + 1}: {f'killed after {moment:.0f} s' if killed else 'ended before'}; {same}", flush=True)
+        what = f"a node killed after {moment:.0f} of {took:.0f} s" if killed else "none killed"
+        print(f"{number}: {what}; {same}", flush=True)
 
 
 def make_table(count: int) -> Path:
