@@ -3,14 +3,15 @@
 # make test     make check, then all other tests (installs everything)
 # make test-home-assistant    what a real Home Assistant makes of our MQTT (0.6 GB, with Python 3.13)
 # make test-packages    as root: install the Debian packages without which some tests are skipped
-# make docs     write what is made of the commands' parsers: docs/commands.md, man pages, completions, a JSON schema;
-#               then the web site of all pages, build/site, with an error for each broken link and missing picture
+# make docs     write what is made of the commands' parsers (docs/commands.md, man pages, completions, a JSON schema) and
+#               of benchmarks/results (tables and charts); then the web site of all pages, build/site, with an error for
+#               each broken link and missing picture
 # make models   the whole grid of model files, as CI builds it: of drawn digits, or of PHOTOS=folder;
 #               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" RUN=runs/grid MODELS=models/grid]
 # make backbones    backbone files of the whole grid, which let others train without TensorFlow, with their manifest;
 #               [WEIGHTS=imagenet ALPHA="0.35 0.5" RESOLUTION="96 128" PICTURES=folder BACKBONES=build/backbones]
 # make builtin-model [MNIST=mnist.npz]    train the digit reader that ships in the package
-# make benchmarks   the figures of benchmarks/README.md, with real photos beside the clone
+# make benchmarks   every program of benchmarks/README.md, with real photos beside the clone: most of a day
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -79,6 +80,7 @@ types: $(CHECK)
 
 docs: $(DOCS)
 	$(BIN)/python docs/make_commands.py
+	$(BIN)/python docs/make_measurements.py
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs/site . build/site
 
 models: $(DESKTOP)
@@ -124,6 +126,9 @@ benchmarks: $(DESKTOP)
 	$(BIN)/python benchmarks/soak.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/still_camera.py
+	$(BIN)/python benchmarks/teaching.py
+	$(BIN)/python benchmarks/teaching_anew.py
+	$(BIN)/python benchmarks/teaching_instructions.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/unknown.py
 

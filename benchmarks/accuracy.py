@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import mediapipe
 import numpy as np
-from common import CELLS, FLOWERS, PHOTOS, command, machine, read_words, run_folder, train_arguments
+from common import CELLS, FLOWERS, PHOTOS, Row, command, machine, read_words, record, run_folder, show, train_arguments
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
@@ -28,6 +28,8 @@ from edge_classify.learn.metrics import auroc, evaluate
 def main() -> None:
     read_words(__doc__)
     print(machine())
+    files: list[Row] = []
+    seconds: list[Row] = []
     for alpha, resolution in CELLS:
         arguments = train_arguments(alpha, resolution)
         models = run_folder(alpha, resolution) / "models"
@@ -37,14 +39,18 @@ def main() -> None:
             first = command("edge-train", *arguments)
             again = command("edge-train", *arguments)
         converted = command("edge-convert", arguments[2], "-o", models, "--precision", "float32", "int8")
-        print(f"{alpha}@{resolution}: photos to both files {first + converted:.0f} s; training again {again:.1f} s")
+        times: Row = {"from photos to both files (s)": round(first + converted), "training again (s)": round(again, 1)}
+        seconds.append(show({"cell": f"{alpha}@{resolution}", **times}))
         for precision in ("float32", "int8"):
-            measure(models / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite")
+            figures = measure(models / f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite")
+            files.append(show({"cell": f"{alpha}@{resolution}", "precision": precision, **figures}))
+    record(__file__, files)
+    record(__file__, seconds, part="seconds")
 
 
-def measure(path: Path) -> None:
+def measure(path: Path) -> Row:
     classifier = Classifier(path)
-    *classes, unknown = classifier.labels
+    *classes, _ = classifier.labels
     photos = [
         (photo, index) for index, label in enumerate(classes) for photo in list_pictures(PHOTOS / "validation" / label)
     ]
@@ -52,10 +58,7 @@ def measure(path: Path) -> None:
     scores = np.stack([classifier.probabilities(image) for image in images])
     strange = np.stack([classifier.probabilities(read_photo(photo)) for photo in list_pictures(FLOWERS)])
     figures = evaluate(scores, np.array([index for _, index in photos]), tuple(classes))
-    print(f"  {path.name}, {path.stat().st_size / 1e3:.0f} kB")
-    print(f"    accuracy {figures['accuracy']:.1%}, kept {figures['kept']:.1%}", end="; ")
     accepted = (strange.argmax(axis=1) < len(classes)).mean()
-    print(f"flowers: AUROC {auroc(1 - scores[:, -1], 1 - strange[:, -1]):.4f}, accepted {accepted:.1%}")
 
     options = vision.ImageClassifierOptions(tasks.BaseOptions(model_asset_path=str(path)), max_results=1)
     with vision.ImageClassifier.create_from_options(options) as peer:
@@ -64,7 +67,15 @@ def measure(path: Path) -> None:
         small = [cv2.resize(image, size, interpolation=cv2.INTER_LINEAR) for image in images]
         resized = np.mean([label_of(peer, image) == label for image, label in zip(small, own, strict=True)])
         whole = np.mean([label_of(peer, image) == label for image, label in zip(images, own, strict=True)])
-    print(f"    MediaPipe's label is ours on {resized:.1%}; with its own resize on {whole:.1%} ({unknown} among them)")
+    return {
+        "kB": round(path.stat().st_size / 1e3),
+        "accuracy (%)": round(100 * figures["accuracy"], 1),
+        "kept (%)": round(100 * figures["kept"], 1),
+        "flowers: AUROC": round(auroc(1 - scores[:, -1], 1 - strange[:, -1]), 4),
+        "flowers: accepted (%)": round(100 * float(accepted), 1),
+        "MediaPipe's label is ours (%)": round(100 * float(resized), 1),
+        "with its own resize (%)": round(100 * float(whole), 1),
+    }
 
 
 def label_of(peer: vision.ImageClassifier, image: np.ndarray) -> str:

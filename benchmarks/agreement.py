@@ -15,7 +15,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from common import CELLS, command, machine, model_file, ratio, read_words
+from common import CELLS, Row, command, machine, model_file, ratio, read_words, record, show
 
 ROUNDS = 15
 
@@ -41,6 +41,7 @@ def main() -> None:
     words = read_words(__doc__, "MODEL.tflite")
     print(machine())
     models = list(map(Path, words)) or [model_file(*cell) for cell in CELLS]
+    rows: list[Row] = []
     for model in models:
         times: dict[str, list[float]] = {"ours": [], "theirs": []}
         for _ in range(ROUNDS):
@@ -50,9 +51,16 @@ def main() -> None:
         middle, low, high = ratio(times, "ours", "theirs")
         _, noise_low, noise_high = ratio(times, "later", "earlier")
         medians = [statistics.median(times[name]) for name in ("ours", "theirs")]
-        print(f"{model.stem}: ours {medians[0]:.3f} ms, litert-benchmark {medians[1]:.3f} ms")
-        print(f"  ours / theirs: {middle:.3f} (quartiles {low:.3f} to {high:.3f})")
-        print(f"  theirs to itself: quartiles {noise_low:.3f} to {noise_high:.3f}", flush=True)
+        row: Row = {
+            "file": model.stem,
+            "edge-benchmark (ms)": round(medians[0], 3),
+            "litert-benchmark (ms)": round(medians[1], 3),
+            "ours / theirs": round(middle, 3),
+            "quartiles": f"{low:.3f} to {high:.3f}",
+            "theirs to itself, quartiles": f"{noise_low:.3f} to {noise_high:.3f}",
+        }
+        rows.append(show(row))
+    record(__file__, rows)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from common import PHOTOS, WORK, benchmark, command, machine
+from common import PHOTOS, WORK, Row, benchmark, command, machine, record, show
 
 from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.choice_cache import find_choice
@@ -69,7 +69,7 @@ def main() -> None:
     print(f"all {len(entries)} files: {whole:.1f} s, {options.metric} {min(times):.2f} to {max(times):.2f} ms")
     value_ms = {entry["model"]: options.metric.of(entry["stages"]) for entry in entries}
     files = comparable(read_candidates(models))
-    right, parts = 0, []
+    rows: list[Row] = []
     # Not on the ends: whether a file fits a budget that is its own time is a matter of chance.
     edges = np.geomspace(min(times), max(times), BUDGETS + 1)
     for budget in np.sqrt(edges[1:] * edges[:-1]).tolist():
@@ -78,23 +78,26 @@ def main() -> None:
         best = cheapest(rivals, lambda file: value_ms[str(file.path)], lambda file: file.bytes)
         began = time.perf_counter()
         try:
-            record, _ = find_choice(models, options.metric, budget, 1, Length())
-            chosen, count = record["model"], len(record["measured"])
+            choice, _ = find_choice(models, options.metric, budget, 1, Length())
+            chosen, count = choice["model"], len(choice["measured"])
         except BudgetError:
             chosen, count = "none fits", 0
         seconds = time.perf_counter() - began
         # Times that differ by no more are equal to the rule too.
         limit = value_ms[str(best.path)] * (1 + 2 * SAME_COST)
         is_right = any(str(file.path) == chosen and value_ms[chosen] <= limit for file in rivals)
-        right += is_right
-        parts.append(seconds / whole)
-        print(
-            f"  {budget:6.2f} ms: {Path(chosen).stem}, after all {best.name}; {count} measured, {seconds:.1f} s, "
-            f"{seconds / whole:.2f} of the time{'' if is_right else '; NOT RIGHT'}",
-            flush=True,
-        )
-    print(f"right: {right} of {BUDGETS}; of the time: {np.mean(parts):.2f} on average, {max(parts):.2f} at most")
-    print(f"other programs used {watch.finish()['others']} cores meanwhile")
+        row: Row = {
+            "budget (ms)": round(budget, 2),
+            "chosen": Path(chosen).stem.removeprefix("mobilenet_v2_"),
+            "after measuring everything": best.name.removeprefix("mobilenet_v2_"),
+            "files measured": count,
+            "seconds": round(seconds, 1),
+            "of the whole time": round(seconds / whole, 2),
+            "right": "yes" if is_right else "no",
+        }
+        rows.append(show(row))
+    others = watch.finish()["others"]
+    record(__file__, rows, notes=f"All files took {whole:.1f} s. Other programs used {others} cores meanwhile.")
 
 
 if __name__ == "__main__":

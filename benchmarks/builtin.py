@@ -11,9 +11,10 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from common import DATA, FLOWERS, ROOT, machine
+from common import DATA, FLOWERS, ROOT, Row, machine, record, show
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
@@ -41,17 +42,31 @@ def main() -> None:
     _, (digits, truth) = load_mnist(parser.parse_args().mnist)
     seen = labels(draw_scene(np.random.default_rng([SEED, n]), digit, CAMERA_HEIGHT) for n, digit in enumerate(digits))
     right, refused = np.mean(seen == truth.astype(str)), np.mean(seen == UNKNOWN)
-    print(f"{len(digits)} test digits on paper: {right:.2%} right, {refused:.2%} called unknown")
+    rows = [row_of("test digits on paper", seen, right=right, unknown=refused)]
     clutter = labels(draw_scene(np.random.default_rng([SEED + 1, n]), None, CAMERA_HEIGHT) for n in range(5000))
-    print(f"{len(clutter)} pictures of clutter: {np.mean(clutter != UNKNOWN):.2%} taken for a digit")
+    rows.append(row_of("pictures of clutter", clutter, taken=np.mean(clutter != UNKNOWN)))
     for folder in (FLOWERS, DATA / "data" / "trashnet", DATA / "data" / "alien_vs_predator" / "validation"):
         photos = labels(read_photo(path) for path in list_pictures(folder))
         name = folder.relative_to(DATA / "data")
-        print(f"{len(photos)} photos of {name}: {np.mean(photos != UNKNOWN):.2%} taken for a digit")
+        rows.append(row_of(f"photos of {name}", photos, taken=np.mean(photos != UNKNOWN)))
     frames = [demo.draw(number) for number in range(0, 105 * 200, 7)]
     frames = [frame for frame in frames if frame.truth is not None]
     seen = labels(frame.image for frame in frames)
-    print(f"{len(frames)} frames of the demo: {np.mean(seen == [frame.truth for frame in frames]):.2%} right")
+    rows.append(row_of("frames of the demo", seen, right=np.mean(seen == [frame.truth for frame in frames])))
+    record(__file__, rows)
+
+
+def row_of(pictures: str, seen: np.ndarray, **shares: Any) -> Row:
+    """seen: labels. shares: right, unknown (called so), taken (for a digit), from 0 to 1."""
+    percent = {name: round(100 * float(share), 2) for name, share in shares.items()}
+    row: Row = {
+        "pictures": pictures,
+        "how many": len(seen),
+        "right (%)": percent.get("right"),
+        "called unknown (%)": percent.get("unknown"),
+        "taken for a digit (%)": percent.get("taken"),
+    }
+    return show(row)
 
 
 if __name__ == "__main__":

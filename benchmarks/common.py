@@ -1,4 +1,4 @@
-"""What the benchmarks share: where things are, model files of real photos to measure, the peer."""
+"""What the benchmarks share: where things are, model files of real photos to measure, and how results are recorded."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ CELLS = ((0.35, 96), (0.5, 160), (1.0, 224))
 GRID_SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers"}
 ALPHAS = ("0.35", "0.5", "0.75", "1.0")
 RESOLUTIONS = ("96", "128", "160", "192", "224")
+
+# A line of a table: what was measured, by the name of the column, which has the unit.
+Row = dict[str, str | int | float | None]
 
 
 def read_words(description: str | None, metavar: str = "") -> list[str]:
@@ -139,3 +143,40 @@ def machine() -> str:
     # What int8 is fast by; the same name of a processor can stand for some with it and some without.
     dot_products = next((flag for flag in flags if "vnni" in flag or flag == "asimddp"), "no int8 dot products")
     return f"{platform.machine()}, {model}, {dot_products}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def show(row: Row) -> Row:
+    """Print what was measured, on one line; returns it."""
+    print(", ".join(f"{name}: {value}" for name, value in row.items()), flush=True)
+    return row
+
+
+def record(program: str, rows: Sequence[Row], part: str = "", notes: str = "") -> None:
+    """Write a table as JSON, with machine, date, commit and arguments, to build/benchmarks/results.
+
+    It is published by hand, if the machine had nothing else to do: a copy in benchmarks/results, then
+    docs/make_measurements.py, which says how a page shows it.
+    program: its `__file__`. part: if the program has several tables. notes: what a reader of the figures must know.
+    """
+    changes = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    found = subprocess.run(changes, cwd=ROOT, capture_output=True, text=True, check=False)
+    path = WORK / "results" / f"{Path(program).stem}{f'-{part}' if part else ''}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = {
+        "program": f"benchmarks/{Path(program).name}",
+        "arguments": sys.argv[1:],
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "load": round(os.getloadavg()[0], 1),
+        "commit": found.stdout.strip() or None,
+        "notes": notes,
+    }
+    path.write_text(as_json(head, rows))
+    print(f"wrote {path.relative_to(ROOT)}")
+
+
+def as_json(head: dict[str, Any], rows: Sequence[Row]) -> str:
+    """A result file: a row a line, for a commit to show what has changed."""
+    facts = "".join(f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)},\n" for name, value in head.items())
+    lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
+    return f'{{\n{facts} "rows": [\n{lines}\n ]\n}}\n'

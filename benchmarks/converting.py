@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from accuracy import label_of
-from common import ALPHAS, GRID_SETS, RESOLUTIONS, command, in_turns, machine, ratio, train_grid
+from common import ALPHAS, GRID_SETS, RESOLUTIONS, Row, command, in_turns, machine, ratio, record, show, train_grid
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
@@ -36,37 +36,45 @@ def main() -> None:
     parser.add_argument("--resolution", nargs="+", default=RESOLUTIONS)
     options = parser.parse_args()
     print(machine())
+    rows: list[Row] = []
+    seconds: list[Row] = []
     for title, name in GRID_SETS.items():
         run, models = train_grid(name, options.alpha, options.resolution)
         convert = ("edge-convert", run, "-o", models, "--max-drop", 100, "--max-accepted", 100)
         shutil.rmtree(models, ignore_errors=True)
         first = command(*convert, "--precision", "float32", "int8")
         again = command(*convert, "--precision", "float32", "int8")
-        print(f"{title}: float32 and int8 files in {first:.0f} s, and in {again:.1f} s where nothing has changed")
+        both: Row = {"float32 and int8 files (s)": round(first), "again, nothing changed (s)": round(again, 1)}
+        seconds.append(show({"photos": title, **both}))
         command(*convert)
         entries = read_manifest(models)["files"]
-        print(f"{len(entries)} files in all")
-        for precision in PRECISIONS:
-            report([entry for entry in entries if entry["precision"] == precision], precision)
         cells = {(entry["alpha"], entry["resolution"]) for entry in entries}
         times = [compare_times(models, *cell) for cell in sorted(cells)]
-        for precision in PRECISIONS[1:]:
+        for precision in PRECISIONS:
             ratios = [cell_times[precision] for cell_times in times]
-            print(f"  {precision} takes {min(ratios):.2f} to {max(ratios):.2f} of float32's time")
+            figures = losses_of([entry for entry in entries if entry["precision"] == precision])
+            took = f"{min(ratios):.2f} to {max(ratios):.2f}"
+            rows.append(show({"photos": title, "precision": precision, **figures, "time, of float32's": took}))
         worst = min((agreement_with_mediapipe(models / entry["file"], run), entry["file"]) for entry in entries)
         print(f"  MediaPipe's label is ours on {worst[0]:.1%} of held-out photos at least ({worst[1]})")
+    record(__file__, rows)
+    record(__file__, seconds, part="seconds")
 
 
-def report(entries: list[dict[str, Any]], precision: str) -> None:
+def losses_of(entries: list[dict[str, Any]]) -> Row:
+    """What a precision loses, over the cells."""
     losses = [100 * (entry["figures"]["float32_accuracy"] - entry["figures"]["accuracy"]) for entry in entries]
     worst = entries[int(np.argmax(losses))]
     agreements = [entry["figures"]["agreement"] for entry in entries]
     changes = [100 * abs(entry["figures"]["confidence_change"]) for entry in entries]
-    print(
-        f"  {precision}: loses {np.mean(losses):.2f} points on average, {max(losses):.1f} at most "
-        f"({worst['alpha']}@{worst['resolution']}); agreement {np.mean(agreements):.1%} on average, "
-        f"{min(agreements):.1%} at least; confidence changes by {np.mean(changes):.1f} points"
-    )
+    return {
+        "points lost, mean": round(float(np.mean(losses)), 2),
+        "at most": round(max(losses), 1),
+        "in cell": f"{worst['alpha']}@{worst['resolution']}" if max(losses) > 0 else None,
+        "agreement, mean (%)": round(100 * float(np.mean(agreements)), 1),
+        "at least (%)": round(100 * min(agreements), 1),
+        "confidence changes by (points)": round(float(np.mean(changes)), 1),
+    }
 
 
 def compare_times(models: Path, alpha: float, resolution: int) -> dict[str, float]:

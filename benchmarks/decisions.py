@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from common import DATA, FLOWERS, PHOTOS, in_turns, machine, model_file, read_words
+from common import DATA, FLOWERS, PHOTOS, Row, in_turns, machine, model_file, read_words, record, show
 
 from edge_classify import Classifier, Frame, open_source, read_photo
 from edge_classify.images.folder import list_pictures
@@ -39,6 +39,12 @@ SCENES = 90
 SEED = 7
 LATE = 5
 BLOCK = 50
+# What happens in front of a camera that stands.
+DISTURBANCES = {
+    "none": "nothing moves",
+    "small": "halfway through, an object enters that is a tenth as wide as the picture",
+    "slow": "the light fades to half during the scene",
+}
 
 
 class Feed(NamedTuple):
@@ -201,39 +207,52 @@ def choose() -> None:
         never = sum(np.isinf(delays(feed, seen, clear=False)).sum() for feed, seen in both)
         rows.append((latest > LATE, wrong, smoothing, dwell, high, low, latest, right, never))
     rows.sort()
-    print(
-        "  smoothing  dwell  high   low    wrong changes  clear changes at most later by  frames right  never reported"
-    )
-    for _, wrong, smoothing, dwell, high, low, latest, right, never in rows[:12]:
-        print(f"  {smoothing:9g}{dwell:7d}{high:6g}{low:6g}{wrong:17d}{latest:24g} frames{right:21.1%}{never:12d}")
+    best: list[Row] = [
+        {
+            "smoothing": smoothing,
+            "dwell": dwell,
+            "high": high,
+            "low": low,
+            "wrong changes": wrong,
+            "clear changes late by at most (frames)": int(latest) if np.isfinite(latest) else None,
+            "frames right (%)": round(100 * float(right), 1),
+            "never reported": int(never),
+        }
+        for _, wrong, smoothing, dwell, high, low, latest, right, never in rows[:12]
+    ]
+    record(__file__, [show(row) for row in best], part="choose", notes=f"The best 12 of {len(rows)} settings.")
 
 
 def report() -> None:
-    for cell in CELLS:
-        tell(f"shared feed, {name(cell)}", shared_feed(cell))
+    rows = [tell(f"shared feed, {name(cell)}", shared_feed(cell)) for cell in CELLS]
     feeds = made_feeds(1)
     for cell, feed in zip(CELLS, feeds, strict=True):
-        tell(f"made feed, {name(cell)}", feed)
-        tell(f"made feed, {name(cell)}, at 5 frames a second", decimated(feed, 6), fps=5)
+        rows.append(tell(f"made feed, {name(cell)}", feed))
+        rows.append(tell(f"made feed, {name(cell)}, at 5 frames a second", decimated(feed, 6), fps=5))
+    record(__file__, rows, part="report")
 
 
-def tell(title: str, feed: Feed, fps: float = FPS) -> None:
+def tell(title: str, feed: Feed, fps: float = FPS) -> Row:
     raw, decided = states(feed, fps, smoothing=0), states(feed, fps)
     settled = np.repeat(feed.clean, feed.lengths)
-    print(f"{title}: {len(feed.truth)} frames, {len(feed.lengths)} scenes")
-    before, after = wrong_changes(raw, feed.truth), wrong_changes(decided, feed.truth)
-    print(f"  wrong changes: {before} frame by frame, {after} decided ({before / max(after, 1):.1f} times fewer)")
-    before, after = wrong_changes(raw, settled), wrong_changes(decided, settled)
-    print(f"  those away from what the model says of the undisturbed picture: {before}, {after}")
-    for clear in (False, True):
-        late = np.array(delays(feed, decided, clear))
-        reported = late[np.isfinite(late)]
-        which = "clear changes" if clear else "changes to what the model knows"
-        print(
-            f"  {which}: {len(late)}, reported {np.median(reported):.0f} frames later (median), "
-            f"{np.max(reported):.0f} at most, {np.mean(late <= LATE):.0%} within {LATE}; "
-            f"{np.isinf(late).sum()} not reported"
-        )
+    late, clear = (np.array(delays(feed, decided, only_clear)) for only_clear in (False, True))
+    row: Row = {
+        "feed": title,
+        "frames": len(feed.truth),
+        "scenes": len(feed.lengths),
+        "wrong changes, frame by frame": wrong_changes(raw, feed.truth),
+        "with states": wrong_changes(decided, feed.truth),
+        "flicker, frame by frame": wrong_changes(raw, settled),
+        "flicker, with states": wrong_changes(decided, settled),
+        "true changes": len(late),
+        "late by at most (frames)": int(late[np.isfinite(late)].max()),
+        "within 5 frames (%)": round(100 * float(np.mean(late <= LATE))),
+        "never reported": int(np.isinf(late).sum()),
+        "clear changes": len(clear),
+        "clear: late by at most (frames)": int(clear[np.isfinite(clear)].max()),
+        "clear: never reported": int(np.isinf(clear).sum()),
+    }
+    return show(row)
 
 
 def decimated(feed: Feed, step: int) -> Feed:
@@ -269,7 +288,8 @@ def held_still(half: int, disturbance: str) -> Iterator[tuple[str, np.ndarray]]:
 def still() -> None:
     """--skip-still on a camera that stands: what is left out, and what the states lose by it."""
     classifier = Classifier(model_file(*CELLS[0]))
-    for disturbance in ("none", "small", "slow"):
+    rows: list[Row] = []
+    for disturbance, scene in DISTURBANCES.items():
         results = [
             [
                 (result.state, result.still)
@@ -280,11 +300,15 @@ def still() -> None:
         (every, _), (skipping, skipped) = (zip(*rows, strict=True) for rows in results)
         changes = [sum(a != b for a, b in itertools.pairwise(found)) for found in (every, skipping)]
         differing = np.mean([a != b for a, b in zip(every, skipping, strict=True)])
-        print(
-            f"--skip-still, {name(CELLS[0])}, standing camera, disturbance {disturbance}: {np.mean(skipped):.0%} of "
-            f"{len(skipped)} frames left out; state differs on {differing:.1%} of frames; "
-            f"changes of state {changes[0]} without, {changes[1]} with"
-        )
+        row: Row = {
+            "scene": scene,
+            "frames skipped (%)": round(100 * float(np.mean(skipped))),
+            "state differs on (% of frames)": round(100 * float(differing), 1),
+            "changes of state without": changes[0],
+            "with --skip-still": changes[1],
+        }
+        rows.append(show(row))
+    record(__file__, rows, part="still", notes=f"{name(CELLS[0])}.")
 
 
 def frames(disturbance: str) -> Iterator[Frame]:
@@ -295,6 +319,7 @@ def frames(disturbance: str) -> Iterator[Frame]:
 def cost() -> None:
     """What decisions and the comparison of --skip-still take for a frame, beside classifying it."""
     image = demo.draw(50).image
+    rows: list[Row] = []
     for path in (model_file(*CELLS[0]), FOREIGN):
         classifier = Classifier(path)
         plain, averaging = Decision(classifier.labels), Decision(classifier.labels, smoothing=5)
@@ -308,8 +333,9 @@ def cost() -> None:
         }
         # In turns, and of each the fastest: these are small against what a busy machine adds.
         seconds = in_turns({name: lambda p=piece: repeat(p) for name, piece in pieces.items()}, 40)
-        print(f"{path.name}, {len(classifier.labels)} classes, µs a frame, fastest of 40 blocks of {BLOCK}:")
-        print("  " + ", ".join(f"{name} {min(seconds[name]) / BLOCK * 1e6:.1f}" for name in pieces))
+        times = {f"{name} (µs)": round(min(seconds[name]) / BLOCK * 1e6, 1) for name in pieces}
+        rows.append(show({"file": path.name, "classes": len(classifier.labels), **times}))
+    record(__file__, rows, part="cost", notes=f"The fastest of 40 blocks of {BLOCK} frames.")
 
 
 def repeat(piece: Callable[[], object]) -> None:

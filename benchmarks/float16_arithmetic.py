@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
-from common import DATA, FLOWERS, PHOTOS, model_file, read_words
+from common import DATA, FLOWERS, PHOTOS, Row, model_file, read_words, record, show
 from instructions import arm_root, count, millions
 
 from edge_classify import read_photo
@@ -94,6 +94,8 @@ def answer_on_board(root: Path, models: list[Path], pictures: np.ndarray) -> lis
 
 def main(cells: list[str]) -> None:
     root = arm_root()
+    counted_rows: list[Row] = []
+    moved_rows: list[Row] = []
     for cell in cells or CELLS:
         alpha, resolution = cell.split("@")
         files = {name: model_file(float(alpha), int(resolution), name) for name in ("float32", "float16", "int8")}
@@ -101,17 +103,22 @@ def main(cells: list[str]) -> None:
             changed = Path(folder) / f"{files['float16'].stem}_arithmetic.tflite"
             changed.write_bytes(with_entry(files["float16"].read_bytes()))
             _, counts = count(root, BOARD, read_candidates([*files.values(), changed]))
-            numbers = [f"{counted['model']} {millions(counted['inference'])}" for counted in counts]
-            print(f"{cell}, million instructions: {', '.join(numbers)}", flush=True)
+            for counted in counts:
+                million = float(millions(counted["inference"]))
+                counted_rows.append(show({"file": counted["model"], "instructions (million)": million}))
             for title, pictures in read_pictures(int(resolution)).items():
                 before, after = answer_on_board(root, [files["float16"], changed], pictures)
                 moved = np.abs(before - after).max(axis=1)
-                same = (before.argmax(axis=1) == after.argmax(axis=1)).sum()
-                print(
-                    f"  {len(pictures)} {title}: a probability moves by {moved.mean():.4f} on average, "
-                    f"{moved.max():.3f} at most; {same} keep their label",
-                    flush=True,
-                )
+                row: Row = {
+                    "cell": cell,
+                    "pictures": f"{len(pictures)} {title}",
+                    "a probability moves by, mean": round(float(moved.mean()), 4),
+                    "at most": round(float(moved.max()), 3),
+                    "keep their label": int((before.argmax(axis=1) == after.argmax(axis=1)).sum()),
+                }
+                moved_rows.append(show(row))
+    record(__file__, counted_rows, part="instructions")
+    record(__file__, moved_rows, part="answers")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from pathlib import Path
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
-from common import DATA, machine
+from common import DATA, Row, machine, record, show
 from unknown import SETS, accepted, stranger_folders
 
 from edge_classify.images.folder import list_pictures
@@ -127,25 +127,34 @@ def main() -> None:
                     rows = [measured[name] for measured in draws]
                     figures[shots].setdefault(name, []).append(rows)
                     print(f"  {name:22} {100 * np.mean(rows, axis=0)[1]:5.1f}  {np.mean(rows, axis=0)[2]:.3f}")
-    for shots, measured in figures.items():
-        print_table(shots, measured)
+    record(__file__, [row for shots, measured in figures.items() for row in table(shots, measured)])
 
 
-def print_table(shots: int, measured: Mapping[str, list[list[np.ndarray]]]) -> None:
+def table(shots: int, measured: Mapping[str, list[list[np.ndarray]]]) -> list[Row]:
     """measured: by head, field and draw, what `measure` gives. A field is one cell and set."""
     means = {name: np.array([np.mean(draws, axis=0) for draws in fields]) for name, fields in measured.items()}
-    print(f"{shots or 'all'} photos of a class, {len(means['adam'])} fields; gains against adam in points, ± 1 s.e.")
+    rows: list[Row] = []
     for name, figures in means.items():
         gains = 100 * (figures - means["adam"])[:, :2]
         error = gains.std(axis=0, ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else np.zeros(2)
-        _, held_out, loss, calibration, kept, auroc_, share, seconds = figures.mean(axis=0)
-        print(
-            f"  {name:22} cross-validation {gains[:, 0].mean():+.1f} ± {error[0]:.1f}, held out "
-            f"{gains[:, 1].mean():+.1f} ± {error[1]:.1f} ({100 * held_out:.1f}; better in {(gains[:, 1] > 0).sum()}), "
-            f"cross-entropy {loss:.3f}, calibration error {calibration:.3f}; kept {100 * kept:.1f}, strangers "
-            f"{auroc_:.4f}, {100 * share:.1f}; {seconds:.2f} s",
-            flush=True,
-        )
+        _, held_out, loss, calibration, kept, auroc_, share, seconds = figures.mean(axis=0).tolist()
+        row: Row = {
+            "photos of a class": shots or "all",
+            "head": name,
+            "fields": len(gains),
+            "gain in cross-validation (points)": f"{gains[:, 0].mean():+.1f} ± {error[0]:.1f}",
+            "gain held out (points)": f"{gains[:, 1].mean():+.1f} ± {error[1]:.1f}",
+            "better in": int((gains[:, 1] > 0).sum()),
+            "held out (%)": round(100 * held_out, 1),
+            "cross-entropy": round(loss, 3),
+            "calibration error": round(calibration, 3),
+            "kept (%)": round(100 * kept, 1),
+            "strangers: AUROC": round(auroc_, 4),
+            "strangers accepted (%)": round(100 * share, 1),
+            "seconds": round(seconds, 2),
+        }
+        rows.append(show(row))
+    return rows
 
 
 def read_features(cell: str) -> Features:

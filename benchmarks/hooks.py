@@ -23,7 +23,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from common import machine, read_words
+from common import Row, machine, read_words, record, show
 
 from edge_classify import Classifier, CommandHook, Frame, Webhook, classify_frames
 from edge_classify.pipeline.decision import Change
@@ -86,6 +86,7 @@ def main() -> None:
                 lost[name].update(output.counts() if output is not None else {})
         before = before or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rows: list[Row] = []
     for name, found in quantiles.items():
         ratios = [
             [mine / base for mine, base in zip(one, other, strict=True)]
@@ -94,8 +95,17 @@ def main() -> None:
         p50, p99 = (statistics.median(column) for column in zip(*found, strict=True))
         r50, r99 = (statistics.median(column) for column in zip(*ratios, strict=True))
         counts = ", ".join(f"{what}: {number}" for what, number in lost[name].items() if number)
-        print(f"{name:<36} p50 {p50:.2f} ms ({r50:.2f} ×)   p99 {p99:.2f} ms ({r99:.2f} ×)   {counts}")
-    print(f"{next(numbers)} changes; memory {(after - before) / 1024:+.1f} MB after the first round")
+        row: Row = {
+            "hook": name,
+            "p50 (ms)": round(p50, 2),
+            "p50, to none": round(r50, 2),
+            "p99 (ms)": round(p99, 2),
+            "p99, to none": round(r99, 2),
+            "skipped or lost": counts or None,
+        }
+        rows.append(show(row))
+    grown = f"memory {(after - before) / 1024:+.1f} MB after the first round"
+    record(__file__, rows, notes=f"{next(numbers)} changes in all; {grown}.")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import time
 import cv2
 import mediapipe
 import numpy as np
-from common import CELLS, in_turns, machine, model_file, ratio, read_words
+from common import CELLS, Row, in_turns, machine, model_file, ratio, read_words, record, show
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.python import vision
 
@@ -50,6 +50,7 @@ def main() -> None:
     read_words(__doc__)
     print(machine())
     print("ours: the loop; cold: the loop with frames out of cache; bare: invoke alone; peer: MediaPipe Tasks")
+    rows: list[Row] = []
     for alpha, resolution in CELLS:
         path = model_file(alpha, resolution)
         mine = Classifier(path)
@@ -61,14 +62,20 @@ def main() -> None:
                 "bare": lambda c=mine: bare(c),
                 "peer": lambda c=theirs: peer(c),
             }
-            print(f"{alpha}@{resolution} int8")
             for name, base in (("ours", "bare"), ("cold", "bare"), ("peer", "ours")):
                 seconds = in_turns({name: ways[name], base: ways[base]}, ROUNDS)
                 middle, low, high = ratio(seconds, name, base)
                 microseconds = np.median(seconds[base]) / FRAMES * 1e6
-                print(
-                    f"  {name} / {base}: {middle:.3f} (quartiles {low:.3f} to {high:.3f}), {base} {microseconds:.0f} µs"
-                )
+                row: Row = {
+                    "cell": f"{alpha}@{resolution}",
+                    "compared": f"{name} / {base}",
+                    "ratio": round(middle, 3),
+                    "lower quartile": round(low, 3),
+                    "upper quartile": round(high, 3),
+                    "the latter (µs)": round(float(microseconds)),
+                }
+                rows.append(show(row))
+    record(__file__, rows)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import prometheus_client
-from common import machine, read_words
+from common import Row, machine, read_words, record, show
 
 from edge_classify import Category, Classification, Classifier, Frame, Result
 from edge_classify.model.classifier import Timing
@@ -99,15 +99,21 @@ def peer() -> Callable[[Result], object]:
     return append
 
 
-def a_frame(results: list[Result], run: Run) -> None:
+def a_frame(results: list[Result], run: Run) -> list[Row]:
     ways = {"nothing": lambda _: None, "metrics": Metrics(run, Nowhere()).append, "prometheus_client": peer()}
     turns = [{name: appending(results, append) for name, append in ways.items()} for _ in range(ROUNDS)]
+    rows = []
     for name in ("metrics", "prometheus_client"):
         costs = [turn[name] - turn["nothing"] for turn in turns]
-        print(f"a frame, {name}: {statistics.median(costs):.2f} µs (at best {min(costs):.2f})")
+        rows.append(cost(f"a frame, {name}", f"{statistics.median(costs):.2f} µs", f"{min(costs):.2f} µs"))
+    return rows
 
 
-def a_scrape(results: list[Result], run: Run) -> None:
+def cost(what: str, median: str, best: str | None = None) -> Row:
+    return show({"what": what, "processor time": median, "at best": best})
+
+
+def a_scrape(results: list[Result], run: Run) -> Row:
     counts = ModelCounts(LABELS)
     for result in results:
         counts.append(result)
@@ -119,7 +125,8 @@ def a_scrape(results: list[Result], run: Run) -> None:
         prometheus_client.generate_latest(families)
         times.append((time.thread_time() - began) * 1e3)
     series = sum(not line.startswith(b"#") for line in page.splitlines())
-    print(f"a scrape: {statistics.median(times):.2f} ms (at best {min(times):.2f}), {series} series, {len(page)} bytes")
+    what = f"a scrape: {series} series, {len(page)} bytes"
+    return cost(what, f"{statistics.median(times):.2f} ms", f"{min(times):.2f} ms")
 
 
 def to_first_result(*options: str) -> float:
@@ -128,13 +135,13 @@ def to_first_result(*options: str) -> float:
     return float(done.stdout)
 
 
-def the_start() -> None:
+def the_start() -> Row:
     options = ("--metrics", "127.0.0.1:19465")
     to_first_result(*options)  # fills the file cache
     turns = [(to_first_result(), to_first_result(*options)) for _ in range(STARTS)]
     without = statistics.median(turn[0] for turn in turns)
     more = statistics.median(turn[1] - turn[0] for turn in turns)
-    print(f"start to first result: {more:+.1f} ms to {without:.0f} ms without metrics")
+    return cost(f"from the start to the first result, more than without ({without:.0f} ms)", f"{more:+.1f} ms")
 
 
 def main() -> None:
@@ -143,9 +150,8 @@ def main() -> None:
     results = drawn_results()
     with open_source("demo") as source:
         run = Run(source, Models([Model("builtin", Classifier())]))
-        a_frame(results, run)
-        a_scrape(results, run)
-    the_start()
+        rows = [*a_frame(results, run), a_scrape(results, run)]
+    record(__file__, [*rows, the_start()])
 
 
 if __name__ == "__main__":

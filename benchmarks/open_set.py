@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from common import WORK, in_turns, machine, model_file, ratio, read_words
+from common import WORK, Row, in_turns, machine, model_file, ratio, read_words, record, show
 
 from edge_classify.model.interpreter import load_interpreter, running_operators
 from edge_convert.conversion import Converter
@@ -45,6 +45,7 @@ def main() -> None:
     converters = {"with": Converter(cell, photos), "without": Converter(plain, photos)}
     folder = WORK / "open_set"
     folder.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
     for precision in PRECISIONS:
         paths = {name: folder / f"{name}_{precision}.tflite" for name in converters}
         for name, converter in converters.items():
@@ -52,13 +53,18 @@ def main() -> None:
         seconds = in_turns({name: invoke(path) for name, path in paths.items()}, ROUNDS)
         middle, low, high = ratio(seconds, "with", "without")
         operators = running_operators(load_interpreter(paths["with"])) or []
-        print(
-            f"{precision}: {min(seconds['with']) / min(seconds['without']):.3f} times the time by the shortest; median "
-            f"{middle:.3f} (quartiles {low:.3f} to {high:.3f}), of {min(seconds['without']) / BLOCK * 1e6:.0f} µs; "
-            f"{operators.count('DELEGATE')} part in XNNPACK, "
-            f"outside: {', '.join(sorted(set(operators) - {'DELEGATE'})) or 'nothing'}",
-            flush=True,
-        )
+        row: Row = {
+            "precision": precision,
+            "with / without, shortest times": round(min(seconds["with"]) / min(seconds["without"]), 3),
+            "median of the rounds": round(middle, 3),
+            "lower quartile": round(low, 3),
+            "upper quartile": round(high, 3),
+            "without (µs)": round(min(seconds["without"]) / BLOCK * 1e6),
+            "parts in XNNPACK": operators.count("DELEGATE"),
+            "outside": ", ".join(sorted(set(operators) - {"DELEGATE"})) or "nothing",
+        }
+        rows.append(show(row))
+    record(__file__, rows)
 
 
 if __name__ == "__main__":

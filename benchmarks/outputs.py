@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from common import machine
+from common import Row, machine, record, show
 
 # Frames of the demo's first two seconds.
 _IMPORTING = 60
@@ -139,13 +139,20 @@ def main() -> None:
         for _ in range(options.turns):
             for case in random.sample(cases, len(cases)):
                 totals[case] += run(options.frames, more(case))
+    rows: list[Row] = []
     for case in cases:
         first, p50, p99 = statistics.median(starts[case]), quantile(totals[case], 0.5), quantile(totals[case], 0.99)
-        print(
-            f"{case:<11} first result {first:6.1f} ms ({first - statistics.median(starts['without']):+.1f} ms)   "
-            f"p50 {p50:6.2f} ms ({p50 / quantile(totals['without'], 0.5):.2f} ×)   "
-            f"p99 {p99:6.2f} ms ({p99 / quantile(totals['without'], 0.99):.2f} ×)"
-        )
+        row: Row = {
+            "network": case,
+            "first result (ms)": round(first, 1),
+            "later by (ms)": round(first - statistics.median(starts["without"]), 1),
+            "p50 (ms)": round(p50, 2),
+            "p50, to none": round(p50 / quantile(totals["without"], 0.5), 2),
+            "p99 (ms)": round(p99, 2),
+            "p99, to none": round(p99 / quantile(totals["without"], 0.99), 2),
+        }
+        rows.append(show(row))
+    record(__file__, rows)
 
 
 if __name__ == "__main__":

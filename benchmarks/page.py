@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 import aiohttp
-from common import machine
+from common import Row, machine, record, show
 
 EDGE_CLASSIFY = str(Path(sys.executable).with_name("edge-classify"))
 INTERVAL_S = 0.1
@@ -92,17 +92,19 @@ def main() -> None:
             }
             for folder in folders
         ]
+    rows: list[Row] = []
     for case in turns[0]:
         p50, p90, p99, first, memory = (statistics.median(turn[case][place] for turn in turns) for place in range(5))
         ratios = [statistics.median(turn[case][place] / turn["without"][place] for turn in turns) for place in range(3)]
         later, more = (
             statistics.median(turn[case][place] - turn["without"][place] for turn in turns) for place in (3, 4)
         )
-        print(
-            f"{case:<14} p50 {p50:5.2f} ms ({ratios[0]:.2f} ×)  p90 {p90:5.2f} ({ratios[1]:.2f} ×)  "
-            f"p99 {p99:5.2f} ({ratios[2]:.2f} ×)  first {first:5.0f} ms ({later:+.0f})  {memory:4.0f} MB ({more:+.0f})",
-            flush=True,
-        )
+        row: Row = {"case": case}
+        for name, value, times in zip(("p50", "p90", "p99"), (p50, p90, p99), ratios, strict=True):
+            row |= {f"{name} (ms)": round(value, 2), f"{name}, to without": round(times, 2)}
+        row |= {"first result (ms)": round(first), "later by (ms)": round(later)}
+        rows.append(show({**row, "memory (MB)": round(memory), "more by (MB)": round(more)}))
+    record(__file__, rows)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from common import CELLS, DATA, PHOTOS, in_turns, machine, model_file, ratio, read_words
+from common import CELLS, DATA, PHOTOS, Row, in_turns, machine, model_file, ratio, read_words, record, show
 
 from edge_classify import Classifier, Decision, open_source
 from edge_classify.pipeline.loop import Model, classify_by_each
@@ -45,18 +45,24 @@ def main() -> None:
     read_words(__doc__)
     cores = usable_cores()
     print(f"{machine()}; {cores} interpreters against 1")
+    rows: list[Row] = []
     for alpha, resolution in CELLS:
         classifier = Classifier(model_file(alpha, resolution))
         for path in SOURCES:
             ways = {"one": classify(path, classifier, 1), "all": classify(path, classifier, cores)}
             seconds = in_turns(ways, ROUNDS)
             middle, low, high = ratio(seconds, "one", "all")
-            print(
-                f"{alpha}@{resolution} int8, {path.name}: {min(seconds['one']) / min(seconds['all']):.2f} times "
-                f"as fast by the shortest times; median {middle:.2f} (quartiles {low:.2f} to {high:.2f}); "
-                f"one: {min(seconds['one']):.2f} s",
-                flush=True,
-            )
+            row: Row = {
+                "cell": f"{alpha}@{resolution}",
+                "source": path.name,
+                "times as fast": round(min(seconds["one"]) / min(seconds["all"]), 2),
+                "median of the rounds": round(middle, 2),
+                "lower quartile": round(low, 2),
+                "upper quartile": round(high, 2),
+                "one interpreter (s)": round(min(seconds["one"]), 2),
+            }
+            rows.append(show(row))
+    record(__file__, rows, notes="int8, by the shortest times.")
 
 
 if __name__ == "__main__":

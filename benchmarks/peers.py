@@ -26,7 +26,21 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import CELLS, FLOWERS, PHOTOS, ROOT, WORK, environment, machine, model_file, ratio, read_words
+from common import (
+    CELLS,
+    FLOWERS,
+    PHOTOS,
+    ROOT,
+    WORK,
+    Row,
+    environment,
+    machine,
+    model_file,
+    ratio,
+    read_words,
+    record,
+    show,
+)
 
 from edge_classify import read_photo
 from edge_classify.images.folder import list_pictures
@@ -123,10 +137,9 @@ def write_frames() -> tuple[Path, list[str]]:
     return path, [label for label, some in photos.items() for _ in some]
 
 
-def compare(model: Path, frames: Path, truth: list[str]) -> None:
+def compare(model: Path, frames: Path, truth: list[str]) -> list[Row]:
     labels = read_model_file(model).labels
     assert labels is not None
-    print(f"{model.stem:30}  µs a frame   to ours (quartiles)      as ours    right")
     with contextlib.ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for way in WAYS:
@@ -141,12 +154,25 @@ def compare(model: Path, frames: Path, truth: list[str]) -> None:
                 times[name].append(statistics.median(worker.run(BLOCK)["nanoseconds"]) / 1e3)
     for name, worker in workers.items():
         if worker.error is not None:
-            print(f"  {name:28}  does not load it: {worker.error}")
-            continue
-        middle, low, high = ratio(times, name, "ours")
-        print(f"  {name:28}{statistics.median(times[name]):12.0f}{middle:10.2f} ({low:.2f} to {high:.2f})", end="")
-        shares = [share(found[name], found["ours"]), share(found[name], truth)] if any(found[name]) else []
-        print("".join(f"{each:10.1%}" for each in shares), flush=True)
+            print(f"{name} does not load it: {worker.error}")
+    *_, alpha, resolution, precision = model.stem.split("_")
+    about: Row = {"cell": f"{alpha}@{resolution}", "precision": precision}
+    return [show({**about, **row_of(name, times, found, truth)}) for name in running]
+
+
+def row_of(name: str, times: dict[str, list[float]], found: dict[str, list[str]], truth: list[str]) -> Row:
+    """What a running way took, in microseconds a frame, and how often it was right, if it says labels."""
+    middle, low, high = ratio(times, name, "ours")
+    labels = found[name] if any(found[name]) else None
+    return {
+        "runtime": name,
+        "a frame (µs)": round(statistics.median(times[name])),
+        "to ours": round(middle, 2),
+        "lower quartile": round(low, 2),
+        "upper quartile": round(high, 2),
+        "as ours (%)": None if labels is None else round(100 * share(labels, found["ours"]), 1),
+        "right (%)": None if labels is None else round(100 * share(labels, truth), 1),
+    }
 
 
 def share(labels: list[str], others: list[str]) -> float:
@@ -159,8 +185,7 @@ def main() -> None:
     cells = [(*cell, precision) for cell in CELLS for precision in ("float32", "int8")]
     models = list(map(Path, words)) or [model_file(*cell) for cell in cells]
     frames, truth = write_frames()
-    for model in models:
-        compare(model, frames, truth)
+    record(__file__, [row for model in models for row in compare(model, frames, truth)])
 
 
 if __name__ == "__main__":

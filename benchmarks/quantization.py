@@ -17,7 +17,7 @@ from itertools import pairwise
 import keras
 import numpy as np
 import tensorflow as tf
-from common import DATA, WORK, command, machine, read_words
+from common import DATA, WORK, Row, command, machine, read_words, record, show
 
 from edge_convert.bias_correction import _batch_norm_after, _round_channels, round_weights
 from edge_convert.graph import ModelGraph, build_backbone
@@ -87,21 +87,27 @@ WAYS = (
 def main() -> None:
     read_words(__doc__)
     print(machine())
-    print(f"{'':<44}{'accuracy (mean)':>16}{'agreement (mean, worst)':>26}")
-    rows: dict[str, list[tuple[float, float]]] = {way.name: [] for way in WAYS}
+    measured: dict[str, list[tuple[float, float]]] = {way.name: [] for way in WAYS}
     floats = []
     for name in SETS:
         for number, cell in enumerate(runs(name).cells):
             floats.append(cell.evaluation["accuracy"])
             for way in WAYS:
-                rows[way.name].append(measure(runs(name), number, way))
-    print(f"{'float32':<44}{100 * np.mean(floats):>15.2f}%")
-    for way, figures in rows.items():
-        accuracy, agreement = np.array(figures).T
-        print(
-            f"{way:<44}{100 * accuracy.mean():>15.2f}%{100 * agreement.mean():>17.2f}%{100 * agreement.min():>8.2f}%",
-            flush=True,
-        )
+                measured[way.name].append(measure(runs(name), number, way))
+    rows = [row_of("float32", np.array(floats))]
+    rows += [row_of(way, *np.array(figures).T) for way, figures in measured.items()]
+    record(__file__, rows)
+
+
+def row_of(way: str, accuracy: np.ndarray, agreement: np.ndarray | None = None) -> Row:
+    mean, worst = (None, None) if agreement is None else (agreement.mean(), agreement.min())
+    row: Row = {
+        "way": way,
+        "accuracy (%)": round(100 * float(accuracy.mean()), 2),
+        "agreement, mean (%)": None if mean is None else round(100 * float(mean), 2),
+        "agreement, worst (%)": None if worst is None else round(100 * float(worst), 2),
+    }
+    return show(row)
 
 
 def runs(name: str) -> Run:

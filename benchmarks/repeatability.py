@@ -11,7 +11,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from common import benchmark, convert_grid, machine, read_words
+from common import Row, benchmark, convert_grid, machine, read_words, record, show
 
 
 def main() -> None:
@@ -20,14 +20,15 @@ def main() -> None:
     folder = convert_grid("alien_vs_predator")
     models = sorted(path for precision in ("float32", "int8") for path in folder.glob(f"*_{precision}.tflite"))
     first, second = measure(models), measure(models)
+    rows: list[Row] = []
     for stage in ("inference", "total"):
         changes = [
             abs(before["stages"][stage]["p50"] / after["stages"][stage]["p50"] - 1)
             for before, after in zip(first, second, strict=True)
         ]
-        print(
-            f"{stage}.p50, twice: {statistics.median(changes):.1%} apart (median of files), {max(changes):.1%} at most"
-        )
+        apart, most = (round(100 * value, 1) for value in (statistics.median(changes), max(changes)))
+        rows.append(show({"stage": f"{stage}.p50", "apart, median of files (%)": apart, "at most (%)": most}))
+    record(__file__, rows)
 
 
 def measure(models: list[Path]) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
-from common import ROOT, machine
+from common import ROOT, Row, machine, record, show
 
 EDGE_CLASSIFY = str(Path(sys.executable).with_name("edge-classify"))
 NETWORK = ROOT / "tests" / "edge" / "slow_network.py"
@@ -99,6 +99,7 @@ def main() -> None:
             classifying.kill()
             between.kill()
     transfers = [one.size / options.rate for one in seen]
+    rows: list[Row] = []
     for name, values in (
         ("age", [one.age for one in seen]),
         ("of it, before it was sent", [one.old for one in seen]),
@@ -106,10 +107,12 @@ def main() -> None:
         ("on the way for longer", [one.underway - own for one, own in zip(seen, transfers, strict=True)]),
     ):
         ordered = sorted(values)
-        p99 = ordered[int(0.99 * (len(ordered) - 1))]
-        print(f"{name:<26} median {statistics.median(values):.3f} s  p99 {p99:.3f}  most {ordered[-1]:.3f}")
+        found = (statistics.median(values), ordered[int(0.99 * (len(ordered) - 1))], ordered[-1])
+        seconds = zip(("median (s)", "p99 (s)", "most (s)"), found, strict=True)
+        rows.append(show({"part": name, **{column: round(value, 3) for column, value in seconds}}))
     spare = min(1 + own - one.age for one, own in zip(seen, transfers, strict=True))
-    print(f"{len(seen)} pictures in {options.seconds:.0f} s; the worst is {spare:.3f} s within 1 s and its transfer")
+    within = f"the worst is {spare:.3f} s within 1 s and its transfer"
+    record(__file__, rows, notes=f"{len(seen)} pictures in {options.seconds:.0f} s; {within}.")
 
 
 if __name__ == "__main__":

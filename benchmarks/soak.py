@@ -24,7 +24,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from common import machine
+from common import Row, machine, record
 
 from edge_classify import CameraError, Classifier, Frame
 from edge_classify.outputs.console import Console
@@ -136,8 +136,9 @@ def held() -> tuple[int, int]:
     return len(list(Path("/proc/self/task").iterdir())), len(list(Path("/proc/self/fd").iterdir()))
 
 
-def soak(count: int, folder: Path) -> tuple[np.ndarray, float, tuple[int, int], tuple[int, int]]:
-    """(total latency of each frame in ms, growth of resident memory in MB, held after settling, held at the end)."""
+def soak(count: int, folder: Path) -> tuple[np.ndarray, Latency, float, tuple[int, int], tuple[int, int]]:
+    """(total latency of each frame in ms, of all stages, growth of resident memory in MB, held after settling and at
+    the end)."""
     classifier, latency, camera = Classifier(), Latency(), FaultyCamera(seed=1)
     totals = np.full(count, np.nan, np.float32)
     settled_mb, settled = 0.0, (0, 0)
@@ -184,7 +185,7 @@ def soak(count: int, folder: Path) -> tuple[np.ndarray, float, tuple[int, int], 
         time.sleep(1.5)
         ended = held()
     print("lines dropped: " + ", ".join(f"{name} {queue.dropped}" for name, queue in queues.items()))
-    return totals, growth, settled, ended
+    return totals, latency, growth, settled, ended
 
 
 def main() -> int:
@@ -196,7 +197,7 @@ def main() -> int:
     print(machine())
     before = held()
     with tempfile.TemporaryDirectory() as folder:
-        totals, growth, settled, ended = soak(count, Path(folder))
+        totals, latency, growth, settled, ended = soak(count, Path(folder))
     until = time.perf_counter() + 30  # for the stalling readers, which read what is left
     while (after := held())[1] > before[1] and time.perf_counter() < until:
         time.sleep(0.5)
@@ -212,6 +213,11 @@ def main() -> int:
     }
     for line, passed in checks.items():
         print(f"{'passed' if passed else 'FAILED'}: {line}")
+    rows: list[Row] = [
+        {"latency (ms)": stage, **{name: round(value, 2) for name, value in times.items()}}
+        for stage, times in latency.percentiles().items()
+    ]
+    record(__file__, rows, notes=f"{count} frames. " + ". ".join(checks) + ".")
     return 0 if all(checks.values()) else 1
 
 

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from common import PHOTOS, environment, machine, model_file
+from common import PHOTOS, Row, environment, machine, model_file, record, show
 
 RUNS = 25
 IMPORTS = "import numpy, cv2; from ai_edge_litert.interpreter import Interpreter; print('imported', flush=True)"
@@ -75,14 +75,20 @@ def main() -> None:
     for words in commands.values():
         start(words)  # fills the file cache
     turns = [{name: start(words) for name, words in commands.items()} for _ in range(RUNS)]
+    rows: list[Row] = []
     for name in commands:
         times = [turn[name].milliseconds for turn in turns]
         memory = statistics.median(turn[name].megabytes for turn in turns)
-        print(f"{name}: {statistics.median(times):.0f} ms (at best {min(times):.0f}), {memory:.0f} MB peak")
-    ours = "edge-classify"
-    for name in commands.keys() - {ours}:
-        ratio = statistics.median(turn[ours].milliseconds / turn[name].milliseconds for turn in turns)
-        print(f"edge-classify / {name}: {ratio:.2f} in time")
+        ratio = statistics.median(turn[name].milliseconds / turn["edge-classify"].milliseconds for turn in turns)
+        row: Row = {
+            "program": name,
+            "to the first label (ms)": round(statistics.median(times)),
+            "at best (ms)": round(min(times)),
+            "to edge-classify": round(ratio, 2),
+            "peak memory (MB)": round(memory),
+        }
+        rows.append(show(row))
+    record(__file__, rows)
 
 
 if __name__ == "__main__":

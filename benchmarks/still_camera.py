@@ -25,7 +25,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from common import DATA, WORK, command, machine
+from common import DATA, WORK, Row, command, machine, record, show
 from still_scenes import OTHER_THINGS, SCENES, Draw, Scene, put_thing, write_photos
 
 from edge_classify import Classifier, read_photo
@@ -68,12 +68,11 @@ def main() -> None:
     if unknown := set(options.parts) - set(parts):
         parser.error(f"no part {', '.join(sorted(unknown))}")
     print(machine())
-    print(
-        "scene, size; cell; precision: right as shown (among the classes); others, elsewhere and made taken for a class"
-    )
+    crop = ("--crop", options.crop) if options.crop else ()
     for part in options.parts or parts:
-        for task in parts[part]():
-            run_task(task, options.cells, options.precision, ("--crop", options.crop) if options.crop else ())
+        tasks = parts[part]()
+        rows = [row for task in tasks for row in run_task(task, options.cells, options.precision, crop)]
+        record(__file__, rows, part=part)
 
 
 def _cell(text: str) -> tuple[float, int]:
@@ -152,8 +151,9 @@ def put_into(scenes: Sequence[Path], folder: Path) -> list[Path]:
 
 def run_task(
     task: Task, cells: Sequence[tuple[float, int]], precisions: Sequence[str], crop: Sequence[str] = ()
-) -> None:
-    """Train, convert and measure the cells; print what the photo check says, and a line for each model file."""
+) -> list[Row]:
+    """Train, convert and measure the cells; print what the photo check says. A row for each model file."""
+    rows: list[Row] = []
     pictures = {label: [read_photo(path) for path in paths] for label, paths in task.later.items()}
     others, elsewhere = ([read_photo(path) for path in paths] for paths in (task.others, task.elsewhere))
     run = FOLDER / "runs" / re.sub(r"\W+", "_", " ".join([task.name, *crop]))
@@ -176,7 +176,10 @@ def run_task(
             for precision in precisions:
                 file = f"mobilenet_v2_{alpha}_{resolution}_{precision}.tflite"
                 figures = measure(Classifier(folder / "models" / file), pictures, others, elsewhere)
-                print(f"  {alpha}@{resolution} {precision}: {figures}, {made[file]:.0%}", flush=True)
+                about: Row = {"task": task.name, "cell": f"{alpha}@{resolution}", "precision": precision}
+                negatives = round(100 * made[file])
+                rows.append(show({**about, **figures, "made negatives taken for a class (%)": negatives}))
+    return rows
 
 
 def describe_check(name: str, folder: Path) -> None:
@@ -190,7 +193,7 @@ def measure(
     later: Mapping[str, Sequence[np.ndarray]],
     others: Sequence[np.ndarray],
     elsewhere: Sequence[np.ndarray],
-) -> str:
+) -> Row:
     *classes, _ = classifier.labels
     shown, among = [], []
     for label, pictures in later.items():
@@ -201,7 +204,12 @@ def measure(
         np.mean([classifier.probabilities(picture).argmax() < len(classes) for picture in pictures])
         for pictures in (others, elsewhere)
     ]
-    return f"{np.mean(shown):.1%} ({np.mean(among):.1%}); {taken[0]:.0%}, {taken[1]:.1%}"
+    return {
+        "right as shown (%)": round(100 * float(np.mean(shown)), 1),
+        "right among classes (%)": round(100 * float(np.mean(among)), 1),
+        "other things taken for a class (%)": round(100 * float(taken[0])),
+        "elsewhere taken for a class (%)": round(100 * float(taken[1]), 1),
+    }
 
 
 if __name__ == "__main__":

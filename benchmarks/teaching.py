@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import DATA, PHOTOS, WORK, command, machine
+from common import DATA, PHOTOS, WORK, Row, command, machine, record, show
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
@@ -64,7 +64,7 @@ class Figures(NamedTuple):
 
 
 # Before, after, kilobytes of the memory.
-Row = tuple[Figures, Figures, float]
+Draw = tuple[Figures, Figures, float]
 
 
 class Photos(NamedTuple):
@@ -84,6 +84,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=3, help="how often they are drawn")
     options = parser.parse_args()
     print(machine())
+    rows: list[Row] = []
     for name in options.sets:
         photos = split(name)
         classes = [label for label in photos.training if label in (options.classes or photos.training)]
@@ -91,18 +92,19 @@ def main() -> None:
             if not options.files:
                 with open_cache() as database:
                     features = compute(database, name, cell)
-                    rows = [
-                        row
+                    draws = [
+                        draw
                         for label in classes
-                        for row in leave_out(database, features, label, options.shots, options.draws)
+                        for draw in leave_out(database, features, label, options.shots, options.draws)
                     ]
-                print_row(f"{name} {cell}", rows)
+                rows.append(show({"photos": name, "cell": cell, "file": "features", **mean_of(draws)}))
             for precision in options.files:
-                rows = []
+                draws = []
                 for label in classes:
                     base = make_base(name, photos, label, cell, precision)
-                    rows += add_to_file(base, photos, label, options.shots, options.draws)
-                print_row(f"{name} {cell} {precision}", rows)
+                    draws += add_to_file(base, photos, label, options.shots, options.draws)
+                rows.append(show({"photos": name, "cell": cell, "file": precision, **mean_of(draws)}))
+    record(__file__, rows)
 
 
 def compute(database: sqlite3.Connection, name: str, cell: str) -> TrainingRun:
@@ -118,7 +120,7 @@ def compute(database: sqlite3.Connection, name: str, cell: str) -> TrainingRun:
     return run
 
 
-def leave_out(database: sqlite3.Connection, run: TrainingRun, label: str, shots: int, draws: int) -> Iterator[Row]:
+def leave_out(database: sqlite3.Connection, run: TrainingRun, label: str, shots: int, draws: int) -> Iterator[Draw]:
     """Figures of each draw, on the level of features."""
     index = run.photos.labels.index(label)
     kept = [photo for photo in run.photos.photos if photo.label != index]
@@ -168,7 +170,7 @@ def split(name: str) -> Photos:
     return Photos(training, held_out)
 
 
-def add_to_file(base: Path, photos: Photos, label: str, shots: int, draws: int) -> Iterator[Row]:
+def add_to_file(base: Path, photos: Photos, label: str, shots: int, draws: int) -> Iterator[Draw]:
     """Figures of each draw, of finished files."""
     before = measure(base, photos, label)
     memory = len(read_part(base, MEMORY_PART) or b"") / 1e3 / (len(photos.training) - 1)
@@ -244,19 +246,22 @@ def answers(classifier: Classifier, paths: Sequence[Path]) -> np.ndarray:
     return np.stack([classifier.probabilities(read_photo(path)) for path in paths])
 
 
-def print_row(title: str, rows: Sequence[Row]) -> None:
-    own, shown, new, new_shown, kept, area = zip(
-        *(np.mean([row[place] for row in rows], axis=0) for place in (0, 1)), strict=True
-    )
-    worst = min(after.new for _, after, _ in rows)
-    print(
-        f"{title:20} own {100 * own[0]:.1f} → {100 * own[1]:.1f}, "
-        f"as shown {100 * shown[0]:.1f} → {100 * shown[1]:.1f}; "
-        f"new {100 * new[1]:.1f} (least {100 * worst:.1f}), as shown {100 * new_shown[1]:.1f}, "
-        f"kept {100 * kept[0]:.1f} → {100 * kept[1]:.1f}; AUROC {area[0]:.4f} → {area[1]:.4f}; "
-        f"memory {np.mean([row[2] for row in rows]):.1f} kB a class",
-        flush=True,
-    )
+def mean_of(draws: Sequence[Draw]) -> Row:
+    before, after = (Figures(*np.mean([draw[place] for draw in draws], axis=0).tolist()) for place in (0, 1))
+    return {
+        "others, before (%)": round(100 * before.own, 1),
+        "others, after (%)": round(100 * after.own, 1),
+        "others, as shown, before (%)": round(100 * before.as_shown, 1),
+        "others, as shown, after (%)": round(100 * after.as_shown, 1),
+        "new class (%)": round(100 * after.new, 1),
+        "least (%)": round(100 * min(draw[1].new for draw in draws), 1),
+        "new, as shown (%)": round(100 * after.new_as_shown, 1),
+        "new, kept before (%)": round(100 * before.new_kept, 1),
+        "new, kept after (%)": round(100 * after.new_kept, 1),
+        "AUROC, before": round(before.auroc, 4),
+        "AUROC, after": round(after.auroc, 4),
+        "memory (kB a class)": round(float(np.mean([draw[2] for draw in draws])), 1),
+    }
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import DATA, ROOT, WORK, command, machine
+from common import DATA, ROOT, WORK, Row, command, machine, record, show
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
@@ -68,32 +68,49 @@ def grid() -> None:
         first = command("edge-train", *arguments, RUNS / "grid", env=environment)
         other = ("--epochs", 50, "--keep", 0.97)
         again = command("edge-train", *arguments, RUNS / "grid_again", *other, env=environment)
-    print(f"the grid of 20 cells: {first:.0f} s from photos to heads, {again:.0f} s with other head options")
+    rows: list[Row] = [
+        {"what": "from photos to heads", "seconds": round(first)},
+        {"what": "the same with other head options", "seconds": round(again)},
+    ]
+    record(__file__, [show(row) for row in rows], part="grid")
 
 
 def accuracy() -> None:
     """With the defaults and fine-tuned, three seeds: accuracy, calibration and strangers, of the int8 files."""
+    rows: list[Row] = []
     for cell in CELLS:
         for epochs in (0, FINE_TUNING[cell]):
             jobs = [(title, seed) for title in SETS for seed in (SEEDS if title != "TrashNet" else SEEDS[:1])]
             with ThreadPoolExecutor(2) as pool:
                 results = list(pool.map(lambda job, cell=cell, epochs=epochs: measured(*job, cell, epochs), jobs))
-            print(f"{cell[0]}@{cell[1]}, {f'--fine-tune {epochs}' if epochs else 'frozen'}, int8")
-            strangers = []
             for title in SETS:
                 figures = [result for job, result in zip(jobs, results, strict=True) if job[0] == title]
-                print(f"  {title}: ", end="")
-                for name, key in (("accuracy", "accuracy"), ("float32", "float32"), ("kept", "kept")):
-                    values = [100 * result[key] for result in figures]
-                    print(f"{name} {np.mean(values):.1f} % ({', '.join(f'{v:.1f}' for v in values)}); ", end="")
-                print(f"of {figures[0]['photos']} photos; calibration error {np.mean([f['ece'] for f in figures]):.3f}")
-                for name in figures[0]["strangers"]:
-                    aurocs, accepts = zip(*(result["strangers"][name] for result in figures), strict=True)
-                    strangers.append((np.mean(aurocs), np.mean(accepts)))
-                    print(f"    strangers {name}: AUROC {np.mean(aurocs):.4f}, accepted {100 * np.mean(accepts):.1f} %")
-            mean = np.mean(strangers, axis=0)
-            print(f"  strangers, mean of all: AUROC {mean[0]:.4f}, accepted at 95 % kept {100 * mean[1]:.1f} %")
-            sys.stdout.flush()
+                about: Row = {"cell": f"{cell[0]}@{cell[1]}", "training": way_of(epochs), "photos": title}
+                rows.append(show({**about, **mean_of(figures)}))
+    record(__file__, rows, part="accuracy")
+
+
+def way_of(epochs: int) -> str:
+    return f"--fine-tune {epochs}" if epochs else "frozen"
+
+
+def mean_of(figures: list[dict[str, Any]]) -> Row:
+    """Over the seeds: what `measure` gives."""
+    means = {key: float(np.mean([result[key] for result in figures])) for key in ("accuracy", "float32", "kept", "ece")}
+    row: Row = {
+        "held out": figures[0]["photos"],
+        "accuracy, int8 (%)": round(100 * means["accuracy"], 1),
+        "its seeds": ", ".join(f"{100 * result['accuracy']:.1f}" for result in figures),
+        "float32 (%)": round(100 * means["float32"], 1),
+        "kept (%)": round(100 * means["kept"], 1),
+        "calibration error": round(means["ece"], 3),
+    }
+    for name in SETS:
+        found = [result["strangers"][name] for result in figures if name in result["strangers"]]
+        area, share = np.mean(found, axis=0) if found else (None, None)
+        row[f"{name}: AUROC"] = None if area is None else round(float(area), 4)
+        row[f"{name}: accepted at 95 % kept (%)"] = None if share is None else round(100 * float(share), 1)
+    return row
 
 
 def measured(title: str, seed: int, cell: tuple[float, int], epochs: int) -> dict[str, Any]:
@@ -156,6 +173,7 @@ def stranger_pictures(title: str) -> dict[str, list[Path]]:
 
 def left_out() -> None:
     """Near strangers: each class of a set left out of training in turn, and shown; float32, of the run's report."""
+    rows: list[Row] = []
     for cell, epochs in ((CELLS[0], 0), (CELLS[1], 0), (CELLS[1], FINE_TUNING[CELLS[1]])):
         for title in ("flowers", "TrashNet"):
             root = DATA / "data" / SETS[title]
@@ -163,9 +181,10 @@ def left_out() -> None:
             names = sorted(folder.name for folder in source.iterdir() if folder.is_dir())
             figures = {name: left_out_auroc(title, name, names, cell, epochs) for name in names}
             each = ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items())
-            way = f"{cell[0]}@{cell[1]}, {f'--fine-tune {epochs}' if epochs else 'frozen'}"
-            mean = np.mean(list(figures.values()))
-            print(f"{title} at {way}, a class left out and shown: AUROC {mean:.3f} ({each})", flush=True)
+            about: Row = {"photos": title, "cell": f"{cell[0]}@{cell[1]}", "training": way_of(epochs)}
+            mean = round(float(np.mean(list(figures.values()))), 3)
+            rows.append(show({**about, "AUROC, mean": mean, "each class": each}))
+    record(__file__, rows, part="left_out")
 
 
 def left_out_auroc(title: str, name: str, names: list[str], cell: tuple[float, int], epochs: int) -> float:
@@ -192,6 +211,7 @@ def left_out_auroc(title: str, name: str, names: list[str], cell: tuple[float, i
 
 def memory() -> None:
     """Peak memory of any process of a run, for 5,000 and for 50,000 generated pictures."""
+    rows: list[Row] = []
     for count in (5_000, 50_000):
         with tempfile.TemporaryDirectory(dir=RUNS if RUNS.is_dir() else None) as temporary:
             photos = Path(temporary) / "photos"
@@ -212,7 +232,9 @@ def memory() -> None:
                 check=True,
             )
             seconds = time.perf_counter() - began
-            print(f"{count} pictures: the largest process takes {int(done.stdout) / 1024:.0f} MB; {seconds:.0f} s")
+            largest = round(int(done.stdout) / 1024)
+            rows.append(show({"pictures": count, "largest process (MB)": largest, "seconds": round(seconds)}))
+    record(__file__, rows, part="memory")
 
 
 def draw_pictures(root: Path, count: int) -> None:
@@ -249,17 +271,17 @@ def mnist() -> None:
     recipe = [sys.executable, ROOT / "train" / "recipes" / "mnist_transfer.py"]
     weights = DATA / "weights" / "mobilenet_v2_0.35_224_no_top.weights.h5"
     arguments = ["--mnist", DATA / "data" / "mnist" / "mnist.npz", "--weights", weights]
-    accuracies = []
+    rows: list[Row] = []
     for seed in SEEDS:
         output = RUNS / f"mnist_{seed}"
         ways = [] if seed == 0 else ["--ways", "tuned"]
         words = [*recipe, "-o", output, *arguments, "--seed", seed, *ways]
         done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=True)
-        if seed == 0:
-            print(done.stdout, end="")
-        accuracies.append(json.loads((output / "mnist_transfer.json").read_text())["tuned"][-1][0])
-    each = ", ".join(f"{100 * value:.2f}" for value in accuracies)
-    print(f"MNIST 5 to 9, tuned: {100 * np.mean(accuracies):.2f} % ({each})")
+        print(done.stdout, end="")
+        for way, epochs in json.loads((output / "mnist_transfer.json").read_text()).items():
+            accuracy_ = round(100 * epochs[-1][0], 2)
+            rows.append(show({"way": way, "seed": seed, "digits 5 to 9 right (%)": accuracy_, "epochs": len(epochs)}))
+    record(__file__, rows, part="mnist")
 
 
 if __name__ == "__main__":

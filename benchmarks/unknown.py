@@ -20,7 +20,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import ALPHAS, DATA, RESOLUTIONS, WORK, command, machine
+from common import ALPHAS, DATA, RESOLUTIONS, WORK, Row, command, machine, record, show
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
@@ -44,16 +44,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         strangers = stranger_folders(Path(work))
         pairs = []
+        rows: list[Row] = []
         for title, name in SETS.items():
             others = {other: folder for other, folder in strangers.items() if other != title}
             run = train(name, others.values(), options)
-            print(f"{title}: AUROC and accepted, in %, of {', '.join(others)}; of made negatives")
             for cell in json.loads((run / "run.json").read_text())["cells"]:
                 figures, made = trained_figures(cell["evaluation"], others)
                 pairs.append((cell["alpha"], cell["resolution"], *made, *mean(figures)))
-                print_row(f"{cell['alpha']}@{cell['resolution']}", figures, made, cell["evaluation"]["kept"])
+                about: Row = {"own photos": title, "cell": f"{cell['alpha']}@{cell['resolution']}"}
+                found = row_of(figures, made, cell["evaluation"]["kept"], list(strangers))
+                rows.append(show({**about, "precision": "float32", **found}))
             for cell_name in options.int8:
-                print_row(f"{cell_name} int8", *int8_figures(run, cell_name, others))
+                found = row_of(*int8_figures(run, cell_name, others), list(strangers))
+                rows.append(show({"own photos": title, "cell": cell_name, "precision": "int8", **found}))
+    record(__file__, rows)
     summarize(np.array(pairs))
 
 
@@ -141,9 +145,14 @@ def mean(figures: _Figures) -> tuple[float, float]:
     return float(np.mean(aurocs)), float(np.mean(shares))
 
 
-def print_row(cell: str, figures: _Figures, made: tuple[float, float], kept: float) -> None:
-    each = "  ".join(f"{area:.3f} {100 * share:4.1f}" for area, share in figures.values())
-    print(f"  {cell:14} kept {100 * kept:5.1f} | {each} | made {made[0]:.3f} {100 * made[1]:4.1f}", flush=True)
+def row_of(figures: _Figures, made: tuple[float, float], kept: float, titles: Iterable[str]) -> Row:
+    """titles: of all stranger sets; the own one has no figures."""
+    row: Row = {"kept (%)": round(100 * kept, 1)}
+    for title in titles:
+        area, share = figures.get(title, (None, None))
+        row[f"{title}: AUROC"] = None if area is None else round(area, 3)
+        row[f"{title}: accepted (%)"] = None if share is None else round(100 * share, 1)
+    return {**row, "made: accepted (%)": round(100 * made[1], 1)}
 
 
 def summarize(pairs: np.ndarray) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ai_edge_quantizer import quantizer
 
 # `dynamic` has int8 weights in convolutions with at least this many multiply-adds for each number that they take in or
-# give out: fewest instructions on Cortex-A72 and A76 (benchmarks/README.md).
+# give out: fewest instructions on Cortex-A72 and A76 (docs/design-decisions.md).
 _MIN_WORK = 24
 
 # The operators of the head with an `unknown` output; the backbone has none of them.

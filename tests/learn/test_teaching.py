@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +22,9 @@ from edge_classify import Classifier, DataError, ModelFileError, teach
 from edge_classify.collect.photo_file import encode, write
 from edge_classify.collect.record import Record
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
+from edge_classify.learn.photos.photo_set import Photo
+from edge_classify.learn.rows import Rows
+from edge_classify.learn.teaching.advice import advise
 from edge_classify.learn.teaching.base import Base, open_base
 from edge_classify.learn.teaching.command import main
 from edge_classify.learn.teaching.fitting import Fitted, fit
@@ -185,6 +190,27 @@ def test_what_the_photos_lack_is_said(tmp_path: Path) -> None:
     assert "1 exact copy of other photos, left out" in notes
     assert "1 photo is blurred, for instance cross/blurred.png" in notes
     assert "disc and wheel can hardly be told apart" in notes
+
+
+@pytest.mark.parametrize("taught", ["int8"], indirect=True)
+@pytest.mark.parametrize(("places", "named"), [(30, ["moss"]), (1, [])])
+def test_more_photos_are_advised_of_the_class_that_they_help_and_no_other(
+    taught: Taught, tmp_path: Path, places: int, named: list[str]
+) -> None:
+    """Mosses look like cups with a mark, which differs from place to place."""
+    length = taught.lesson.blanks.shape[1]
+    rows, rng, photos = Rows(tmp_path, (length,), np.float32), np.random.default_rng(0), []
+    for label, number in itertools.product(range(3), range(90)):
+        row = np.abs(rng.normal(0, 0.1, length))
+        row[int(label == 1)] += 3
+        if label == 2:
+            row[2 + number % places] += 3
+        rows.append(row)
+        name = f"{label}{number:02}"
+        photos.append(Photo(Path(name), label, name, fold=(number + number // places) % 5, group=name))
+    lesson = replace(taught.lesson, labels=("cup", "key", "moss"), photos=tuple(photos), rows=rows, views=1)
+    advised = [line for line in advise(lesson, fit(lesson)) if "would help" in line]
+    assert [line.split(" would help")[0] for line in advised] == [f"more photos of {name}" for name in named]
 
 
 def broken_photos(root: Path, kind: str) -> Path:

@@ -109,6 +109,47 @@ def test_an_apps_options_become_a_valid_configuration(command, tmp_path: Path) -
     assert_valid(command, text.replace('a \\"quoted\\" näme', "hall"), tmp_path, **variables)
 
 
+def test_every_option_of_an_app_becomes_a_valid_one_whatever_its_type(
+    command, small_models: Path, tmp_path: Path
+) -> None:
+    values: dict[tuple[str, str], Any] = {
+        ("camera", "camera"): "0",
+        ("camera", "size"): "640x480",
+        ("camera", "crop"): "0.1,0.1,0.5,0.5",
+        ("model", "model"): str(small_models / "mobilenet_v2_1.0_96_int8.tflite"),
+        ("decision", "dwell"): "2s",
+        ("web", "address"): "0.0.0.0:8080",
+        ("web", "proxy"): "172.30.32.2",
+        ("web", "host"): "homeassistant.local",
+        ("web", "frame"): "http://homeassistant.local:8123",
+    }
+    options = {
+        table: {key: values.get((table, key), smallest(kind.removesuffix("?"))) for key, kind in keys.items()}
+        for table, keys in APP["schema"].items()
+    }
+    assert_valid(command, RUN.as_toml(options), tmp_path, EDGE_CLASSIFY_MQTT="mqtt://core-mosquitto")
+
+
+def smallest(kind: str) -> str | bool | int | float:
+    """A value that Home Assistant takes for this type of an option."""
+    name, _, limits = kind.rstrip(")").partition("(")
+    if name == "bool":
+        return True
+    if name == "list":
+        return limits.split("|")[0]
+    if name in ("int", "float"):
+        return (int if name == "int" else float)(limits.split(",")[0])
+    return "text"
+
+
+def test_ingress_and_the_page_agree() -> None:
+    """The Supervisor asks at the port that the page is at, from the address that the page lets through."""
+    assert APP["ingress"]
+    assert APP["options"]["web"]["address"].endswith(f":{APP['ingress_port']}")
+    assert APP["options"]["web"]["proxy"] == "172.30.32.2"
+    assert APP["ports"] == {f"{APP['ingress_port']}/tcp": None}
+
+
 def test_versions_are_ours() -> None:
     assert APP["version"] == __version__
     text = (PACKAGING / "home-assistant" / "Dockerfile").read_text()

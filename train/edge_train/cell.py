@@ -20,7 +20,7 @@ from edge_classify.system.atomic_write import write_atomic
 from . import run_folder
 from .backbone import BackboneCost, copy_weights
 from .cache import open_cache
-from .enough import find_learning_curve
+from .enough import learning_curve_of
 from .features import gather_features, read_cost
 from .fine_tuned_fit import fit_fine_tuned, forget_fold_networks
 from .fitting import Fit, calibrate_fit, fit_frozen, fit_spaces, fit_unknown, validate, views_do_harm
@@ -64,7 +64,7 @@ def _fit_and_measure(job: CellJob, database: sqlite3.Connection) -> dict[str, An
     if without_views:
         job = job.without_views()
         fit = fit_frozen(job, database)
-    learning_curve = find_learning_curve(job, fit)
+    learning_curve = learning_curve_of(job, fit)
     fine_tuning: dict[str, Any] = {}
     if settings.fine_tune:
         _, frozen = _calibrated(job, database, fit)

@@ -204,13 +204,8 @@ def fit_space(job: CellJob, fit: Fit, photos: np.ndarray, blanks: np.ndarray) ->
 
 def folds_to_tune(folds: Sequence[Fold]) -> Sequence[Fold]:
     """The first of the folds that together have enough photos to judge on: tuning without each of many takes long."""
-    return first_folds(folds, FINE_TUNING_PHOTOS)
-
-
-def first_folds(folds: Sequence[Fold], photos: int) -> Sequence[Fold]:
-    """The first of the folds that together have so many photos to choose on, or all."""
     counts = np.cumsum([len(fold.chosen_on) for fold in folds])
-    return folds[: int(np.searchsorted(counts, photos)) + 1]
+    return folds[: int(np.searchsorted(counts, FINE_TUNING_PHOTOS)) + 1]
 
 
 def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[Fold]:

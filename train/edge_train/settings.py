@@ -19,8 +19,6 @@ AUTO: Final = "auto"
 
 # The share of each class that is held out, if the user gives no split.
 HELD_OUT_SHARE = 0.2
-# Of a scene, photos that follow one another are one group: so many of a class are in a fold.
-WHILES_PER_FOLD = 4
 # Fewer different training photos than this in a class are refused: each is in a fold of its own.
 MIN_PHOTOS_PER_CLASS = 3
 # At most this many photos, equally many of each class, are kept for choosing the ranges of int8 numbers.
@@ -40,8 +38,6 @@ WARM_UP_SHARE = 0.1
 MAX_GRADIENT_NORM = 5.0
 # Networks are tuned without a fold in turn until so many photos are judged, each by a network that has not seen it.
 FINE_TUNING_PHOTOS = 400
-# The same for the learning curve, which must not take long beside the features.
-LEARNING_CURVE_PHOTOS = 600
 # How far from the frozen weights to the tuned ones a cell may go: what lies between is often better than either.
 FINE_TUNING_SHARES = (0.25, 0.5, 0.75, 1.0)
 # Tuned weights are taken if these photos' cross-entropy falls by more than so many standard errors of the differences,

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from edge_classify.errors import DataError
-from edge_classify.learn.photos.folds import FOLDS, deal_folds
+from edge_classify.learn.photos.folds import deal_by_time, deal_folds
 from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, TRAINING, Photo, PhotoSet
 
-from .settings import HELD_OUT_SHARE, MIN_PHOTOS_PER_CLASS, WHILES_PER_FOLD
+from .settings import HELD_OUT_SHARE, MIN_PHOTOS_PER_CLASS
 
 
 def split_photos(found: PhotoSet, groups: Mapping[str, str], by_time: Sequence[Photo] = ()) -> PhotoSet:
@@ -48,9 +48,9 @@ def split_photos(found: PhotoSet, groups: Mapping[str, str], by_time: Sequence[P
     folds = deal_folds([photo for photo in photos if photo.part == TRAINING and photo.sha256 not in scene], groups)
     whiles = dict(groups)
     for run in _classes(photo for photo in _in_order(by_time, photos) if photo.part == TRAINING):
-        folds |= {sha256: place * FOLDS // len(run) for place, sha256 in enumerate(run)}
-        count = FOLDS * WHILES_PER_FOLD
-        whiles |= {sha256: f"{run[0]} {place * count // len(run)}" for place, sha256 in enumerate(run)}
+        own_folds, own_whiles = deal_by_time(run)
+        folds |= own_folds
+        whiles |= own_whiles
     photos = [replace(photo, group=whiles[photo.sha256]) for photo in photos]
     photos = [replace(photo, fold=folds[groups[photo.sha256]]) if photo.part == TRAINING else photo for photo in photos]
     return replace(found, photos=tuple(photos))

@@ -81,8 +81,8 @@ class LearningCurve:
         """The classes that would gain from more photos, the one that gained most first."""
         return [label for label in self.fastest() if self.classes[label].still_grows(len(self.classes))]
 
-    def sentence(self) -> str:
-        """What the curve says about taking more photos; only where it does, which class would gain."""
+    def advice(self) -> str | None:
+        """That more photos would help, and of which classes, if the curve says so."""
         named = self.growing()[:_MOST_NAMED]
         if named:
             rises = " and ".join(f"{_rise(self.classes[label])} of {label}" for label in named)
@@ -95,6 +95,12 @@ class LearningCurve:
                 f"more photos would help, of each class: with all photos instead of half of them, {_rise(self.whole)} "
                 "are recognised; no class stands out"
             )
+        return None
+
+    def sentence(self) -> str:
+        """What the curve says about taking more photos."""
+        if advice := self.advice():
+            return advice
         none = "the second half of the photos brought no clear gain"
         least = self._least_seen()
         room = max(1 - growth.recognised[-1] for growth in self.classes.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import os
 import re
@@ -117,11 +118,13 @@ class Web:
         from ..web.view import View
 
         options = self._options
-        access = Access(options.web_address.host, tuple(options.web_host), self._token)
+        access = Access(options.web_address.host, tuple(options.web_host), self._token, options.web_proxy)
+        # A proxy's own site shows the page in a frame, under that site's name.
+        frames = [*options.web_frame, *(["'self'"] if options.web_proxy else [])]
         view = View(self._run.source, self._run.models, self._history)
         view.offer(self._newest)
         actions = partial(Actions, options.collect, view, self._run.models, self._say) if options.web_actions else None
-        self._server = Server(listener, view, access, options.web_frame, self._tls, actions)
+        self._server = Server(listener, view, access, frames, self._tls, actions)
         self._view = view
         self._server.run()
 
@@ -165,6 +168,14 @@ def add_options(group: argparse._ArgumentGroup) -> None:
             help="a site that may show the page in a frame, such as http://homeassistant.local:8123",
         )
     )
+    only_in_help_all(
+        group.add_argument(
+            "--web-proxy",
+            type=_ip,
+            metavar="IP",
+            help="a proxy that lets only those through whom it knows: what it passes on needs no token",
+        )
+    )
     only_in_help_all(group.add_argument("--web-cert", type=Path, metavar="FILE", help="certificate, for https"))
     only_in_help_all(group.add_argument("--web-key", type=Path, metavar="FILE", help="the certificate's key"))
     only_in_help_all(
@@ -183,6 +194,13 @@ def _host(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]", text):
         raise argparse.ArgumentTypeError(f"expected a name such as pi.lan, found {text!r}")
     return text
+
+
+def _ip(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected an address such as 172.30.32.2, found {text!r}") from None
 
 
 def _origin(text: str) -> str:

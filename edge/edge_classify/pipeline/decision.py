@@ -1,7 +1,7 @@
 """From each frame's probabilities to a steady state.
 
 A single frame's answer flickers: noise, a blurred frame, a passing shadow. The state follows several frames.
-docs/decisions.md explains each setting, and has the measurements behind the defaults.
+docs/states.md explains each setting, and has the measurements behind the defaults.
 """
 
 from __future__ import annotations

@@ -41,16 +41,25 @@ class Access:
 
     address: what it is bound to. names: further names by which it is called (--web-host).
     token: what a client must know; None: nothing, for a server that only its own machine reaches.
+    proxy: the address of a proxy that lets only those through whom it knows, under whatever name it has; None: there is
+        no such proxy.
     """
 
     address: str
     names: tuple[str, ...] = ()
     token: str | None = None
+    proxy: str | None = None
 
-    def refusal(self, method: str, path: str, headers: Mapping[str, str], *, upgrade: bool = False) -> Refusal | None:
+    def is_proxy(self, client: str | None) -> bool:
+        """Whether a request comes from the proxy. client: the address at the other end of its connection."""
+        return self.proxy is not None and client == self.proxy
+
+    def refusal(
+        self, method: str, path: str, headers: Mapping[str, str], client: str | None = None, *, upgrade: bool = False
+    ) -> Refusal | None:
         """Why a request is refused, whoever sends it. upgrade: it asks for a WebSocket."""
         host = headers.get("Host", "")
-        if not self._is_ours(host):
+        if not self.is_proxy(client) and not self._is_ours(host):
             return Refusal(421, f"this device is not called {_shown(host)}: --web-host NAME adds a name")
         site = headers.get("Sec-Fetch-Site", "none")
         followed_link = method == "GET" and path == "/" and headers.get("Sec-Fetch-Mode") == "navigate"

@@ -127,7 +127,7 @@ class Server:
             response: web.StreamResponse = web.Response(status=refusal.status, text=f"{refusal.reason}\n")
             if refusal.status == 401:
                 if request.path == "/" and "Authorization" not in request.headers:
-                    response = web.Response(status=303, headers={"Location": "/login"})
+                    response = web.Response(status=303, headers={"Location": "login"})
                 else:
                     response.headers["WWW-Authenticate"] = 'Basic realm="edge-classify", charset="UTF-8"'
         else:
@@ -145,8 +145,8 @@ class Server:
 
     async def _refusal(self, request: web.Request) -> Refusal | None:
         upgrade = "upgrade" in request.headers.get("Connection", "").lower() or "Upgrade" in request.headers
-        refusal = self._access.refusal(request.method, request.path, request.headers, upgrade=upgrade)
-        if refusal is not None or request.path in _OPEN:
+        refusal = self._access.refusal(request.method, request.path, request.headers, request.remote, upgrade=upgrade)
+        if refusal is not None or request.path in _OPEN or self._access.is_proxy(request.remote):
             return refusal
         known = self._access.knows_token(request.headers, request.cookies.get(COOKIE))
         if known:
@@ -175,7 +175,7 @@ class Server:
         if self._failures.too_many() or not self._access.is_token(str(form.get("token", "")).strip()):
             refusal = await self._wrong_token()
             return web.Response(status=refusal.status, text=f"{refusal.reason}\n")
-        response = web.Response(status=303, headers={"Location": "/"})
+        response = web.Response(status=303, headers={"Location": "./"})
         response.set_cookie(COOKIE, self._access.cookie(), httponly=True, samesite="Strict", secure=request.secure)
         return response
 

@@ -18,7 +18,7 @@ from ...images.preprocessing import Image, preprocess
 from ..open_set import MAX_PHOTOS
 from ..photos.bursts import join_bursts
 from ..photos.facts import PhotoFacts, describe_picture
-from ..photos.folds import FOLDS, deal_folds
+from ..photos.folds import deal_by_time, deal_folds
 from ..photos.made_negatives import BLANKS, TRIAL, draw
 from ..photos.near_duplicates import find_near_duplicates
 from ..photos.photo_set import NEGATIVE, TRAINING, Photo, PhotoSet, find_photos, find_photos_of_classes
@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 class Lesson:
     """Rows are float32 (F + M,), of the base's backbone.
 
-    labels: the K classes. photos: of the classes, by class and content, each content once, with its fold.
+    labels: the K classes. photos: of the classes, by class and content, each content once, with its fold and group.
     negatives: those in unknown/, as `photos`.
     rows: of all views of each photo, consecutively, the photo as it is first. views: how many.
     negative_rows, blanks, trial: of the negatives, of pictures that show nothing, and of TRIED.
@@ -222,7 +222,7 @@ def _refuse_few(
 def _deal(
     root: Path, labels: Sequence[str], seen: Sequence[_Seen], grown: frozenset[str]
 ) -> tuple[list[Photo], bool, list[str]]:
-    """The photos, each with its fold; whether a camera that does not move took them; and notes about them.
+    """The photos, each with its fold and group; whether a camera that does not move took them; and notes about them.
 
     Near-duplicates and bursts go together into one fold. Of a scene seen again and again all are alike: these are dealt
     in the order of their names, so that a fold is a block of time.
@@ -252,13 +252,17 @@ def _deal(
     if still:
         notes.append("a camera that does not move took all photos: cross-validated by blocks of them, by name")
     folds = deal_folds([photo for photo in photos if photo.sha256 not in scene], groups)
-    runs: dict[int, list[Photo]] = defaultdict(list)
+    whiles = dict(groups)
+    runs: dict[int, list[str]] = defaultdict(list)
     for photo in sorted(photos, key=lambda photo: natural_key(photo.path.name)):
         if photo.sha256 in scene:
-            runs[photo.label].append(photo)
+            runs[photo.label].append(photo.sha256)
     for run in runs.values():
-        folds |= {photo.sha256: place * FOLDS // len(run) for place, photo in enumerate(run)}
-    return [replace(photo, fold=folds[groups[photo.sha256]]) for photo in photos], still, notes
+        own_folds, own_whiles = deal_by_time(run)
+        folds |= own_folds
+        whiles |= own_whiles
+    dealt = [replace(photo, fold=folds[groups[photo.sha256]], group=whiles[photo.sha256]) for photo in photos]
+    return dealt, still, notes
 
 
 def _of_few_bursts(photos: Sequence[Photo], different: Mapping[str, str], bursts: Mapping[str, str]) -> dict[int, int]:

@@ -73,6 +73,7 @@ _shtab_edge_classify_options=(
   "--web-token-file[the page\'s token, for addresses that others can reach (default\: made at the first start)]:FILE:_files"
   "*--web-host[a name by which browsers may call this machine, besides its own\; repeat it for several]:NAME:"
   "*--web-frame[a site that may show the page in a frame, such as http\:\/\/homeassistant.local\:8123]:ORIGIN:"
+  "--web-proxy[a proxy that lets only those through whom it knows\: what it passes on needs no token]:IP:"
   "--web-cert[certificate, for https]:FILE:_files"
   "--web-key[the certificate\'s key]:FILE:_files"
   "--web-actions[let the page take photos, label those of --collect, and teach the model]"

@@ -20,6 +20,7 @@ _shtab_edge_convert___labels_COMPGEN=_shtab_compgen_files
 
 _shtab_edge_convert___precision_choices=(float32 float16 dynamic int8)
 _shtab_edge_convert___export_choices=(rpicam frigate)
+_shtab_edge_convert___cluster_choices=(auto)
 _shtab_edge_convert___alpha_choices=(0.35 0.5 0.75 1.0 1.3 1.4)
 _shtab_edge_convert___resolution_choices=(96 128 160 192 224)
 _shtab_edge_convert___print_completion_choices=(bash zsh)

@@ -27,7 +27,7 @@ _shtab_edge_convert_options=(
   "--export[also write configuration files for rpicam, frigate]:PROGRAM:(rpicam frigate)"
   "--replace[remove the model files of another run or conversion that MODELS has, instead of refusing]"
   "--workers[work in at most N processes at once\; fewer need less memory, and give the same result (default\: one per core, 4 at most, and fewer if memory is short)]:N:"
-  "--cluster[work on a Ray cluster, with the same result\: HOST\:PORT, or auto for the one that this machine is in, or else one of this machine alone\; needs Ray]:ADDRESS:"
+  "--cluster[work on a Ray cluster, with the same result\: HOST\:PORT, or auto for the one that this machine is in, or else one of this machine alone\; needs Ray]:ADDRESS:(auto)"
   "--author[recorded in the files\' metadata]:NAME:"
   "--license[recorded in the files\' metadata]:TEXT:"
   "--alpha[width multipliers, of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4 (default\: 1.0)]:A:(0.35 0.5 0.75 1.0 1.3 1.4)"

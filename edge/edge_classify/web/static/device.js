@@ -29,7 +29,7 @@ async function ask(path, content) {
   } catch {
     throw new Error("The device does not answer: nothing was changed.");
   }
-  if (answer.status === 401) location.href = "/login";
+  if (answer.status === 401) location.href = "login";
   if (!answer.ok) throw new Error(`Refused: ${(await answer.text()).trim()}.`);
   return answer.json();
 }

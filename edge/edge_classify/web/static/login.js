@@ -4,9 +4,9 @@
 document.querySelector("form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const wrong = document.getElementById("wrong");
-  const answer = await fetch("/login", { method: "POST", body: new URLSearchParams(new FormData(event.target)) });
+  const answer = await fetch("login", { method: "POST", body: new URLSearchParams(new FormData(event.target)) });
   if (answer.ok) {
-    location.href = "/";
+    location.href = "./";
     return;
   }
   wrong.textContent = `${(await answer.text()).trim()}.`;

@@ -35,8 +35,9 @@ function ask() {
 }
 
 function connect() {
-  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  socket = new WebSocket(`${scheme}//${location.host}/live`);
+  const address = new URL("live", location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
   socket.onopen = () => { notice(""); ask(); };
   socket.onmessage = (event) => show(event.data);
@@ -51,8 +52,8 @@ function connect() {
 // The browser does not say why a socket was refused.
 async function whyClosed() {
   try {
-    const answer = await fetch("/state.json");
-    if (answer.status === 401) location.href = "/login";
+    const answer = await fetch("state.json");
+    if (answer.status === 401) location.href = "login";
     if (!answer.ok) return `The device refuses: ${(await answer.text()).trim()}.`;
     const state = await answer.json();
     if (state.viewers >= 8) return "Eight pages are open already, which is the most. Waiting for one to be closed.";
@@ -162,7 +163,7 @@ function showLatency(models) {
 async function refreshHistory() {
   let state;
   try {
-    state = await (await fetch("/state.json")).json();
+    state = await (await fetch("state.json")).json();
   } catch {
     return; // whoever closes the connection says why
   }
@@ -180,7 +181,7 @@ async function refreshHistory() {
 }
 
 async function showDevice() {
-  const answer = await fetch("/facts.json");
+  const answer = await fetch("facts.json");
   if (!answer.ok) return;
   const facts = await answer.json();
   severalModels = facts.models.length > 1;
@@ -206,7 +207,7 @@ function allowActions(models) {
   }));
   byId("take").hidden = false;
   const script = element("script");
-  script.src = "/take.js";
+  script.src = "take.js";
   document.head.append(script);
 }
 

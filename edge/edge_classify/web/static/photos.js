@@ -20,7 +20,7 @@ const done = [];
 
 async function load() {
   try {
-    const found = await ask("/photos.json");
+    const found = await ask("photos.json");
     groups = found.groups;
     classes = { ...Object.fromEntries(order.map((label) => [label, 0])), ...found.classes };
     cards.clear();
@@ -44,7 +44,7 @@ function showClasses() {
     button.type = "button";
     if (key) button.append(element("kbd", key), " ");
     button.append(label, " ", element("span", classes[label], "score"));
-    button.onclick = () => act("/label", { label });
+    button.onclick = () => act("label", { label });
     const entry = element("li");
     entry.append(button);
     return entry;
@@ -68,7 +68,7 @@ function makeCard(group) {
   const [first] = group;
   const picture = element("img");
   picture.loading = "lazy";
-  picture.src = `/photos/${encodeURIComponent(first.name)}`;
+  picture.src = `photos/${encodeURIComponent(first.name)}`;
   const best = Object.entries(first.scores || {}).sort((one, other) => other[1] - one[1]).slice(0, 2)
     .map(([label, score]) => `${label} ${Math.round(100 * score)} %`).join(", ");
   picture.alt = best ? `It looked like ${best}` : first.name;
@@ -141,7 +141,7 @@ function undo() {
       return;
     }
     try {
-      await ask("/undo", { number });
+      await ask("undo", { number });
       await load();
       focusOn(focused);
       notice("");
@@ -170,13 +170,13 @@ document.addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() };
   if (event.key in steps) move(steps[event.key], event.shiftKey);
   else if (event.key === "Escape") { selected.clear(); mark(); }
-  else if (event.key === "x" || event.key === "Delete") act("/remove", {});
+  else if (event.key === "x" || event.key === "Delete") act("remove", {});
   else if (event.key === "z") undo();
-  else if (keys.has(event.key)) act("/label", { label: keys.get(event.key) });
+  else if (keys.has(event.key)) act("label", { label: keys.get(event.key) });
   else return;
   event.preventDefault();
 });
-byId("remove").onclick = () => act("/remove", {});
+byId("remove").onclick = () => act("remove", {});
 byId("undo").onclick = undo;
 byId("new-class").onsubmit = (event) => {
   event.preventDefault();

@@ -19,7 +19,7 @@ function takePhotos(section) {
     while (held) {
       const began = performance.now();
       try {
-        const answer = await fetch("/take", {
+        const answer = await fetch("take", {
           method: "POST",
           headers: { "Content-Type": "application/json" },
           body: JSON.stringify({ label }),

@@ -42,7 +42,7 @@ function change(what, state, model) {
   const button = element("button", what === "taught" ? "Use what was taught" : "Restore the previous model");
   button.type = "button";
   button.disabled = Boolean(state.job);
-  button.onclick = () => act(what === "taught" ? "/use" : "/back", model.name);
+  button.onclick = () => act(what === "taught" ? "use" : "back", model.name);
   const words = gone.length ? [element("p", `It does not know ${gone.join(", ")}.`, "hint")] : [];
   return [button, ...words];
 }
@@ -62,8 +62,8 @@ function showModel(state, model, several) {
     button.onclick = () => act(path, model.name);
     ways.append(button, " ");
   };
-  if (model.remembers) teach("/teach/add", "Add what was labelled");
-  teach("/teach", model.remembers ? "Teach only what was labelled" : "Teach what was labelled");
+  if (model.remembers) teach("teach/add", "Add what was labelled");
+  teach("teach", model.remembers ? "Teach only what was labelled" : "Teach what was labelled");
   const files = element("div", undefined, "files");
   for (const what of ["now", "taught", "before"]) {
     const figures = model.files[what];
@@ -95,7 +95,7 @@ function show(state) {
 
 async function refresh() {
   try {
-    show(await ask("/teaching.json"));
+    show(await ask("teaching.json"));
   } catch (error) {
     notice(error.message);
     setTimeout(refresh, 5 * ASK_AGAIN_MS);
@@ -103,7 +103,7 @@ async function refresh() {
 }
 
 async function showLabelled() {
-  const { classes } = await ask("/photos.json");
+  const { classes } = await ask("photos.json");
   const found = Object.entries(classes).filter(([, photos]) => photos);
   byId("labelled").replaceChildren(...found.map(([label, photos]) => {
     const entry = element("li", `${label} `);
