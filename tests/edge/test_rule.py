@@ -130,7 +130,7 @@ def test_files_without_answers_to_the_same_photos_are_compared_by_held_out_accur
 def test_the_boards_shares_are_those_of_the_counted_instructions() -> None:
     text = (ROOT / "docs" / "arm.md").read_text()
     for board, shares in BOARDS.items():
-        section = text[text.index(f"Raspberry {board} (") :]
-        for precision in ("float16", "dynamic", "int8"):
-            low, high = re.search(rf"{precision} (\d\.\d+) to (\d\.\d+)", section).groups()  # type: ignore[union-attr]
+        line = next(line for line in text.splitlines() if line.startswith(f"| Raspberry {board} | "))
+        ranges = re.findall(r"(\d\.\d+) to (\d\.\d+)", line)
+        for precision, (low, high) in zip(("float16", "dynamic", "int8"), ranges, strict=True):
             assert float(low) <= shares[precision] <= float(high)

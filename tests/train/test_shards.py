@@ -240,7 +240,7 @@ def test_shards_and_tables_come_from_a_web_server(photos: Path, tmp_path: Path, 
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """An S3 server of this machine's, with a bucket of the name `bucket`; yields boto3's client."""
     for package in ("moto.server", "s3fs"):
-        pytest.importorskip(package, reason=f"{package} is missing → pip install 'moto[server]' s3fs")
+        pytest.importorskip(package, reason=f"{package} is missing → make test-s3")
     import boto3  # type: ignore[import-not-found]
     from moto.server import ThreadedMotoServer  # type: ignore[import-not-found]
 
@@ -257,6 +257,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server.stop()
 
 
+@pytest.mark.nightly
 def test_photos_of_a_bucket_are_those_of_the_folder(photos: Path, tmp_path: Path, bucket: Any) -> None:
     shards = shards_of(photos, tmp_path / "shards")
     for path in (tmp_path / "shards").iterdir():
