@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import json
 import os
@@ -93,7 +94,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if reached.returncode:
         pytest.skip(f"pip reaches no package index: {(reached.stderr.splitlines() or ['no reason given'])[-1]}")
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT], check=True, timeout=300)
+    # Building writes into our folder: tests of another process wait.
+    with (tmp_path_factory.getbasetemp().parent / "wheel.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT], check=True, timeout=300)
     (path,) = folder.glob("*.whl")
     return path
 
