@@ -56,7 +56,7 @@ def grid() -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*")
     parser.add_argument("--metric", type=metric, default="total.p90")
     options = parser.parse_args()

@@ -30,8 +30,9 @@ SEED = 20261122
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--mnist", type=Path, default=DATA / "data" / "mnist" / "mnist.npz")
+    options = parser.parse_args()
     print(machine())
     print(f"{BUILTIN_MODEL.name}: {BUILTIN_MODEL.stat().st_size / 1e3:.0f} kB")
     classifier = Classifier()
@@ -39,7 +40,7 @@ def main() -> None:
     def labels(images: Iterable[np.ndarray]) -> np.ndarray:
         return np.array([classifier.classify(image).label for image in images])
 
-    _, (digits, truth) = load_mnist(parser.parse_args().mnist)
+    _, (digits, truth) = load_mnist(options.mnist)
     seen = labels(draw_scene(np.random.default_rng([SEED, n]), digit, CAMERA_HEIGHT) for n, digit in enumerate(digits))
     right, refused = np.mean(seen == truth.astype(str)), np.mean(seen == UNKNOWN)
     rows = [row_of("test digits on paper", seen, right=right, unknown=refused)]

@@ -189,7 +189,7 @@ def soak(count: int, folder: Path) -> tuple[np.ndarray, Latency, float, tuple[in
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=200_000)
     count = parser.parse_args().frames
     use_one_heap()

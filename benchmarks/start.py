@@ -58,7 +58,7 @@ def start(words: list[str]) -> Start:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", help="default: 0.35@96 int8, trained on the shared photos")
     parser.add_argument("--picture", help="default: one of the shared photos")
     parser.add_argument("--no-peer", action="store_true", help="leave MediaPipe out")
