@@ -45,12 +45,12 @@ def loopback_driver(camvm: Path) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
 
 
-def run_in_guest(camvm: Path, device: str, script: Path, *arguments: object, seconds: int = 420) -> dict[str, Any]:
+def run_in_guest(camvm: Path, device: str, script: Path, *arguments: object, seconds: int = 900) -> dict[str, Any]:
     # The guest sees this machine's files under their own paths, read-only, with an overlay in memory.
     inner = ["env", f"PYTHONPATH={SOURCE}", sys.executable, script, *arguments]
     environment = os.environ | {"CAMVM_CACHE": str(CACHE)}
     words = [str(word) for word in (camvm, "-d", device, "-t", seconds, "--", *inner)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=900, check=False, env=environment)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=seconds + 300, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -136,7 +136,7 @@ def test_loopback_raw_jpeg_cut_jpeg_and_a_player_that_dies(camvm: Path, data: Pa
 
 def test_the_service_may_do_what_its_configuration_needs_and_no_more(camvm: Path) -> None:
     needs_programs("systemd-analyze", "unshare", "nsenter")
-    seen = run_in_guest(camvm, "vivid", HERE / "guest_service.py", seconds=840)
+    seen = run_in_guest(camvm, "vivid", HERE / "guest_service.py", seconds=1500)
     # A model in a home folder, labels that root alone may read, events in a folder of the service's own, no network.
     assert seen["configured"]["notes"] == ""
     assert "ActiveState=active" in seen["local camera"], seen["log"]
