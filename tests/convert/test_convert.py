@@ -228,7 +228,7 @@ def test_unchanged_cells_are_not_converted_again(models: Path, run_folder: Path,
     damaged = file_of(output, "int8")
     damaged.write_bytes(b"damaged")
     done = command("edge-convert", run_folder, "-o", output, "--max-drop", 25, "--max-accepted", 100)
-    assert "3 of 4 files are unchanged" in done.stdout
+    assert "unchanged, and not made again: 3 of 4 files" in done.stdout
     assert damaged.read_bytes() == file_of(models, "int8").read_bytes()
     assert {path for path, time in times.items() if path.stat().st_mtime_ns == time} == set(times) - {damaged}
     assert (output / "manifest.json").read_bytes() == (models / "manifest.json").read_bytes()
@@ -479,6 +479,6 @@ def test_a_killed_conversion_loses_no_finished_cell(photos: Path, tmp_path: Path
     assert command("edge-convert", "--verify", output).returncode == 0
     done = command(*words)
     assert done.returncode == 0, done.stderr
-    assert "1 of 2 files are unchanged" in done.stdout
+    assert "unchanged, and not made again: 1 of 2 files" in done.stdout
     assert finished in read_manifest(output)["files"]
     assert [path.name for path in output.iterdir() if path.name.startswith(".")] == []

@@ -76,7 +76,7 @@ def test_only_changed_photos_are_computed_again(photos: Path, tmp_path: Path, ru
         shutil.copy(path, changed / "disc" / path.name)
     done = command("edge-train", changed, "-o", tmp_path / "run", *TRAINING)
     assert done.returncode == 0, done.stderr
-    assert "3/3" in done.stderr  # the progress bar of the features
+    assert "reading: 3 of 3 photos" in done.stderr  # the progress bar of the features
     assert "backbones" not in done.stderr  # made already
 
 
