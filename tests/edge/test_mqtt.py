@@ -537,7 +537,12 @@ def test_a_program_of_ones_own_tells_a_broker_what_it_sees(broker: Broker, class
         ("mqtt://broker", {"device": "☕"}, UsageError, "expected a name of at most 64 characters"),
         ("mqtt://broker", {"password": "x"}, UsageError, "there is a password, but no user"),
         ("mqtt://broker", {"authority": __file__}, UsageError, "is for an encrypted connection"),
-        ("mqtts://broker", {"authority": __file__}, DataError, "no certificate (PEM) in it"),
+        (
+            "mqtts://broker",
+            {"authority": __file__},
+            DataError,
+            f"Mqtt: authority {__file__}: no certificate (PEM) in it",
+        ),
     ],
 )
 def test_a_program_of_ones_own_is_told_at_once_what_cannot_work(

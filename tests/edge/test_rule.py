@@ -106,7 +106,7 @@ def test_a_file_that_lost_measurably_in_conversion_is_not_chosen(caplog: pytest.
 def test_a_file_whose_unknown_lets_much_pass_gives_way_to_one_that_does_not(caplog: pytest.LogCaptureFixture) -> None:
     lenient, strict = replace(file("quick", {1}), accepted=0.18), replace(file("slow", {1}), accepted=0.01)
     assert comparable([lenient, strict]) == [strict]
-    assert "more than 12% of the negatives drawn to try it: quick (18%)" in caplog.text
+    assert "more than 12% of the negatives made to test it: quick (18%)" in caplog.text
     assert comparable([lenient]) == [lenient]
     # Files of edge-convert imagenet and of --no-unknown say nothing of it.
     assert comparable([file("silent", {1}), lenient]) == [file("silent", {1})]

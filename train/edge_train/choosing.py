@@ -46,7 +46,7 @@ def accepts_too_much(entry: Mapping[str, Any]) -> bool:
 
 
 def _accepted(entry: Mapping[str, Any]) -> float:
-    """The share of the negatives drawn to try its `unknown` that it accepts; 0 without that output."""
+    """The share of the negatives made to test its `unknown` that it accepts; 0 without that output."""
     return float((entry["evaluation"].get("made_negatives") or {"accepted": 0.0})["accepted"])
 
 

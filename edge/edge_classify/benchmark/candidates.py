@@ -25,7 +25,7 @@ class Candidate:
     accuracy: the share of `photos` held-out photos that it showed correctly where it was made, 0 to 1.
     validation: of its cell, for the photos that choices are made on; all precisions of a cell have the same.
     lost, gained: how many held-out photos are correct with the trained float model alone, and with this file alone.
-    accepted: the share of the negatives drawn to try `unknown` that get a class's label, 0 to 1.
+    accepted: the share of the negatives made to test `unknown` that get a class's label, 0 to 1.
     """
 
     path: Path

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # Costs that differ by no more than this fraction are equal: measured times vary as much from one run to the next.
 SAME_COST = 0.1
 
-# A file whose `unknown` gives a class's label to more of the negatives drawn to try it is passed over for one that does
+# A file whose `unknown` gives a class's label to more of the negatives made to test it is passed over for one that does
 # not: what it gains in speed it would lose in false labels, whatever it says of photos of the classes.
 MAX_TAKEN_ACCEPTED = 0.12
 
@@ -162,14 +162,14 @@ def _without_losses(candidates: list[Candidate]) -> list[Candidate]:
 
 
 def _without_lenient(candidates: list[Candidate]) -> list[Candidate]:
-    """Without those whose `unknown` accepts more than `MAX_TAKEN_ACCEPTED` of drawn negatives, unless all do."""
+    """Without those whose `unknown` accepts more than `MAX_TAKEN_ACCEPTED` of these negatives, unless all do."""
     strict = [candidate for candidate in candidates if (candidate.accepted or 0) <= MAX_TAKEN_ACCEPTED]
     lenient = [candidate for candidate in candidates if candidate not in strict]
     if not strict or not lenient:
         return candidates
     names = ", ".join(f"{candidate.name} ({candidate.accepted:.0%})" for candidate in lenient)
     log.warning(
-        "not chosen, because unknown gives a class's label to more than %.0f%% of the negatives drawn to try it: %s",
+        "not chosen, because unknown gives a class's label to more than %.0f%% of the negatives made to test it: %s",
         100 * MAX_TAKEN_ACCEPTED,
         names,
     )

@@ -195,9 +195,9 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
 
 
 def _trust(authority: str | None) -> ssl.SSLContext:
-    from ..system.tls import client_context  # most have no https, and ssl takes 20 ms
+    from ..system.tls import trust  # most have no https, and ssl takes 20 ms
 
-    return client_context("--webhook", None if authority is None else Path(authority))
+    return trust("--webhook-ca", None if authority is None else Path(authority))
 
 
 def _read_token(path: str) -> str:

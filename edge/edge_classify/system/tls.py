@@ -11,24 +11,31 @@ from pathlib import Path
 from ..errors import DataError
 
 
-def client_context(option: str, ca: Path | None, cert: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
-    """A context that verifies the server. Raises DataError for files of no use.
+def client_context(option: str, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+    """A context that verifies the server, and shows it a certificate. Raises DataError for files of no use.
 
-    ca: certificates of the authorities to trust, instead of the system's.
-    cert, key: the client's own; the key may be in the same file.
+    ca: as of `trust`. cert, key: the client's own; the key may be in the same file.
     """
-    if ca is None:
-        context = ssl.create_default_context()
-    else:
-        try:
-            context = ssl.create_default_context(cafile=ca)
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            why = "no certificate (PEM) in it" if isinstance(error, ssl.SSLError) else _reason(error)
-            raise DataError(f"{option}-ca {ca}: {why}") from None
-        # Python 3.13 and later refuse authorities as they are made at home, without all of RFC 5280's fields.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context = trust(f"{option}-ca", ca)
     if cert is not None:
         _load_certificate(context, option, cert, key)
+    return context
+
+
+def trust(name: str, ca: Path | None) -> ssl.SSLContext:
+    """A context that verifies the server. Raises DataError for a file of no use.
+
+    ca: certificates of the authorities to trust, instead of the system's. name: of the option that gives this file.
+    """
+    if ca is None:
+        return ssl.create_default_context()
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        why = "no certificate (PEM) in it" if isinstance(error, ssl.SSLError) else _reason(error)
+        raise DataError(f"{name} {ca}: {why}") from None
+    # Python 3.13 and later refuse authorities as they are made at home, without all of RFC 5280's fields.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
 

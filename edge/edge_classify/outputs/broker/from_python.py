@@ -57,9 +57,9 @@ class Mqtt(BrokerOutput):
         if ca is not None:
             if not settings.address.tls:
                 raise UsageError("Mqtt: authority is for an encrypted connection: mqtts://...")
-            from ...system.tls import client_context  # here: most need no encryption, and ssl takes 20 ms
+            from ...system.tls import trust  # here: most need no encryption, and ssl takes 20 ms
 
-            client_context("Mqtt: authority", ca)
+            trust("Mqtt: authority", ca)
         frames = Source(iter(()), stream=True) if source is None else source
         model = Model(classifier.model_file.name, classifier)
         super().__init__(settings, Run(frames, Models([model])), lambda line: log.info("%s", line.rstrip()))
