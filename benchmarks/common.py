@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,17 @@ def read_words(description: str | None, metavar: str = "") -> list[str]:
         parser.add_argument("words", nargs="*", metavar=metavar)
     words: list[str] = getattr(parser.parse_args(), "words", [])
     return words
+
+
+def parse_with_parts(parser: argparse.ArgumentParser, parts: Iterable[str]) -> argparse.Namespace:
+    """Parse a program's arguments, and with them, as `parts`, which of its parts to run: all, if none is named."""
+    names = list(parts)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(names)} (default: all)")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - set(names):
+        parser.error(f"no part {', '.join(sorted(unknown))}")
+    options.parts = options.parts or names
+    return options
 
 
 def command(name: str, *arguments: object, env: dict[str, str] | None = None) -> float:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from common import DATA, WORK, machine
+from common import DATA, WORK, machine, parse_with_parts
 
 FOLDER = WORK / "scale"
 CELL = ("--alpha", "0.35", "--resolution", "96")
@@ -62,7 +62,6 @@ def main() -> None:
         "kills": kills,
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)} (default: all)")
     parser.add_argument("--photos", type=int, nargs="+", default=[30_000], help="of memory: how many")
     parser.add_argument("--distinct", action="store_true", help="of memory: no picture is named twice")
     parser.add_argument("--epochs", type=int, default=60, help="of memory: of the heads, at most")
@@ -70,12 +69,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10, help="of kills: how many runs lose a node")
     parser.add_argument("--seed", type=int, default=0, help="of kills: when, and which nodes")
     parser.add_argument("--rounds", type=int, default=3, help="of nodes and overhead: how often each way is run")
-    options = parser.parse_args()
-    chosen = options.parts or list(parts)
-    if unknown := set(chosen) - set(parts):
-        parser.error(f"no part {', '.join(sorted(unknown))}")
+    options = parse_with_parts(parser, parts)
     print(machine(), f"load {os.getloadavg()[0]:.1f}", flush=True)
-    for name in chosen:
+    for name in options.parts:
         parts[name](options)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from common import DATA, WORK, Row, command, machine, record, show
+from common import DATA, WORK, Row, command, machine, parse_with_parts, record, show
 from still_scenes import OTHER_THINGS, SCENES, Draw, Scene, put_thing, write_photos
 
 from edge_classify import Classifier, read_photo
@@ -57,19 +57,16 @@ class Task:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help="of drawn, real (default: both)")
     parser.add_argument("--cells", nargs="+", type=_cell, default=CELLS, metavar="CELL", help="such as 0.35@96")
     parser.add_argument("--precision", nargs="+", default=PRECISIONS, metavar="P")
     parser.add_argument("--sizes", nargs="+", type=float, default=SIZES, metavar="S", help="shares of the width")
     parser.add_argument("--seeds", nargs="+", type=int, default=(0,), metavar="N", help="of what is drawn")
     parser.add_argument("--crop", help="handed to edge-train")
-    options = parser.parse_args()
+    options = parse_with_parts(parser, ("drawn", "real"))
     parts = {"drawn": lambda: drawn_tasks(options.sizes, options.seeds), "real": real_tasks}
-    if unknown := set(options.parts) - set(parts):
-        parser.error(f"no part {', '.join(sorted(unknown))}")
     print(machine())
     crop = ("--crop", options.crop) if options.crop else ()
-    for part in options.parts or parts:
+    for part in options.parts:
         tasks = parts[part]()
         rows = [row for task in tasks for row in run_task(task, options.cells, options.precision, crop)]
         record(__file__, rows, part=part)

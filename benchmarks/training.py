@@ -24,7 +24,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from common import DATA, ROOT, WORK, Row, command, machine, record, show
+from common import DATA, ROOT, WORK, Row, command, machine, parse_with_parts, record, show
 
 from edge_classify import Classifier, read_photo
 from edge_classify.images.folder import list_pictures
@@ -48,10 +48,7 @@ def main() -> None:
         "mnist": mnist,
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)} (default: all)")
-    chosen = parser.parse_args().parts or list(parts)
-    if unknown := set(chosen) - set(parts):
-        parser.error(f"no part {', '.join(sorted(unknown))}")
+    chosen = parse_with_parts(parser, parts).parts
     print(machine())
     for name in chosen:
         parts[name]()
