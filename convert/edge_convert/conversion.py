@@ -9,7 +9,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_classify.images.preprocessing import Image
+from edge_classify.learn.photos.views import in_other_light
 from edge_classify.learn.teaching.graph import Graph
 from edge_classify.learn.teaching.head_graph import write_head
 from edge_train.backbone import SCALINGS, is_backbone_file
@@ -25,7 +26,7 @@ from edge_train.run_folder import Cell
 
 from .bias_correction import round_weights
 from .graph import ModelGraph, build_backbone, load_hub
-from .head_correction import correct_head
+from .head_correction import adjust_threshold, correct_head
 from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 # `dynamic` has int8 weights in convolutions with at least this many multiply-adds for each number that they take in or
 # give out: fewest instructions on Cortex-A72 and A76 (docs/design-decisions.md).
 _MIN_WORK = 24
+
+# The head of int8 files is fitted to the features of each calibration photo as it is, and in so many other lights: what
+# rounding does depends on the light, and a camera sees others than its photos have.
+_OTHER_LIGHTS = 2
 
 # The operators of the head with an `unknown` output; the backbone has none of them.
 HEAD_OPERATORS = [
@@ -106,17 +111,17 @@ class Converter:
             return self._int8_of(self._file)
         import tensorflow as tf
 
-        def scaled_photos() -> Iterator[list[np.ndarray]]:
-            for photo in self.calibration:
+        def scaled_photos(photos: Iterable[Image] = self.calibration) -> Iterator[list[np.ndarray]]:
+            for photo in photos:
                 yield [self._scaling.apply(photo[None])]
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about input statistics that only the old converter used
-            exact = self._exact_features(scaled_photos())
+            exact = self._exact_features(scaled_photos(self._in_all_lights()))
             features = self._graph(self._rounded_backbone, self.cell.head).features_from_scaled()
             model = quantizing(features, scaled_photos).convert()
-            rounded = _run(model, scaled_photos(), [part.shape[1] for part in exact])
-            head = correct_head(self.cell.head, exact, rounded)
+            rounded = _run(model, scaled_photos(self._in_all_lights()), [part.shape[1] for part in exact])
+            head = self._fit_to(exact, rounded)
             converter = quantizing(self._graph(self._rounded_backbone, head).from_scaled(), scaled_photos)
             if self.cell.has_unknown:
                 # The features come in int8, and little is lost by rounding them again.
@@ -127,10 +132,22 @@ class Converter:
 
     def _int8_of(self, file: BackboneFile) -> bytes:
         lengths = [file.cost.features, file.cost.middle]
-        exact, rounded = (
-            _run(model, ([photo[None]] for photo in self.calibration), lengths) for model in (file.model, file.int8)
-        )
-        return append_head(file.int8, correct_head(self.cell.head, exact, rounded), INT8)
+        models = file.model, file.int8
+        exact, rounded = (_run(model, ([photo[None]] for photo in self._in_all_lights()), lengths) for model in models)
+        return append_head(file.int8, self._fit_to(exact, rounded), INT8)
+
+    def _fit_to(self, exact: Sequence[np.ndarray], rounded: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """The head for int8's features, from both kinds of those of the photos in the order of `_in_all_lights`."""
+        corrected = correct_head(self.cell.head, exact, rounded)
+        return adjust_threshold(self.cell.head, corrected, exact, rounded, len(self.calibration))
+
+    def _in_all_lights(self) -> Iterator[Image]:
+        """The calibration photos as they are, then in other lights: the same pictures each time."""
+        yield from self.calibration
+        rng = np.random.default_rng(0)
+        for _ in range(_OTHER_LIGHTS):
+            for photo in self.calibration:
+                yield in_other_light(photo, rng)
 
     def _with_int8_weights(self, model: bytes, *, convolutions: bool) -> bytes:
         """The model with int8 weights, and inputs quantized at run time, in the head's product with the features, if

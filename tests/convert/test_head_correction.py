@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_convert.head_correction import correct_head
+from edge_classify.learn.open_set import OpenSet, fit_feature_space, fit_open_set
+from edge_convert.head_correction import adjust_threshold, correct_head
 
 FEATURES, MIDDLE = 64, 16
 
@@ -65,3 +66,48 @@ def test_a_head_without_unknown_is_corrected_too() -> None:
     assert corrected.keys() == head.keys()
     logits = (features + np.float32(0.1)) @ corrected["kernel"] + corrected["bias"]
     assert logits == pytest.approx(features @ head["kernel"], abs=1e-3)
+
+
+@pytest.mark.parametrize("photos", [100, 3])
+def test_new_photos_are_as_known_as_in_float32(photos: int) -> None:
+    rng = np.random.default_rng(0)
+    things = rng.normal(0, 0.3, (4, FEATURES))
+
+    def take(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        shown = rng.uniform(0, 1, (count, 4))
+        shown[:, 0] = np.arange(count) % 2 * 2
+        exact = np.maximum(1 + shown @ things, 0).astype(np.float32)
+        return [exact], [(exact + rng.normal(0, 0.4, exact.shape)).astype(np.float32)]
+
+    (seen,), _ = take(200)
+    space = fit_feature_space(seen, np.arange(200) % 2, FEATURES, 0)
+    open_set = fit_open_set(space, space.scores(take(200)[0][0]), np.ones(200), 0.95)
+    head = {
+        "kernel": np.ones((FEATURES, 2), np.float32),
+        "bias": np.zeros(2, np.float32),
+        **space.arrays(),
+        "sharpness": open_set.sharpness,
+        "threshold": open_set.threshold,
+    }
+
+    # Each photo twice, as in two lights.
+    exact, rounded = take(2 * photos)
+    corrected = correct_head(head, exact, rounded)
+    adjusted = adjust_threshold(head, corrected, exact, rounded, photos)
+    assert adjusted.keys() == corrected.keys()
+    assert all(adjusted[name] is corrected[name] for name in corrected if name != "threshold")
+    assert adjusted["threshold"][0] == head["threshold"][0]
+    if photos < 5:
+        assert adjusted["threshold"][1] == head["threshold"][1]
+        return
+
+    exact, rounded = take(1000)
+
+    def lost_by(weights: dict[str, np.ndarray]) -> float:
+        """How much less known the median new photo is than in float32."""
+        inside = unit(rounded) @ weights["basis"].T + weights["offset"]
+        fitted = OpenSet(space, weights["sharpness"], weights["threshold"])
+        logits = fitted.logits(space.scores_inside(inside, np.zeros(len(inside))))
+        return float(np.median(open_set.logits(space.scores(exact[0])) - logits))
+
+    assert abs(lost_by(adjusted)) < 0.4 * lost_by(corrected)

@@ -125,11 +125,13 @@ class FeatureSpace:
     def scores(self, rows: np.ndarray) -> np.ndarray:
         """Familiarity and membership, float32, shape (n, 2), for rows of shape (n, F + M)."""
         parts = _unit_parts(rows, self.features)
-        inside = parts @ self.basis.T
+        along = parts @ self.direction if self.direction is not None else np.zeros(len(parts), parts.dtype)
+        return self.scores_inside(parts @ self.basis.T, along)
+
+    def scores_inside(self, inside: np.ndarray, along: np.ndarray) -> np.ndarray:
+        """The same from what the basis gives, (n, d), and the direction, (n,): zeros if there is none."""
         cosines = inside @ self.prototypes.T
-        familiarity = np.sqrt((inside**2).sum(axis=1)) + self._nearness(cosines)
-        if self.direction is not None:
-            familiarity = familiarity + parts @ self.direction
+        familiarity = np.sqrt((inside**2).sum(axis=1)) + self._nearness(cosines) + along
         membership = ((_kernel(cosines) @ self.votes.T) ** 2).sum(axis=1)
         return np.stack([familiarity, membership], axis=1)
 
@@ -156,9 +158,12 @@ class OpenSet:
 
     def known(self, rows: np.ndarray) -> np.ndarray:
         """The probability *known*, 0 to 1, shape (n,), for rows of shape (n, F + M)."""
-        logits = _combine(self.sharpness * (self.space.scores(rows) - self.threshold))
-        logits = np.maximum(logits, SHAPE_CONSTANTS["tail"] * logits)
-        return 1 / (1 + np.exp(-np.maximum(logits, -80)))
+        return 1 / (1 + np.exp(-np.maximum(self.logits(self.space.scores(rows)), -80)))
+
+    def logits(self, scores: np.ndarray) -> np.ndarray:
+        """The logits of *known*, shape (n,), from familiarity and membership, (n, 2)."""
+        logits = _combine(self.sharpness * (scores - self.threshold))
+        return np.asarray(np.maximum(logits, SHAPE_CONSTANTS["tail"] * logits))
 
 
 def with_unknown(probabilities: np.ndarray, known: np.ndarray) -> np.ndarray:

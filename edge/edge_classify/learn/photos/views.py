@@ -73,12 +73,17 @@ def vary(image: Image, out: Image, rng: np.random.Generator, flip: bool, crop: b
     if flip and rng.random() < 0.5:
         out[:] = out[:, ::-1].copy()
     if color:
-        all_colors = 1 + rng.uniform(-_MAX_CONTRAST_CHANGE, _MAX_CONTRAST_CHANGE)
-        contrast = all_colors + rng.uniform(-_MAX_TINT_CHANGE, _MAX_TINT_CHANGE, 3)
-        brightness = rng.uniform(-_MAX_BRIGHTNESS_CHANGE, _MAX_BRIGHTNESS_CHANGE) * 255
-        table = (np.arange(256)[:, None] - 127.5) * contrast + 127.5 + brightness
-        cv2.LUT(out, np.clip(table, 0, 255).astype(np.uint8)[None], out)
+        out[:] = in_other_light(out, rng)
     return out
+
+
+def in_other_light(image: Image, rng: np.random.Generator) -> Image:
+    """The image, uint8 (R, R, 3), with another brightness, contrast and tint."""
+    all_colors = 1 + rng.uniform(-_MAX_CONTRAST_CHANGE, _MAX_CONTRAST_CHANGE)
+    contrast = all_colors + rng.uniform(-_MAX_TINT_CHANGE, _MAX_TINT_CHANGE, 3)
+    brightness = rng.uniform(-_MAX_BRIGHTNESS_CHANGE, _MAX_BRIGHTNESS_CHANGE) * 255
+    table = (np.arange(256)[:, None] - 127.5) * contrast + 127.5 + brightness
+    return np.asarray(cv2.LUT(image, np.clip(table, 0, 255).astype(np.uint8)[None]), np.uint8)
 
 
 def _crop(image: Image, rng: np.random.Generator) -> Image:
