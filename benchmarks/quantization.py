@@ -19,8 +19,11 @@ import numpy as np
 import tensorflow as tf
 from common import DATA, WORK, Row, command, machine, read_words, record, show
 
+from edge_classify.learn.head import Head
+from edge_classify.learn.open_set import FeatureSpace, OpenSet
+from edge_classify.learn.votes import give_probabilities
+from edge_convert.backbone_graph import build_backbone
 from edge_convert.bias_correction import _batch_norm_after, _round_channels, round_weights
-from edge_convert.graph import ModelGraph, build_backbone
 from edge_train.backbone import SCALINGS
 from edge_train.run_folder import Cell, Run, read_run
 
@@ -149,8 +152,11 @@ def batches(photos: np.ndarray) -> list[np.ndarray]:
 
 
 def head(cell: Cell, outputs: list[np.ndarray]) -> np.ndarray:
-    graph = ModelGraph(lambda _: [tf.constant(part) for part in outputs], SCALING, cell.head, cell.resolution)
-    return np.asarray(graph._probabilities(tf.zeros(0)))
+    names = ("basis", "prototypes", "votes", "shares", "direction")
+    space = FeatureSpace(len(cell.head["kernel"]), **{name: cell.head[name] for name in names if name in cell.head})
+    open_set = OpenSet(space, cell.head["sharpness"], cell.head["threshold"])
+    own = Head(cell.head["kernel"], cell.head["bias"])
+    return give_probabilities(own, float(cell.head["vote_weight"]), open_set, np.concatenate(outputs, axis=1))
 
 
 def quantized_after(layer: keras.layers.Layer) -> bool:

@@ -33,7 +33,7 @@ from .imagenet import ImagenetModels, write_imagenet_run
 from .manifest import cell_key, write_manifest
 from .model_folder import check_output, keep_current, open_output, warn_of_unlisted
 from .on_cluster import convert_on
-from .settings import FLOAT32, INT8, Settings
+from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8, Settings
 from .versions import needs_tensorflow
 
 # Which edge-convert has beside what edge-train needs.
@@ -80,8 +80,7 @@ def convert(run: Path, output: Path, settings: Settings | None = None, cluster: 
             "train with --backbone FILE.tflite",
             _PACKAGES,
         )
-    # The head that is appended to a backbone file is written in int8 already.
-    _check_quantizer(settings.precisions, {FLOAT32} if needs_tensorflow(trained) else {FLOAT32, INT8})
+    _check_quantizer(settings.precisions)
     asked_for = [model_file_name(cell, name) for cell in trained.cells for name in settings.precisions]
     with open_output(output) as unfinished:
         kept = keep_current(output, trained, settings, asked_for)
@@ -94,13 +93,13 @@ def convert(run: Path, output: Path, settings: Settings | None = None, cluster: 
     return Conversion(tuple(output / name for name in asked_for), len(made), report, exports, choices)
 
 
-def _check_quantizer(precisions: Iterable[str], without: set[str]) -> None:
-    """Raise DataError if a precision needs a package that is not installed. without: precisions that do not need it."""
-    wanted = [name for name in precisions if name not in without]
+def _check_quantizer(precisions: Iterable[str]) -> None:
+    """Raise DataError if a precision needs a package that is not installed."""
+    wanted = [name for name in precisions if name in (FLOAT16, DYNAMIC)]
     if wanted and find_spec("ai_edge_quantizer") is None:
         raise DataError(
             f"--precision {' '.join(wanted)} needs a package that is not installed: "
-            f"pip install 'ai-edge-quantizer>=0.10', or use --precision {' '.join(sorted(without))}"
+            f"pip install 'ai-edge-quantizer>=0.10', or use --precision {FLOAT32} {INT8}"
         )
 
 
@@ -112,7 +111,7 @@ def convert_imagenet(
     models.check_precisions(settings.precisions)
     check_exports(settings.exports, models.resolutions, settings.precisions, "use --resolution 224")
     require_tensorflow("edge-convert imagenet", "use edge-train with --backbone FILE.tflite", _PACKAGES)
-    _check_quantizer(settings.precisions, {FLOAT32})
+    _check_quantizer(settings.precisions)
     check_output(output)
     with tempfile.TemporaryDirectory() as folder:
         write_imagenet_run(models, Path(folder))

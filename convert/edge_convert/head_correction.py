@@ -27,7 +27,7 @@ _PARTS = 5
 def correct_head(
     head: Mapping[str, np.ndarray], exact: Sequence[np.ndarray], rounded: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The head, as `ModelGraph` takes it, with weights for rounded features.
+    """The head, as `write_head` takes it, with weights for rounded features.
 
     exact, rounded: the same photos' features [n, F] and, if there is one, middle layer [n, M], in float32 and in int8.
     With an `unknown` output the result has `offset` beside the other arrays.

@@ -285,8 +285,8 @@ def test_an_unexpected_error_in_a_cell_is_one_line_and_its_traceback_is_kept(
     head = run / "heads" / "0.35_96.npz"
     with np.load(head) as file:
         arrays = dict(file)
-    # Nothing checks this shape before TensorFlow builds the graph, and fails.
-    np.savez(head, **{**arrays, "kernel": arrays["kernel"][:-1]})
+    # Nothing checks this before the head is written, and fails.
+    np.savez(head, **{**arrays, "prototypes": arrays["prototypes"][0, 0]})
     words = ("edge-convert", run, "-o", tmp_path / "models", "--precision", "float32")
     done = command(*words)
     assert done.returncode == 6
@@ -296,7 +296,7 @@ def test_an_unexpected_error_in_a_cell_is_one_line_and_its_traceback_is_kept(
     done = command(*words, "--traceback")
     assert done.returncode == 6
     assert done.stderr.splitlines()[-1] == last
-    assert re.search(r"graph.py.*in _probabilities", done.stderr)
+    assert re.search(r"head_graph.py.*in _known", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -345,13 +345,7 @@ def test_a_wrong_command_line_is_refused_before_anything_is_read(
 @pytest.mark.parametrize(
     ("module", "name", "place"),
     [
-        ("ai_edge_litert.interpreter", "Interpreter._get_ops_details", "conversion._outputs"),
-        ("tensorflow.lite.python.util", "modify_model_io_type", "conversion._convert_with_float_head"),
-        (
-            "tensorflow",
-            "lite.experimental.QuantizationDebugger.get_nondebug_quantized_model",
-            "conversion._convert_with_float_head",
-        ),
+        ("ai_edge_litert.interpreter", "Interpreter._get_ops_details", "conversion._large_convolutions"),
         (
             "tensorflow.python.framework.convert_to_constants",
             "convert_variables_to_constants_v2",

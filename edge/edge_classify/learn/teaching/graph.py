@@ -40,6 +40,11 @@ class Graph:
     def __init__(self, data: bytes) -> None:
         self.features = pooled_features(data)
         self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+        for buffer in self._model.buffers:
+            # Some writers put numbers behind the flatbuffer, where it cannot be too large for them.
+            if buffer.offset > 1:
+                buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+                buffer.offset = buffer.size = 0
         self._graph = self._model.subgraphs[0]
 
     def shape(self, tensor: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The head as operators of a model file, as edge-convert arranges them: class probabilities and `unknown`.
+"""The head as operators of a model file: class probabilities and `unknown`.
 
 What is linear is one product: lengths divide it afterwards, and constants are folded into weights. XNNPACK runs all of
 these operators. See docs/model-file.md for the formulas.
@@ -33,11 +33,14 @@ def write_head(graph: Graph, parts: Sequence[int], head: Mapping[str, Any], prec
     head: `kernel` [F, K], `bias` [K]; with an `unknown` output the arrays of `FeatureSpace`, `vote_weight`,
         `sharpness` [2], `threshold` [2], and the open set's constants by name; and perhaps `offset`, to be added to
         what basis and direction give: [d], or [d + 1] with a direction.
-    precision: of the file: "float16" stores the product's weights in float16; "dynamic" and "int8" in int8.
+    precision: of the file: "float16" stores the product's weights in float16; "dynamic" and "int8" in int8, if there is
+        an `unknown` output.
     """
     operators = _Operators(graph)
     if "basis" not in head:
-        logits = operators.product(parts[0], (head["kernel"].T.astype(np.float32), None), head["bias"])
+        # Whole numbers would need a scale for each class.
+        stored = _store(head["kernel"].T, precision if precision == "float16" else "float32")
+        logits = operators.product(parts[0], stored, head["bias"])
         return _finish(graph, operators.softmax(logits, len(head["bias"])), precision)
     features, *middle = parts
     ends, classes, dimensions = len(head["kernel"]), len(head["bias"]), len(head["basis"])
