@@ -108,7 +108,6 @@ def test_the_index_lists_every_page_once() -> None:
     assert left_out == set()
 
 
-@pytest.mark.slow
 def test_the_front_page_stays_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) < 120
 
@@ -121,6 +120,7 @@ def test_make_benchmarks_runs_every_program_that_measures() -> None:
     assert sorted(programs.split()) == sorted(listed)
 
 
+@pytest.mark.slow
 def test_the_web_site_is_built_without_a_warning(tmp_path: Path) -> None:
     """Of a broken link, a missing picture, a page in no menu, or a docstring that cannot be shown."""
     if find_spec("sphinx") is None:

@@ -24,6 +24,7 @@ from ..images.crop import Crop, make_crop
 from ..images.photo import decode_photo
 from ..images.preprocessing import PREPARATION, Image
 from ..recognize import why_no_model_file
+from ..system.nearest import or_nearest_path
 from .labels import parse_labels
 from .tflite_metadata import Metadata, Normalization, read_metadata
 
@@ -222,7 +223,7 @@ def _read_bytes(path: Path) -> bytes:
             raise ModelFileError(f"{path}: larger than any TFLite model (2 GiB): expected a .tflite file")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ModelFileError(f"{path}: there is no such model file") from None
+        raise ModelFileError(f"{path}: there is no such model file{or_nearest_path(path)}") from None
     except IsADirectoryError:
         raise ModelFileError(why_no_model_file(path)) from None
     except OSError as error:
