@@ -35,10 +35,12 @@ ROOT = Path(__file__).parent.parent
 
 # One cell with a backbone of random weights: quick, and needs no file from elsewhere.
 TRAINING = ("--weights", "none", "--alpha", 0.35, "--resolution", 96, "--learning-rate", 0.003)
+# That backbone as a file.
+BACKBONE_NAME = "mobilenet_v2_0.35_96_backbone.tflite"
 
 
 # A test is slow, and left out by `make check`, if it uses one of these fixtures or needs the desktop's libraries.
-_SLOW_FIXTURES = {"data", "run_folder", "wheel"}
+_SLOW_FIXTURES = {"backbones", "data", "run_folder", "wheel"}
 _DESKTOP = re.compile('import (tensorflow|keras)|"(mediapipe|edge-train|edge-convert)"')
 
 
@@ -224,6 +226,17 @@ def models(run_folder: Path, tmp_path_factory: pytest.TempPathFactory, command: 
     # A backbone of random weights loses more to int8 than a trained one, and knows less of what is unknown.
     done = command("edge-convert", run_folder, "-o", folder, "--max-drop", 25, "--max-accepted", 100)
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of one backbone file, with its manifest, as CI makes and publishes it."""
+    folder = tmp_path_factory.mktemp("backbones")
+    recipe = ROOT / "train" / "recipes" / "backbones.py"
+    words = [sys.executable, recipe, "-o", folder, *map(str, TRAINING[:6])]
+    subprocess.run(words, check=True, timeout=600)
+    assert sorted(path.name for path in folder.iterdir()) == ["backbones.json", BACKBONE_NAME]
     return folder
 
 

@@ -21,8 +21,16 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import ROOT, assert_the_demo_is_read, draw_photo, needs_programs
-from edge_classify import read_photo
+from conftest import (
+    BACKBONE_NAME,
+    ROOT,
+    Command,
+    assert_the_demo_is_read,
+    draw_photo,
+    needs_programs,
+    write_photos,
+)
+from edge_classify import Classifier, read_photo, teach
 from edge_classify.sources import demo
 
 # Emulated, pip takes minutes, and many of them on a busy machine.
@@ -191,6 +199,56 @@ def test_tflite_runtime_in_an_environment_of_its_own(on_bare_pi, roots: dict[str
     done = on_bare_pi("bookworm", "pi4", "/old/bin/edge-classify", "--camera", "demo", "--count", 30, "--json")
     assert done.returncode == 0, done.stderr
     assert_the_demo_is_read(done.stdout, 30)
+
+
+@PLACES
+def test_edge_teach_makes_the_file_that_it_makes_here(on_pi, share: Path, suite: str, board: str) -> None:
+    folder = share / "taught"
+    if not folder.exists():
+        teach(share / INT8, write_photos(folder / "photos", 10), folder / "here.tflite")
+    words = (f"/mnt/share/{INT8}", "/mnt/share/taught/photos", "-o", f"/mnt/share/taught/{board}.tflite")
+    done = on_pi(suite, board, "edge-teach", *words)
+    assert done.returncode == 0, done.stderr
+    # Its self-test passes here too.
+    here, there = Classifier(folder / "here.tflite"), Classifier(folder / f"{board}.tflite")
+    assert here.labels == there.labels == ("cross", "disc", "stripes", "unknown")
+    figures = [classifier.model_file.contract["evaluation"] for classifier in (here, there)]
+    assert figures[0]["photos"] == figures[1]["photos"] == 30
+    assert figures[0]["accuracy"] == pytest.approx(figures[1]["accuracy"], abs=0.1)
+    rng = np.random.default_rng(2)
+    pictures = [draw_photo(kind, rng) for kind in here.labels[:3] for _ in range(5)]
+    answers = [np.stack([classifier.probabilities(picture) for picture in pictures]) for classifier in (here, there)]
+    assert np.abs(answers[0] - answers[1]).max() <= 0.2
+    assert np.abs(answers[0] - answers[1]).mean() <= 0.02
+
+
+@pytest.mark.nightly  # most of it is pip's, under emulation
+def test_edge_train_needs_no_tensorflow_there(
+    on_pi, wheel: Path, backbones: Path, share: Path, command: Command
+) -> None:
+    suite, board, folder = "bookworm", "pi4", share / "trained"
+    settings = ("env", "PIP_CERT=/etc/ssl/certs/ca-certificates.crt", "PIP_NO_COMPILE=1")
+    pip = ("/venv/bin/pip", "install", "--quiet", "--only-binary=:all:", "-c", "/wheels/constraints.txt")
+    done = on_pi(suite, board, *settings, *pip, f"/wheels/{wheel.name}[learn]")
+    assert done.returncode == 0, done.stderr
+    write_photos(folder / "photos", 15)
+    shutil.copy(backbones / BACKBONE_NAME, folder)
+
+    def words(place: Path, run: str) -> tuple[object, ...]:
+        rate = ("--learning-rate", 0.003)
+        return place / "photos", "-o", place / run, "--backbone", place / BACKBONE_NAME, *rate
+
+    there = Path("/mnt/share/trained")
+    done = on_pi(suite, board, "edge-train", *words(there, "there"))
+    assert done.returncode == 0, done.stderr
+    done = command("edge-train", *words(folder, "here"))
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (np.load(folder / run / "heads" / "0.35_96.npz") for run in ("here", "there"))
+    np.testing.assert_allclose(theirs["held_out_probabilities"], ours["held_out_probabilities"], atol=0.05)
+    lenient = ("--precision", "int8", "--max-drop", 50, "--max-accepted", 100)
+    done = on_pi(suite, board, "edge-convert", there / "there", "-o", there / "models", *lenient)
+    assert done.returncode == 0, done.stderr
+    assert Classifier(folder / "models" / INT8).labels == ("cross", "disc", "stripes", "unknown")
 
 
 # Each by its own command, into folders that no other test looks at. What pip is told in this environment, uv is too.

@@ -16,28 +16,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import BACKBONE_NAME as NAME
 from conftest import ROOT, TRAINING
 from edge_classify import Classifier
 
 pytestmark = pytest.mark.slow
 
-NAME = "mobilenet_v2_0.35_96_backbone.tflite"
 # A backbone of random weights loses more to int8 than a trained one, and knows less of what is unknown.
 LENIENT = ("--max-drop", 50, "--max-accepted", 100)
 RATE = ("--learning-rate", 0.003)
 
 Done = subprocess.CompletedProcess[str]
-
-
-@pytest.fixture(scope="module")
-def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of one backbone file, with its manifest, as CI makes and publishes it."""
-    folder = tmp_path_factory.mktemp("backbones")
-    recipe = ROOT / "train" / "recipes" / "backbones.py"
-    words = [sys.executable, recipe, "-o", folder, "--weights", "none", "--alpha", "0.35", "--resolution", "96"]
-    subprocess.run(words, check=True, timeout=600)
-    assert sorted(path.name for path in folder.iterdir()) == ["backbones.json", NAME]
-    return folder
 
 
 @pytest.fixture(scope="module")

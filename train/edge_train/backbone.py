@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_classify.errors import DataError
+from edge_classify.system.atomic_write import atomic_file
 from edge_classify.system.packages import install_command
 
 if TYPE_CHECKING:
@@ -247,13 +248,13 @@ def copy_weights(backbone: Backbone, folder: Path) -> Path:
         try:
             if backbone.weights.is_dir():
                 shutil.copytree(backbone.weights, partial)
+                partial.replace(copy)
             else:
-                shutil.copyfile(backbone.weights, partial)
-            partial.replace(copy)
+                with backbone.weights.open("rb") as weights, atomic_file(copy) as file:
+                    shutil.copyfileobj(weights, file)
         except OSError as error:
             if partial.is_dir():
                 shutil.rmtree(partial)
-            partial.unlink(missing_ok=True)
             error.filename = str(copy)  # not the file that is copied
             raise
     return copy
