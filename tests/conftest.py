@@ -133,15 +133,22 @@ def stop(process: subprocess.Popen[str], how: signal.Signals) -> tuple[str, str]
     return rest
 
 
-def classify_here(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    """Run edge-classify in this process, where that shows as much: its exit code, and what it writes to stderr."""
-    from edge_classify.cli import main
-
+def run_here(
+    main: Callable[[list[str]], int], capfd: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str]:
+    """Run a command in this process, where that shows as much: its exit code, and what it writes to stderr."""
     try:
         code = main([str(argument) for argument in arguments])
     except SystemExit as ended:  # the parser's own errors
         code = int(ended.code or 0)
     return code, capfd.readouterr().err
+
+
+def classify_here(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """edge-classify, as `run_here`."""
+    from edge_classify.cli import main
+
+    return run_here(main, capfd, *arguments)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import needs_programs
+from conftest import needs_programs, run_here
 from edge_classify import Classifier
 from edge_classify.learn.memory import read_memory
 from edge_classify.model.flatbuffer import Table
@@ -329,13 +329,9 @@ def test_a_wrong_command_line_is_refused_before_anything_is_read(
     from edge_convert.cli import main
 
     monkeypatch.chdir(tmp_path)
-    try:
-        code: object = main(words)
-    except SystemExit as ended:
-        code = ended.code
-    error = capfd.readouterr().err.splitlines()[-1]
-    assert code == 2, error
-    assert message in error
+    code, errors = run_here(main, capfd, *words)
+    assert code == 2, errors
+    assert message in errors.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 
