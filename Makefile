@@ -42,6 +42,11 @@ HOME_ASSISTANT = build/home-assistant
 PYTHON313 ?= python3.13
 S3 = build/s3
 
+# Those that measure, of benchmarks/README.md.
+BENCHMARKS = accuracy agreement budget builtin converting decisions float16_arithmetic heads hooks instructions \
+	loop metrics multipliers open_set outputs page parallel peers quantization repeatability scale \
+	slow_viewer soak start still_camera teaching teaching_anew teaching_instructions training unknown
+
 .PHONY: demo check test test-home-assistant fast-tests slow-tests test-packages lint types docs models backbones builtin-model benchmarks clean
 
 demo: $(DEVICE)
@@ -111,35 +116,7 @@ builtin-model: $(DESKTOP)
 	cp models/builtin/mobilenet_v2_0.35_96_int8.tflite edge/edge_classify/model/builtin.tflite
 
 benchmarks: $(DESKTOP)
-	$(BIN)/python benchmarks/accuracy.py
-	$(BIN)/python benchmarks/agreement.py
-	$(BIN)/python benchmarks/budget.py
-	$(BIN)/python benchmarks/builtin.py
-	$(BIN)/python benchmarks/converting.py
-	$(BIN)/python benchmarks/decisions.py
-	$(BIN)/python benchmarks/float16_arithmetic.py
-	$(BIN)/python benchmarks/heads.py
-	$(BIN)/python benchmarks/instructions.py
-	$(BIN)/python benchmarks/loop.py
-	$(BIN)/python benchmarks/metrics.py
-	$(BIN)/python benchmarks/multipliers.py
-	$(BIN)/python benchmarks/open_set.py
-	$(BIN)/python benchmarks/outputs.py
-	$(BIN)/python benchmarks/page.py
-	$(BIN)/python benchmarks/parallel.py
-	$(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/quantization.py
-	$(BIN)/python benchmarks/repeatability.py
-	$(BIN)/python benchmarks/scale.py
-	$(BIN)/python benchmarks/slow_viewer.py
-	$(BIN)/python benchmarks/soak.py
-	$(BIN)/python benchmarks/start.py
-	$(BIN)/python benchmarks/still_camera.py
-	$(BIN)/python benchmarks/teaching.py
-	$(BIN)/python benchmarks/teaching_anew.py
-	$(BIN)/python benchmarks/teaching_instructions.py
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/unknown.py
+	set -e; for program in $(BENCHMARKS); do echo "benchmarks/$$program.py"; $(BIN)/python "benchmarks/$$program.py"; done
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

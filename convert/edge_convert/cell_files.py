@@ -162,7 +162,6 @@ def _make_file(
     # The file was made just now: no need to try in another process first whether the interpreter survives it.
     classifier = Classifier(replace(read_model_file(path), intact=True))
     figures = measure(classifier, run, cell)
-    classifier.crop = None  # calibration photos show the part already
     self_test, pictures = record_self_test(classifier, model, run.labels, precision, converter.calibration, run.crop)
     memory = cell.memory if settings.memory and cell.has_unknown else None
     contract = encode_contract(run, cell, precision, model, self_test, figures, memory)

@@ -1,4 +1,4 @@
-"""The documentation as a web site, by Sphinx: `make site`. It shows our Markdown as it is; docs/README.md is its index.
+"""The documentation as a web site, by Sphinx: `make docs`. It shows our Markdown as it is; docs/README.md is its index.
 
 What Sphinx warns of, such as a broken link or a missing picture, ends the build with an error.
 """

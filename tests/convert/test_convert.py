@@ -374,8 +374,8 @@ def test_the_file_for_each_board_is_named_alike_on_the_terminal_and_in_the_repor
     models = Path(shutil.copytree(models, tmp_path / "models"))
     done = command("edge-convert", run_folder, "-o", models, "--max-drop", 25, "--max-accepted", 100)
     assert done.returncode == 0, done.stderr
-    named = re.findall(r"^for (Pi \d(?:, Pi \d)*) take (\w[\w.]+),", done.stdout, re.MULTILINE)
-    assert sorted(", ".join(boards for boards, _ in named).split(", ")) == ["Pi 3", "Pi 4", "Pi 5"]
+    named = re.findall(r"^for (Pi .+?) take (\w[\w.]+),", done.stdout, re.MULTILINE)
+    assert sorted(", ".join(boards for boards, _ in named).split(", ")) == ["Pi 3 or Zero 2 W", "Pi 4", "Pi 5"]
     page = (models / "report.html").read_text()
     for boards, name in named:
         assert f"<td>{boards}</td><td>{name}.tflite</td>" in page

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import BACKBONE_NAME as NAME
 from conftest import LEARNING, ROOT, TRAINING, make_environment
 from edge_classify import Classifier
 
 pytestmark = pytest.mark.slow
 
-NAME = "mobilenet_v2_0.35_96_backbone.tflite"
 # A backbone of random weights loses more to int8 than a trained one, and knows less of what is unknown.
 LENIENT = ("--max-drop", 50, "--max-accepted", 100)
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import LEARNING, Command, draw_photo, write_photos
+from conftest import BACKBONE_NAME, LEARNING, Command, draw_photo, write_photos
 from edge_classify import Classifier, UsageError, read_photo
 from edge_classify.images.crop import Crop, cut, make_crop
 from edge_classify.images.preprocessing import preprocess
@@ -139,8 +139,7 @@ def test_the_part_goes_from_the_photos_to_the_device(backbones: Path, tmp_path: 
             frame[60:180, 80:240] = draw_photo(kind, rng)
             cv2.imwrite(str(tmp_path / "photos" / kind / f"{number}.png"), frame)
     run, models = tmp_path / "run", tmp_path / "models"
-    (backbone,) = backbones.glob("*.tflite")
-    words = ("--backbone", backbone, *LEARNING, "--crop", "0.25,0.25,0.5,0.5")
+    words = ("--backbone", backbones / BACKBONE_NAME, *LEARNING, "--crop", "0.25,0.25,0.5,0.5")
     done = command("edge-train", tmp_path / "photos", "-o", run, *words)
     assert done.returncode == 0, done.stderr
     index = json.loads((run / "run.json").read_text())

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_classify.learn.enough import find_learning_curve
-from edge_classify.learn.learning_curve import LearningCurve
+from edge_classify.learn.enough import make_trials
+from edge_classify.learn.learning_curve import LearningCurve, draw_learning_curve
 from edge_classify.learn.photos.photo_set import TRAINING, VALIDATION
 
 from .fitting import Fit
@@ -24,12 +24,12 @@ def learning_curve_of(job: CellJob, fit: Fit) -> LearningCurve:
     """The curve of heads such as those of `fit`, which is of the frozen backbone."""
     photos = job.run.photos.of(TRAINING, VALIDATION)
     width = max(len(photo.group) for photo in photos)
-    return find_learning_curve(
+    trials = make_trials(
         fit.examples,
         [(fold, fold_fit.head) for fold, fold_fit in zip(fit.folds, fit.fold_fits, strict=True)],
         np.fromiter((photo.group.encode() for photo in photos), f"S{width}", len(photos)),
-        job.run.photos.labels,
         fit.features,
         job.run.head,
         job.run.settings.seed,
     )
+    return draw_learning_curve(trials, job.run.photos.labels)

@@ -183,6 +183,14 @@ class Classifier:
         inferred = perf_counter_ns()
         return Inference(self._outputs(), (preprocessed - start) / 1e6, (inferred - preprocessed) / 1e6)
 
+    def infer_prepared(self, picture: Image) -> np.ndarray:
+        """The outputs, as `Inference` has them, for a picture that `preprocess` has prepared: uint8 RGB of the input's
+        shape."""
+        np.copyto(self._pixels, picture)
+        self._pass_pixels()
+        self._invoke()
+        return self._outputs()
+
     def conclude(self, inference: Inference) -> Classification:
         """The rest of `classify`. What a third-party model's outputs are may become clear with any picture, for all
         that follow: pictures have to come here in their order."""
@@ -242,6 +250,10 @@ class Classifier:
     def _write_input(self, image: Image) -> None:
         """Preprocess `image` into the model's input tensor."""
         preprocess(image, self._pixels)
+        self._pass_pixels()
+
+    def _pass_pixels(self) -> None:
+        """Make the prepared pixels the values that the input tensor takes."""
         if self._table is not None:
             cv2.LUT(self._pixels, self._table, self._input)
         elif self._input_is_signed:
