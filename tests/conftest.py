@@ -249,17 +249,23 @@ def write_photos(root: Path, each: int, kinds: tuple[str, ...] = ("cross", "disc
 
 
 @pytest.fixture(scope="session")
-def photos(shared: Path) -> Path:
+def drawn_photos(shared: Path) -> Path:
     """Three easy classes of 40 drawn photos, one folder each."""
     return make_once(shared / "photos", lambda folder: write_photos(folder, 40))
 
 
 @pytest.fixture(scope="session")
-def run_folder(photos: Path, shared: Path, command: Command) -> Path:
+def photos(drawn_photos: Path) -> Path:
+    """The drawn photos; a file of tests may have others under this name."""
+    return drawn_photos
+
+
+@pytest.fixture(scope="session")
+def run_folder(drawn_photos: Path, shared: Path, command: Command) -> Path:
     """A run of edge-train on the drawn photos, with a backbone of random weights."""
 
     def train(folder: Path) -> None:
-        done = command("edge-train", photos, "-o", folder, *TRAINING)
+        done = command("edge-train", drawn_photos, "-o", folder, *TRAINING)
         assert done.returncode == 0, done.stderr
 
     return make_once(shared / "drawn", train)
@@ -285,22 +291,22 @@ def backbones(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def light_run(backbones: Path, photos: Path, shared: Path, command: Command) -> Path:
+def light_run(backbones: Path, drawn_photos: Path, shared: Path, command: Command) -> Path:
     """As `run_folder`, on a backbone file: it is converted without TensorFlow, in a fifth of the time."""
 
     def train(folder: Path) -> None:
-        done = command("edge-train", photos, "-o", folder, "--backbone", backbones / BACKBONE_NAME, *LEARNING)
+        done = command("edge-train", drawn_photos, "-o", folder, "--backbone", backbones / BACKBONE_NAME, *LEARNING)
         assert done.returncode == 0, done.stderr
 
     return make_once(shared / "light" / "drawn", train)
 
 
 @pytest.fixture(scope="session")
-def grid_run(photos: Path, shared: Path, command: Command) -> Path:
+def grid_run(drawn_photos: Path, shared: Path, command: Command) -> Path:
     """A run of three cells on the drawn photos."""
 
     def train(folder: Path) -> None:
-        done = command("edge-train", photos, "-o", folder, *GRID)
+        done = command("edge-train", drawn_photos, "-o", folder, *GRID)
         assert done.returncode == 0, done.stderr
 
     return make_once(shared / "grid", train)
@@ -328,11 +334,11 @@ def warm_cache(grid_run: Path, shared: Path) -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def integer_models(photos: Path, shared: Path, command: Command) -> tuple[Path, Path]:
+def integer_models(drawn_photos: Path, shared: Path, command: Command) -> tuple[Path, Path]:
     """A run without `unknown`, and its int8 file, which is integer throughout, in a folder."""
 
     def train(folder: Path) -> None:
-        done = command("edge-train", photos, "-o", folder, *TRAINING, "--no-unknown")
+        done = command("edge-train", drawn_photos, "-o", folder, *TRAINING, "--no-unknown")
         assert done.returncode == 0, done.stderr
 
     run = make_once(shared / "without unknown", train)
