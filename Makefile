@@ -23,7 +23,8 @@ RUN ?= runs/grid
 MODELS ?= models/grid
 BACKBONES ?= build/backbones
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Modules are compiled when they are first imported: compiling all, of which most are never used, takes a minute.
+PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 DEVICE = $(VENV)/.device
 CHECK = $(VENV)/.check
 DOCS = $(VENV)/.docs
@@ -124,20 +125,20 @@ $(DEVICE): $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[web]'
 	touch $@
 
-$(CHECK): $(DEVICE)
-	$(PIP) --editable '.[dev]'
-	touch $@
+# From nothing in two commands, not four: pip builds our package anew for each.
+$(CHECK): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[web,dev]'
+	touch $(DEVICE) $@
 
 $(DOCS): $(CHECK)
 	$(PIP) --editable '.[docs]'
 	touch $@
 
-$(DESKTOP): $(DOCS)
-	$(PIP) --editable '.[train,dev,cluster]'
+$(DESKTOP): $(CHECK)
+	$(PIP) --editable '.[train,dev,cluster,docs]'
 	# MediaPipe reads our model files in a test. Without its dependencies: it would bring a second OpenCV.
-	$(PIP) --no-deps mediapipe
-	$(PIP) absl-py
-	touch $@
+	$(PIP) --no-deps mediapipe absl-py
+	touch $(DOCS) $@
 
 clean:
 	rm -rf $(VENV) build dist

@@ -108,6 +108,11 @@ def test_the_index_lists_every_page_once() -> None:
     assert left_out == set()
 
 
+def test_the_page_of_the_api_has_every_name_once() -> None:
+    page = (ROOT / "docs" / "site" / "api.md").read_text()
+    assert sorted(re.findall(r"^\.\. auto\w+:: (\w+)$", page, re.MULTILINE)) == sorted(edge_classify.__all__)
+
+
 def test_the_front_page_stays_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) < 120
 
