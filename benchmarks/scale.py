@@ -128,7 +128,7 @@ def same(options: argparse.Namespace) -> None:
 
 def nodes(options: argparse.Namespace) -> None:
     """Photos per second of one node and of two, one core each, in turn; the driver's node has no core."""
-    shards = make_shards(10_000)
+    shards = make_shards(20_000, per_shard=500)
     rates: dict[int, list[float]] = {1: [], 2: []}
     for number in range(options.rounds):
         for count, own in rates.items():
@@ -136,9 +136,9 @@ def nodes(options: argparse.Namespace) -> None:
             prepare_cache(cache)
             fresh(FOLDER / "runs" / "nodes")
             with start_nodes(count, head=0) as cluster:
-                arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *CELL, "--views", "8")
+                arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *CELL, "--views", "3")
                 run = watch(*arguments, "--epochs", "1", "--cluster", cluster.address, cache=cache)
-            own.append(10_000 / run.steps["computing features"])
+            own.append(20_000 / run.steps["computing features"])
             print(f"round {number}, {count} nodes: {own[-1]:.0f} photos/s, load {os.getloadavg()[0]:.1f}", flush=True)
     print(f"2 nodes against 1: {np.median(np.divide(rates[2], rates[1])):.2f} times", flush=True)
 

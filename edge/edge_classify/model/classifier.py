@@ -95,11 +95,12 @@ class Classifier:
     input_size: (height, width) for third-party models that take pictures of any size.
 
     threads (attribute): how many threads an inference uses; as text, also why.
-    labels (attribute): the classes in output order. input_size: (height, width) of the model's input.
-    crop: the part of each picture that is classified, (x, y, width, height) in fractions of it, or None for all of it.
-        At first that in the model file; another may be assigned.
-    assumptions: what the file does not say about its input and output and had to be assumed, in words; each was
-        logged as a warning.
+    labels (attribute): the classes in output order.
+    input_size (attribute): (height, width) of the model's input.
+    crop (attribute): the part of each picture that is classified, (x, y, width, height) in fractions of it, or None
+        for all of it. At first that in the model file; another may be assigned.
+    assumptions (attribute): what the file does not say about its input and output and had to be assumed, in words;
+        each was logged as a warning.
 
     A file made by edge-convert runs its self-test here. Raises ModelFileError, SelfTestError, UsageError or DataError.
     """
