@@ -23,7 +23,8 @@ RUN ?= runs/grid
 MODELS ?= models/grid
 BACKBONES ?= build/backbones
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Modules are compiled when they are first imported: compiling all, of which most are never used, takes a minute.
+PIP = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 DEVICE = $(VENV)/.device
 CHECK = $(VENV)/.check
 DOCS = $(VENV)/.docs
@@ -40,6 +41,11 @@ SLOW_JOBS ?= 2
 HOME_ASSISTANT = build/home-assistant
 PYTHON313 ?= python3.13
 STORES = build/stores
+
+# Those that measure, of benchmarks/README.md.
+BENCHMARKS = accuracy agreement budget builtin converting decisions float16_arithmetic heads hooks instructions \
+	loop metrics multipliers open_set outputs page parallel peers quantization repeatability scale \
+	slow_viewer soak start still_camera teaching teaching_anew teaching_instructions training unknown
 
 .PHONY: demo check test test-home-assistant fast-tests slow-tests test-packages lint types docs models backbones builtin-model benchmarks clean
 
@@ -111,35 +117,7 @@ builtin-model: $(DESKTOP)
 	cp models/builtin/mobilenet_v2_0.35_96_int8.tflite edge/edge_classify/model/builtin.tflite
 
 benchmarks: $(DESKTOP)
-	$(BIN)/python benchmarks/accuracy.py
-	$(BIN)/python benchmarks/agreement.py
-	$(BIN)/python benchmarks/budget.py
-	$(BIN)/python benchmarks/builtin.py
-	$(BIN)/python benchmarks/converting.py
-	$(BIN)/python benchmarks/decisions.py
-	$(BIN)/python benchmarks/float16_arithmetic.py
-	$(BIN)/python benchmarks/heads.py
-	$(BIN)/python benchmarks/instructions.py
-	$(BIN)/python benchmarks/loop.py
-	$(BIN)/python benchmarks/metrics.py
-	$(BIN)/python benchmarks/multipliers.py
-	$(BIN)/python benchmarks/open_set.py
-	$(BIN)/python benchmarks/outputs.py
-	$(BIN)/python benchmarks/page.py
-	$(BIN)/python benchmarks/parallel.py
-	$(BIN)/python benchmarks/peers.py
-	$(BIN)/python benchmarks/quantization.py
-	$(BIN)/python benchmarks/repeatability.py
-	$(BIN)/python benchmarks/scale.py
-	$(BIN)/python benchmarks/slow_viewer.py
-	$(BIN)/python benchmarks/soak.py
-	$(BIN)/python benchmarks/start.py
-	$(BIN)/python benchmarks/still_camera.py
-	$(BIN)/python benchmarks/teaching.py
-	$(BIN)/python benchmarks/teaching_anew.py
-	$(BIN)/python benchmarks/teaching_instructions.py
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/unknown.py
+	set -e; for program in $(BENCHMARKS); do echo "benchmarks/$$program.py"; $(BIN)/python "benchmarks/$$program.py"; done
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -148,20 +126,20 @@ $(DEVICE): $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[web]'
 	touch $@
 
-$(CHECK): $(DEVICE)
-	$(PIP) --editable '.[dev]'
-	touch $@
+# From nothing in two commands, not four: pip builds our package anew for each.
+$(CHECK): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[web,dev]'
+	touch $(DEVICE) $@
 
 $(DOCS): $(CHECK)
 	$(PIP) --editable '.[docs]'
 	touch $@
 
-$(DESKTOP): $(DOCS)
-	$(PIP) --editable '.[train,dev,cluster]'
+$(DESKTOP): $(CHECK)
+	$(PIP) --editable '.[train,dev,cluster,docs]'
 	# MediaPipe reads our model files in a test. Without its dependencies: it would bring a second OpenCV.
-	$(PIP) --no-deps mediapipe
-	$(PIP) absl-py
-	touch $@
+	$(PIP) --no-deps mediapipe absl-py
+	touch $(DOCS) $@
 
 clean:
 	rm -rf $(VENV) build dist

@@ -24,7 +24,7 @@ from mediapipe.tasks.python import vision
 
 from edge_classify import Classifier
 from edge_classify.model.interpreter import load_interpreter
-from edge_classify.model.manifest import read_manifest
+from edge_classify.model.manifest import ManifestEntry, read_manifest
 
 PRECISIONS = ("float32", "float16", "dynamic", "int8")
 ROUNDS, INVOCATIONS = 20, 10
@@ -61,7 +61,7 @@ def main() -> None:
     record(__file__, seconds, part="seconds")
 
 
-def losses_of(entries: list[dict[str, Any]]) -> Row:
+def losses_of(entries: list[ManifestEntry]) -> Row:
     """What a precision loses, over the cells."""
     losses = [100 * (entry["figures"]["float32_accuracy"] - entry["figures"]["accuracy"]) for entry in entries]
     worst = entries[int(np.argmax(losses))]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,7 +109,9 @@ def disturbed(picture: np.ndarray, count: int, rng: np.random.Generator, noise: 
         top, left = rng.integers(HEIGHT), rng.integers(WIDTH)
         values = image * np.float32(seen) + noise[top : top + HEIGHT, left : left + WIDTH] * np.float32(grain)
         _, jpeg = cv2.imencode(".jpg", np.clip(values, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 75])
-        yield cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+        decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+        assert decoded is not None
+        yield decoded
 
 
 def motion_kernel(length: int, angle: float) -> np.ndarray:
@@ -131,8 +134,8 @@ def made_feeds(half: int) -> list[Feed]:
             answers.append(int(classifier.probabilities(picture).argmax()))
         before = len(scores[0])
         for frame in frames:
-            for classifier, answers in zip(classifiers, scores, strict=True):
-                answers.append(classifier.probabilities(frame))
+            for classifier, rows in zip(classifiers, scores, strict=True):
+                rows.append(classifier.probabilities(frame))
         lengths.append(len(scores[0]) - before)
         truth += [labels.index(label)] * lengths[-1]
     return [
@@ -316,23 +319,28 @@ def frames(disturbance: str) -> Iterator[Frame]:
         yield Frame(image, number, number / FPS, "")
 
 
+def pieces_of(classifier: Classifier, image: np.ndarray) -> dict[str, Callable[[], object]]:
+    """What is timed, each a call without arguments."""
+    plain, averaging = Decision(classifier.labels), Decision(classifier.labels, smoothing=5)
+    stillness, clock = Stillness(), itertools.count()
+    scores = classifier.classify(image).scores
+    return {
+        "classify": lambda: classifier.classify(image),
+        "decision": lambda: plain.update(scores, next(clock) / FPS),
+        "decision, smoothing 5": lambda: averaging.update(scores, next(clock) / FPS),
+        "stillness": lambda: stillness.shows_nothing_new(image, next(clock) / FPS),
+    }
+
+
 def cost() -> None:
     """What decisions and the comparison of --skip-still take for a frame, beside classifying it."""
     image = demo.draw(50).image
     rows: list[Row] = []
     for path in (model_file(*CELLS[0]), FOREIGN):
         classifier = Classifier(path)
-        plain, averaging = Decision(classifier.labels), Decision(classifier.labels, smoothing=5)
-        stillness, clock = Stillness(), itertools.count()
-        scores = classifier.classify(image).scores
-        pieces: dict[str, Callable[[], object]] = {
-            "classify": lambda c=classifier: c.classify(image),
-            "decision": lambda s=scores, d=plain, t=clock: d.update(s, next(t) / FPS),
-            "decision, smoothing 5": lambda s=scores, d=averaging, t=clock: d.update(s, next(t) / FPS),
-            "stillness": lambda s=stillness, t=clock: s.shows_nothing_new(image, next(t) / FPS),
-        }
+        pieces = pieces_of(classifier, image)
         # In turns, and of each the fastest: these are small against what a busy machine adds.
-        seconds = in_turns({name: lambda p=piece: repeat(p) for name, piece in pieces.items()}, 40)
+        seconds = in_turns({name: partial(repeat, piece) for name, piece in pieces.items()}, 40)
         times = {f"{name} (µs)": round(min(seconds[name]) / BLOCK * 1e6, 1) for name in pieces}
         rows.append(show({"file": path.name, "classes": len(classifier.labels), **times}))
     record(__file__, rows, part="cost", notes=f"The fastest of 40 blocks of {BLOCK} frames.")

@@ -295,13 +295,13 @@ def by_adam(drawn: Draw, *, middle: bool) -> Logits:
         fit_head(replace(scaled, photos=fitted), replace(scaled, photos=chosen_on), len(scale), settings, 0)
         for fitted, chosen_on in drawn.folds
     ]
-    epochs = max(1, round(float(np.mean([best for _, best, _ in fits]))))
-    whole, _, _ = fit_head(scaled, None, len(scale), settings, 0, epochs)
+    epochs = max(1, round(float(np.mean([best for _, best in fits]))))
+    whole, _ = fit_head(scaled, None, len(scale), settings, 0, epochs)
 
     def unscaled(head: Head) -> Callable[[np.ndarray], np.ndarray]:
         return Head(head.kernel * scale[:, None], head.bias).logits
 
-    return Logits(by_fold(drawn, [unscaled(head) for head, _, _ in fits]), unscaled(whole))
+    return Logits(by_fold(drawn, [unscaled(head) for head, _ in fits]), unscaled(whole))
 
 
 def by_ridge(drawn: Draw, *, middle: bool) -> Logits:

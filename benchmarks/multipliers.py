@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from common import GRID_SETS, Row, benchmark, convert_grid, record, show
 from instructions import PRECISIONS, count_on_boards
 
 from edge_classify.benchmark.candidates import read_candidates
-from edge_classify.model.manifest import read_manifest
+from edge_classify.model.manifest import ManifestEntry, read_manifest
 
 BOARDS = {"pi4": "Pi 4 (million instructions)", "pi5": "Pi 5 (million instructions)"}
 
@@ -50,7 +49,7 @@ def main() -> None:
     record(__file__, [show(row) for row in rows.values()], notes=f"{photos} held-out photos.")
 
 
-def gather(file: str, files: dict[str, list[dict[str, Any]]]) -> Row:
+def gather(file: str, files: dict[str, list[ManifestEntry]]) -> Row:
     """What the manifests say of one file."""
     of_sets = {title: next(entry for entry in entries if entry["file"] == file) for title, entries in files.items()}
     entry = of_sets["Alien vs Predator"]

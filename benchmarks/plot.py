@@ -6,14 +6,14 @@ python benchmarks/plot.py RESULT.json -o FILE.png
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from compare import read_results
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from edge_classify.benchmark.result import ModelResult
 from edge_classify.benchmark.statistics import latency_front
 from edge_classify.benchmark.tables import machine
 from edge_classify.errors import DataError
@@ -22,8 +22,6 @@ from edge_classify.system.command import run
 
 # Line style and marker of each precision; widths are told apart by colour.
 STYLES = {"int8": ("-", "o"), "float32": ("--", "s"), "float16": ("-.", "D"), "dynamic": (":", "^")}
-
-Result = Mapping[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(work, traceback=options.traceback)
 
 
-def draw(results: Sequence[Result], title: str) -> Figure:
+def draw(results: Sequence[ModelResult], title: str) -> Figure:
     """results: of one number of threads, each with an accuracy."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
@@ -80,10 +78,10 @@ def draw(results: Sequence[Result], title: str) -> Figure:
     return figure
 
 
-def draw_line(axes: Axes, line: Sequence[Result], color: str) -> None:
+def draw_line(axes: Axes, line: Sequence[ModelResult], color: str) -> None:
     """One width multiplier and precision; files that do not say theirs are points without a line."""
     alpha, precision = line[0]["alpha"], line[0]["precision"]
-    style, marker = STYLES.get(precision, ("", "x"))
+    style, marker = STYLES.get(precision or "", ("", "x"))
     axes.plot(
         *zip(*map(point, line), strict=True),
         color=color,
@@ -94,12 +92,12 @@ def draw_line(axes: Axes, line: Sequence[Result], color: str) -> None:
         label="other files" if alpha is None else f"{alpha} {precision}",
     )
     for result in line:
-        name = result["resolution"] or result["name"]
+        name = str(result["resolution"] or result["name"])
         axes.annotate(name, point(result), textcoords="offset points", xytext=(4, -8), fontsize=6)
 
 
-def point(result: Result) -> tuple[float, float]:
-    return result["stages"]["total"]["p50"], 100 * result["accuracy"]
+def point(result: ModelResult) -> tuple[float, float]:
+    return result["stages"]["total"]["p50"], 100 * (result["accuracy"] or 0.0)
 
 
 if __name__ == "__main__":

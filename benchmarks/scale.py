@@ -59,7 +59,7 @@ def main() -> None:
         "memory": (memory, "0.35@96, random weights, --views 0."),
         "plan": (plan, "0.35@96; the backbone was there already."),
         "same": (same, "0.35@96: a folder, shards of it, and these on three nodes of one core each, on this machine."),
-        "nodes": (nodes, "10,000 pictures in shards, 0.35@96, random weights, --views 8; nodes on this machine."),
+        "nodes": (nodes, "20,000 pictures in 40 shards, 0.35@96, random weights, --views 3; nodes on this machine."),
         "overhead": (overhead, "Alien vs Predator, 20 cells."),
         "kills": (kills, "900 pictures in 30 shards, 0.35@96, three nodes of one core each, on this machine."),
     }
@@ -142,7 +142,7 @@ def same(options: argparse.Namespace) -> Iterator[Row]:
 
 def nodes(options: argparse.Namespace) -> Iterator[Row]:
     """Photos per second of one node and of two, one core each, in turn; the driver's node has no core."""
-    shards = make_shards(10_000)
+    shards = make_shards(20_000, per_shard=500)
     for number in range(options.rounds):
         rates: dict[int, float] = {}
         for count in (1, 2):
@@ -150,9 +150,9 @@ def nodes(options: argparse.Namespace) -> Iterator[Row]:
             prepare_cache(cache)
             fresh(FOLDER / "runs" / "nodes")
             with start_nodes(count, head=0) as cluster:
-                arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *CELL, "--views", "8")
+                arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *CELL, "--views", "3")
                 run = watch(*arguments, "--epochs", "1", "--cluster", cluster.address, cache=cache)
-            rates[count] = 10_000 / run.steps["computing features"]
+            rates[count] = 20_000 / run.steps["computing features"]
         yield {
             "round": number,
             "1 node (photos/s)": round(rates[1]),

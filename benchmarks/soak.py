@@ -90,7 +90,7 @@ class FaultyCamera:
             self._other_size = 50
         if self._other_size:
             self._other_size -= 1
-            image = cv2.resize(image, (320, 200))
+            image = np.asarray(cv2.resize(image, (320, 200)), np.uint8)
         return image, time.perf_counter()
 
 
@@ -160,7 +160,7 @@ def soak(count: int, folder: Path) -> tuple[np.ndarray, Latency, float, tuple[in
             "a file of events": stack.enter_context(queue_for(file.fileno(), "a file of events")),
         }
         stalling, on_full_disk, leaving, events = queues.values()
-        outputs = [
+        outputs: list[JsonLines | Console | Events] = [
             JsonLines(stalling),
             JsonLines(on_full_disk),
             Console(leaving, stream=False, terminal=False),

@@ -265,13 +265,13 @@ def put_thing(image: np.ndarray, draw: Draw, size: float, area: Sequence[int], r
     x, y, width, height = area
     margin = 0.6 * side
     middle = np.clip([rng.uniform(x, x + width), rng.uniform(y, y + height)], margin, [columns - margin, rows - margin])
-    turn = cv2.getRotationMatrix2D((_PATCH / 2, _PATCH / 2), float(rng.uniform(-12, 12)), scale)
+    turn = np.asarray(cv2.getRotationMatrix2D((_PATCH / 2, _PATCH / 2), float(rng.uniform(-12, 12)), scale), np.float64)
     turn[:, 2] += middle - _PATCH / 2
     # OpenCV's warp does not average: without this, small things would be jagged.
     blurred = cv2.GaussianBlur(patch, (0, 0), max(0.4 / scale, 0.1))
     placed = cv2.warpAffine(blurred.astype(np.float32), turn, (columns, rows), flags=cv2.INTER_LINEAR)
     opacity = placed[..., 3:] / 255
-    offset = np.float32([[1, 0, 0.12 * side], [0, 1, 0.06 * side]])
+    offset = np.array([[1, 0, 0.12 * side], [0, 1, 0.06 * side]], np.float32)
     shadow = cv2.warpAffine(cv2.GaussianBlur(opacity, (0, 0), 0.06 * side), offset, (columns, rows))[..., None]
     ground = image * (1 - 0.4 * shadow)
     # The blurred colours are already weighted with opacity.
@@ -287,7 +287,7 @@ def take_photo(
     """
     image = empty if draw is None else put_thing(empty, draw, size, scene.area, rng)
     image = _shade(image, _light_at(hour, rng))
-    shake = np.float32([[1, 0, rng.uniform(-1, 1)], [0, 1, rng.uniform(-1, 1)]])
+    shake = np.array([[1, 0, rng.uniform(-1, 1)], [0, 1, rng.uniform(-1, 1)]], np.float32)
     image = cv2.warpAffine(image, shake, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
     noise = rng.normal(0, 1, image.shape).astype(np.float32) * np.sqrt(4 + 0.06 * np.maximum(image, 0))
     return np.clip(image + noise, 0, 255).astype(np.uint8)

@@ -147,8 +147,8 @@ def leave_out(database: sqlite3.Connection, run: TrainingRun, label: str, shots:
     pool = rows_of([photo for photo in run.photos.of(TRAINING, VALIDATION) if photo.label == index])
 
     def measured(head: Head, unknown: OpenSet) -> Figures:
-        outputs = [give_probabilities(head, weight, unknown, rows) for rows in (own, new, strange)]
-        return figures(*outputs, truth, len(labels) if len(head.bias) > len(labels) else None)
+        ours, added, others = (give_probabilities(head, weight, unknown, rows) for rows in (own, new, strange))
+        return figures(ours, added, others, truth, len(labels) if len(head.bias) > len(labels) else None)
 
     before = measured(calibration.head, open_set)
     for draw in range(draws):

@@ -73,6 +73,7 @@ def main() -> None:
                     rows.append(known[key])
                 print_rows(f"{name} {cell} {options.precision}, {shots} a class, {len(rows)} draws", rows)
                 about: Row = {"photos": name, "cell": cell, "precision": options.precision, "of a class": shots}
+                about["draws"] = len(rows)
                 recorded += [{**about, **row} for row in mean_of(rows)]
     record(__file__, recorded)
 
@@ -170,11 +171,12 @@ def mean_of(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     for way in WAYS:
         accuracy, shown, error, area, seconds = np.mean([row[way] for row in rows], axis=0).tolist()
         about: Row = {
-            "head of": way.strip(),
+            "head of": way,
             "among classes (%)": round(100 * accuracy, 1),
             "as shown (%)": round(100 * shown, 1),
         }
-        means.append({**about, "ECE": round(error, 3), "AUROC": round(area, 4), "seconds": round(seconds, 1)})
+        means.append({**about, "ECE": round(error, 3), "AUROC": round(area, 3), "seconds": round(seconds, 1)})
+    means[-1]["inference to edge-convert's"] = round(float(np.median([row["inference"] for row in rows])), 2)
     return means
 
 

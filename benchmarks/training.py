@@ -79,7 +79,8 @@ def accuracy() -> None:
         for epochs in (0, FINE_TUNING[cell]):
             jobs = [(title, seed) for title in SETS for seed in (SEEDS if title != "TrashNet" else SEEDS[:1])]
             with ThreadPoolExecutor(2) as pool:
-                results = list(pool.map(lambda job, cell=cell, epochs=epochs: measured(*job, cell, epochs), jobs))
+                waiting = [pool.submit(measured, title, seed, cell, epochs) for title, seed in jobs]
+                results = [each.result() for each in waiting]
             for title in SETS:
                 figures = [result for job, result in zip(jobs, results, strict=True) if job[0] == title]
                 about: Row = {"cell": f"{cell[0]}@{cell[1]}", "training": way_of(epochs), "photos": title}

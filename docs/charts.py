@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +147,11 @@ def plot_instructions(rows: Sequence[Row]) -> Any:
     for board, axes in zip(boards, panels, strict=True):
         for precision, color, mark in zip(_PRECISIONS, _COLORS, _MARKS, strict=True):
             chosen = [row for row in rows if (row["board"], row["precision"]) == (board, precision)]
-            counts = [row["instructions (million)"] for row in chosen]
             style = {"lw": 4, "alpha": 0.35} if precision == "float32" else {"lw": 1.2, "marker": mark, "ms": 4}
-            axes.plot([row["cell"] for row in chosen], counts, color=color, label=precision, **style)
+            # A line for each width: from the largest picture of one to the smallest of the next nothing grows.
+            for number, (_, of_width) in enumerate(groupby(chosen, lambda row: row["cell"].split("@")[0])):
+                cells, counts = zip(*((row["cell"], row["instructions (million)"]) for row in of_width), strict=True)
+                axes.plot(cells, counts, color=color, label="" if number else precision, **style)
         axes.set(yscale="log", title=board, ylabel="million instructions")
         axes.set_yticks((5, 10, 20, 50, 100, 200), ("5", "10", "20", "50", "100", "200"))
         axes.minorticks_off()

@@ -9,10 +9,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,11 +36,16 @@ settings.load_profile("short")
 ROOT = Path(__file__).parent.parent
 
 # One cell with a backbone of random weights: quick, and needs no file from elsewhere.
-TRAINING = ("--weights", "none", "--alpha", 0.35, "--resolution", 96, "--learning-rate", 0.003)
+CELL = ("--weights", "none", "--alpha", 0.35, "--resolution", 96)
+LEARNING = ("--learning-rate", 0.003)
+TRAINING = (*CELL, *LEARNING)
+# That backbone as a file.
+BACKBONE_NAME = "mobilenet_v2_0.35_96_backbone.tflite"
 
+GRID = ("--weights", "none", "--alpha", 0.35, "--resolution", 96, 128, 160)
 
 # A test is slow, and left out by `make check`, if it uses one of these fixtures or needs the desktop's libraries.
-_SLOW_FIXTURES = {"data", "run_folder", "wheel"}
+_SLOW_FIXTURES = {"backbones", "data", "grid_run", "integer_models", "run_folder", "wheel"}
 _DESKTOP = re.compile('import (tensorflow|keras)|"(mediapipe|edge-train|edge-convert)"')
 
 
@@ -87,25 +94,57 @@ def data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of pytest-xdist have in common."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def make_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """The folder, filled by `make`: once, by the first process that asks, while the others wait."""
+    done = folder.with_name(f"{folder.name}.done")
+    folder.parent.mkdir(exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(shared: Path) -> Path:
     """Our wheel, for tests that install it and fetch its dependencies; skipped if pip reaches no package index."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     reached = subprocess.run([*pip, "index", "versions", "numpy"], capture_output=True, text=True, check=False)
     if reached.returncode:
         pytest.skip(f"pip reaches no package index: {(reached.stderr.splitlines() or ['no reason given'])[-1]}")
-    folder = tmp_path_factory.mktemp("wheel")
-    # Building writes into our folder: tests of another process wait.
-    with (tmp_path_factory.getbasetemp().parent / "wheel.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT], check=True, timeout=300)
+    build = [*pip, "wheel", "--quiet", "--no-deps", ROOT, "--wheel-dir"]
+    folder = make_once(shared / "wheel", lambda folder: subprocess.run([*build, folder], check=True, timeout=300))
     (path,) = folder.glob("*.whl")
     return path
 
 
+def pip_of(environment: Path) -> list[str | Path]:
+    """How our pip is told to work in another environment, which then needs none of its own."""
+    python = environment / "bin" / "python"
+    return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+
+
+def make_environment(folder: Path, *packages: object) -> None:
+    """A virtual environment with what pip makes of these words."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=300)
+    # Few of the modules are ever imported: compiling all takes as long as installing them.
+    install = [*pip_of(folder), "install", "--quiet", "--no-compile", *packages]
+    subprocess.run(install, check=True, timeout=900)
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A feature cache of the tests' own, for this process and for commands."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+def _cache(shared: Path) -> None:
+    """A feature cache of the tests' own, for these processes and for commands."""
+    os.environ["XDG_CACHE_HOME"] = str(shared / "cache")
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -133,15 +172,22 @@ def stop(process: subprocess.Popen[str], how: signal.Signals) -> tuple[str, str]
     return rest
 
 
-def classify_here(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
-    """Run edge-classify in this process, where that shows as much: its exit code, and what it writes to stderr."""
-    from edge_classify.cli import main
-
+def run_here(
+    main: Callable[[list[str]], int], capfd: pytest.CaptureFixture[str], *arguments: object
+) -> tuple[int, str]:
+    """Run a command in this process, where that shows as much: its exit code, and what it writes to stderr."""
     try:
         code = main([str(argument) for argument in arguments])
     except SystemExit as ended:  # the parser's own errors
         code = int(ended.code or 0)
     return code, capfd.readouterr().err
+
+
+def classify_here(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    """edge-classify, as `run_here`."""
+    from edge_classify.cli import main
+
+    return run_here(main, capfd, *arguments)
 
 
 @pytest.fixture(scope="session")
@@ -203,28 +249,105 @@ def write_photos(root: Path, each: int, kinds: tuple[str, ...] = ("cross", "disc
 
 
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn_photos(shared: Path) -> Path:
     """Three easy classes of 40 drawn photos, one folder each."""
-    return write_photos(tmp_path_factory.mktemp("photos"), 40)
+    return make_once(shared / "photos", lambda folder: write_photos(folder, 40))
 
 
 @pytest.fixture(scope="session")
-def run_folder(photos: Path, tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+def photos(drawn_photos: Path) -> Path:
+    """The drawn photos; a file of tests may have others under this name."""
+    return drawn_photos
+
+
+@pytest.fixture(scope="session")
+def run_folder(drawn_photos: Path, shared: Path, command: Command) -> Path:
     """A run of edge-train on the drawn photos, with a backbone of random weights."""
-    folder = tmp_path_factory.mktemp("runs") / "drawn"
-    done = command("edge-train", photos, "-o", folder, *TRAINING)
-    assert done.returncode == 0, done.stderr
-    return folder
+
+    def train(folder: Path) -> None:
+        done = command("edge-train", drawn_photos, "-o", folder, *TRAINING)
+        assert done.returncode == 0, done.stderr
+
+    return make_once(shared / "drawn", train)
 
 
 @pytest.fixture(scope="session")
-def models(run_folder: Path, tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
+def models(run_folder: Path, shared: Path, command: Command) -> Path:
     """The run's model files, one for each precision, with their manifest."""
-    folder = tmp_path_factory.mktemp("models")
-    # A backbone of random weights loses more to int8 than a trained one, and knows less of what is unknown.
-    done = command("edge-convert", run_folder, "-o", folder, "--max-drop", 25, "--max-accepted", 100)
-    assert done.returncode == 0, done.stderr
-    return folder
+
+    def convert(folder: Path) -> None:
+        # A backbone of random weights loses more to int8 than a trained one, and knows less of what is unknown.
+        done = command("edge-convert", run_folder, "-o", folder, "--max-drop", 25, "--max-accepted", 100)
+        assert done.returncode == 0, done.stderr
+
+    return make_once(shared / "models", convert)
+
+
+@pytest.fixture(scope="session")
+def backbones(shared: Path) -> Path:
+    """A folder of one backbone file, with its manifest, as CI makes and publishes it."""
+    recipe = [sys.executable, ROOT / "train" / "recipes" / "backbones.py", *map(str, CELL), "-o"]
+    return make_once(shared / "backbones", lambda folder: subprocess.run([*recipe, folder], check=True, timeout=600))
+
+
+@pytest.fixture(scope="session")
+def light_run(backbones: Path, drawn_photos: Path, shared: Path, command: Command) -> Path:
+    """As `run_folder`, on a backbone file: it is converted without TensorFlow, in a fifth of the time."""
+
+    def train(folder: Path) -> None:
+        done = command("edge-train", drawn_photos, "-o", folder, "--backbone", backbones / BACKBONE_NAME, *LEARNING)
+        assert done.returncode == 0, done.stderr
+
+    return make_once(shared / "light" / "drawn", train)
+
+
+@pytest.fixture(scope="session")
+def grid_run(drawn_photos: Path, shared: Path, command: Command) -> Path:
+    """A run of three cells on the drawn photos."""
+
+    def train(folder: Path) -> None:
+        done = command("edge-train", drawn_photos, "-o", folder, *GRID)
+        assert done.returncode == 0, done.stderr
+
+    return make_once(shared / "grid", train)
+
+
+@pytest.fixture(scope="session")
+def warm_cache(grid_run: Path, shared: Path) -> Callable[[Path], Path]:
+    """Make a folder a cache that has the backbones of `grid_run`, which take TensorFlow, and nothing of any photo."""
+    assert grid_run.exists()
+
+    def make(cache: Path) -> Path:
+        old, new = shared / "cache" / "edge-classify", cache / "edge-classify"
+        shutil.copytree(old / "weights", new / "weights")
+        full, copy = (sqlite3.connect(folder / "features.sqlite") for folder in (old, new))
+        with closing(full), closing(copy):
+            full.backup(copy)
+            tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            for table in tables - {"feature_models"}:
+                copy.execute(f"DELETE FROM {table}")
+            copy.commit()
+            copy.execute("VACUUM")
+        return cache
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def integer_models(drawn_photos: Path, shared: Path, command: Command) -> tuple[Path, Path]:
+    """A run without `unknown`, and its int8 file, which is integer throughout, in a folder."""
+
+    def train(folder: Path) -> None:
+        done = command("edge-train", drawn_photos, "-o", folder, *TRAINING, "--no-unknown")
+        assert done.returncode == 0, done.stderr
+
+    run = make_once(shared / "without unknown", train)
+
+    def convert(folder: Path) -> None:
+        done = command("edge-convert", run, "-o", folder, "--precision", "int8", "--max-drop", 25)
+        assert done.returncode == 0, done.stderr
+
+    return run, make_once(shared / "integer", convert)
 
 
 @pytest.fixture(scope="session")

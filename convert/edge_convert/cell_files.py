@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from edge_train.run_folder import Cell, Run, read_run
 from .conversion import Converter
 from .edge_json import encode_contract
 from .settings import DYNAMIC, FLOAT16, FLOAT32, INT8, Settings
-from .verification import accepts_too_much, loses_too_much, measure, points_lost
+from .verification import Negatives, accepts_too_much, loses_too_much, make_negatives, measure, points_lost
 
 # The measured figures that the manifest repeats.
 _FIGURES = (
@@ -130,9 +131,10 @@ def _explain(error: Exception) -> str:
 def _make_files(job: CellJob, run: Run, cell: Cell, lines: list[str]) -> tuple[ManifestEntry, ...]:
     """Make a cell's files; a line for each is added to `lines`, whatever comes after."""
     converter = Converter(cell, run.calibration(cell.resolution, job.settings.calibration_photos))
+    negatives = cache(partial(make_negatives, run, cell))  # when there is a file to measure
     entries = []
     for precision in job.precisions:
-        path, figures = _make_file(run, converter, precision, job.folder, job.settings)
+        path, figures = _make_file(run, converter, negatives, precision, job)
         lines.append(_line(path, figures))
         check_figures(precision, figures, job.settings)
         entries.append(_entry(path, cell, precision, figures))
@@ -140,11 +142,11 @@ def _make_files(job: CellJob, run: Run, cell: Cell, lines: list[str]) -> tuple[M
 
 
 def _make_file(
-    run: Run, converter: Converter, precision: str, folder: Path, settings: Settings
+    run: Run, converter: Converter, negatives: Callable[[], Negatives | None], precision: str, job: CellJob
 ) -> tuple[Path, dict[str, Any]]:
     """Write one model file; returns its path and its figures, as `measure` has them."""
-    cell = converter.cell
-    path = folder / model_file_name(cell, precision)
+    cell, settings = converter.cell, job.settings
+    path = job.folder / model_file_name(cell, precision)
     scaling = SCALINGS[cell.backbone]
     description = Description(
         name=path.stem,
@@ -161,8 +163,7 @@ def _make_file(
     write_atomic(path, attach(model, labels))
     # The file was made just now: no need to try in another process first whether the interpreter survives it.
     classifier = Classifier(replace(read_model_file(path), intact=True))
-    figures = measure(classifier, run, cell)
-    classifier.crop = None  # calibration photos show the part already
+    figures = measure(classifier, run, cell, negatives())
     self_test, pictures = record_self_test(classifier, model, run.labels, precision, converter.calibration, run.crop)
     memory = cell.memory if settings.memory and cell.has_unknown else None
     contract = encode_contract(run, cell, precision, model, self_test, figures, memory)

@@ -12,6 +12,7 @@ from edge_classify.benchmark.candidates import read_candidates
 from edge_classify.benchmark.rule import BoardChoice, choose_for_boards, comparable
 from edge_classify.errors import DataError
 from edge_classify.model.manifest import ManifestEntry
+from edge_classify.system.packages import install_command
 from edge_train.backbone import TENSORFLOW_MEMORY_BYTES, require_tensorflow
 from edge_train.cluster import Cluster
 from edge_train.progress import show_progress
@@ -37,7 +38,7 @@ from .settings import FLOAT32, INT8, Settings
 from .versions import needs_tensorflow
 
 # Which edge-convert has beside what edge-train needs.
-_PACKAGES = "'tensorflow>=2.20,<3' 'ai-edge-quantizer>=0.10'"
+_PACKAGES = ("tensorflow>=2.20,<3", "ai-edge-quantizer>=0.10")
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _check_quantizer(precisions: Iterable[str], without: set[str]) -> None:
     if wanted and find_spec("ai_edge_quantizer") is None:
         raise DataError(
             f"--precision {' '.join(wanted)} needs a package that is not installed: "
-            f"pip install 'ai-edge-quantizer>=0.10', or use --precision {' '.join(sorted(without))}"
+            f"{install_command('ai-edge-quantizer>=0.10')}, or use --precision {' '.join(sorted(without))}"
         )
 
 

@@ -15,6 +15,7 @@ from edge_classify.errors import DataError, UsageError
 from edge_classify.images.preprocessing import Image, preprocess
 from edge_classify.model.label_files import read_labels
 from edge_classify.sources.opening import open_source
+from edge_classify.system.nearest import or_nearest_path
 from edge_train.backbone import (
     MOBILENET,
     ONLY_AT_224,
@@ -141,7 +142,7 @@ def _read_labels(path: Path | None) -> list[str]:
 
 def _read_pictures(folder: Path) -> list[Image]:
     if not folder.is_dir():
-        raise DataError(f"--photos {folder}: no such folder")
+        raise DataError(f"--photos {folder}: no such folder{or_nearest_path(folder)}")
     with open_source(folder) as source:
         pictures = [frame.image for frame in islice(source, _MAX_PHOTOS)]
     if len(pictures) < 2:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,43 @@ from edge_train.run_folder import HELD_OUT, Cell, Run
 _MAX_PHOTOS_BY_CHANCE = 2
 
 
-def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Negatives:
+    """Pictures to test `unknown` with, uint8 BGR.
+
+    drawn: those of `TRIAL`, in its order. senseless: by kind, made of held-out photos.
+    """
+
+    drawn: tuple[Image, ...]
+    senseless: Mapping[str, tuple[Image, ...]]
+
+
+def make_negatives(run: Run, cell: Cell) -> Negatives | None:
+    """Negatives made as for training, but of prepared photos; None if there is no `unknown`, or no photos.
+
+    Up to 200 pictures, which take 35 MB, and longer to make than small models to answer: once for all files of a cell.
+    """
+    prepared = run.prepared(cell.resolution, HELD_OUT)
+    if not cell.has_unknown or not len(prepared):
+        return None
+    senseless = {
+        kind: tuple(
+            make_senseless(prepared[index][..., ::-1], kind, str(index)) for index in choose_tried(len(prepared))
+        )
+        for kind in PHOTO_KINDS
+    }
+    return Negatives(_draw_trial(), senseless)
+
+
+@cache
+def _draw_trial() -> tuple[Image, ...]:
+    return tuple(draw(picture.sha256) for picture in TRIAL)
+
+
+def measure(classifier: Classifier, run: Run, cell: Cell, negatives: Negatives | None) -> dict[str, Any]:
     """The figures of `evaluate` for the held-out photos, and how they differ from the trainer's.
 
+    negatives: to test `unknown` with, if there is one.
     lost, gained: how many photos are correct as shown with the trainer's float model alone, and with this file alone.
     agreement: the fraction of photos whose best label, `unknown` among them, is that of the trainer's float model.
     confidence_change: of the mean probability of the best label.
@@ -39,7 +75,7 @@ def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
     classifier.crop = None  # prepared photos show the part already
     # Resizing leaves a prepared photo as it is, so as BGR it goes the same way as a frame.
     probabilities = np.stack([classifier.probabilities(photo[..., ::-1]) for photo in prepared])
-    made = _try_unknown(classifier, prepared, probabilities) if cell.has_unknown else {}
+    made = {} if negatives is None else _try_unknown(classifier, negatives, probabilities)
     trained = cell.held_out_probabilities
     agreement = float((probabilities.argmax(axis=1) == trained.argmax(axis=1)).mean())
     change = float(probabilities.max(axis=1).mean() - trained.max(axis=1).mean())
@@ -60,18 +96,12 @@ def measure(classifier: Classifier, run: Run, cell: Cell) -> dict[str, Any]:
     }
 
 
-def _try_unknown(classifier: Classifier, prepared: Image, own: np.ndarray) -> dict[str, Any]:
-    """The figures for negatives made as for training, but of prepared photos, uint8 RGB [n, R, R, 3].
-
-    own: the photos' probabilities, (n, K + 1).
-    """
-    drawn = np.stack([classifier.probabilities(draw(picture.sha256)) for picture in TRIAL])
-    chosen = choose_tried(len(prepared))
+def _try_unknown(classifier: Classifier, negatives: Negatives, own: np.ndarray) -> dict[str, Any]:
+    """The figures for these negatives. own: the held-out photos' probabilities, (n, K + 1)."""
+    drawn = np.stack([classifier.probabilities(picture) for picture in negatives.drawn])
     senseless = {
-        kind: np.stack(
-            [classifier.probabilities(make_senseless(prepared[index][..., ::-1], kind, str(index))) for index in chosen]
-        )
-        for kind in PHOTO_KINDS
+        kind: np.stack([classifier.probabilities(picture) for picture in pictures])
+        for kind, pictures in negatives.senseless.items()
     }
     figures = measure_made(own, drawn, senseless)
     return {"made_negatives": figures, "made_accepted": figures["accepted"]}

@@ -1,4 +1,4 @@
-"""The documentation as a web site, by Sphinx: `make site`. It shows our Markdown as it is; docs/README.md is its index.
+"""The documentation as a web site, by Sphinx: `make docs`. It shows our Markdown as it is; docs/README.md is its index.
 
 What Sphinx warns of, such as a broken link or a missing picture, ends the build with an error.
 """
@@ -31,6 +31,7 @@ highlight_language = "none"
 smartquotes = False  # which make -- of options a dash
 
 add_module_names = False
+autodoc_default_options = {"members": True, "undoc-members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 
@@ -73,7 +74,7 @@ def _as_restructured_text(
         field = re.match(r"([a-z_]+(?:, [a-z_]+)*)(?: \(attribute\))?: (.*)", line)
         if field and found and found[-1] and not found[-1].startswith((" ", ":")):
             found.append("")
-        kind = "" if "(attribute)" in line else "param "
+        kind = "ivar " if "(attribute)" in line else "param "
         found.append(f":{kind}{field[1]}: {field[2]}" if field else line)
     lines[:] = found
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 from . import __version__
 from .errors import DataError, EdgeClassifyError, UsageError, explain_os_error
 from .images.crop import Crop, make_crop
+from .system.nearest import nearest
 from .system.standard_streams import drop_output, prepare
 
 Number = TypeVar("Number", int, float)
@@ -170,7 +171,15 @@ class Parser(argparse.ArgumentParser):
         return value
 
     def error(self, message: str) -> NoReturn:
+        message += self._meant(message)
         self.exit(UsageError.exit_code, f"error: {message.removeprefix('argument ')} (see {self.prog} --help)\n")
+
+    def _meant(self, message: str) -> str:
+        """The option that an unknown one looks like."""
+        unknown = re.match(r"unrecognized arguments: .*?(--[^\s=]+)", message)
+        shown = (name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS)
+        found = nearest(unknown[1], shown) if unknown else None
+        return f": did you mean {found}?" if found else ""
 
 
 class _HelpAll(argparse.Action):

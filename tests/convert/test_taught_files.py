@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import TRAINING
 from edge_classify import Classifier, teach
 from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.learn.teaching.base import open_base
@@ -84,14 +83,11 @@ def test_edge_convert_verifies_single_files(taught: Path, tmp_path: Path, comman
     assert command("edge-convert", "--verify", tmp_path / "damaged.tflite").returncode == 4
 
 
-def test_a_base_that_is_integer_throughout_gets_unknown(photos: Path, tmp_path: Path, command) -> None:
+def test_a_base_that_is_integer_throughout_gets_unknown(
+    integer_models: tuple[Path, Path], photos: Path, tmp_path: Path
+) -> None:
     """int8 files of such runs are integer throughout, as those of `edge-convert imagenet` are."""
-    assert command("edge-train", photos, "-o", tmp_path / "run", *TRAINING, "--no-unknown").returncode == 0
-    done = command(
-        "edge-convert", tmp_path / "run", "-o", tmp_path / "models", "--precision", "int8", "--max-drop", 100
-    )
-    assert done.returncode == 0, done.stderr
-    base = file_of(tmp_path / "models", "int8")
+    base = file_of(integer_models[1], "int8")
     assert Classifier(base).labels == ("cross", "disc", "stripes")
     taught = teach(base, photos, tmp_path / "things.tflite")
     classifier = Classifier(taught.path)

@@ -108,6 +108,23 @@ def test_the_index_lists_every_page_once() -> None:
     assert left_out == set()
 
 
+def test_the_page_of_the_api_has_every_name_once() -> None:
+    page = (ROOT / "docs" / "site" / "api.md").read_text()
+    assert sorted(re.findall(r"^\.\. auto\w+:: (\w+)$", page, re.MULTILINE)) == sorted(edge_classify.__all__)
+
+
+def test_the_front_page_stays_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
+
+
+def test_make_benchmarks_runs_every_program_that_measures() -> None:
+    listed = re.findall(r"^\| `(\w+)\.py\b", (ROOT / "benchmarks" / "README.md").read_text(), re.MULTILINE)
+    dry_run = subprocess.run(["make", "--dry-run", "benchmarks"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(listed) <= {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    (programs,) = re.findall(r"for program in (.*?); do", dry_run.stdout)
+    assert sorted(programs.split()) == sorted(listed)
+
+
 @pytest.mark.slow
 def test_the_web_site_is_built_without_a_warning(tmp_path: Path) -> None:
     """Of a broken link, a missing picture, a page in no menu, or a docstring that cannot be shown."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, draw_photo
-from edge_classify import Classifier, ModelFileError, UsageError, read_photo
+from edge_classify import Classifier, ModelFileError, UsageError, preprocess, read_photo
 from edge_classify.sources import demo
 
 
@@ -47,6 +47,14 @@ def test_categories_come_best_first_and_sum_to_one(int8_model: Path, float32_mod
         assert [c.index for c in Classifier(path, top_k=2).classify(photo).categories] == [
             category.index for category in result.categories[:2]
         ]
+
+
+def test_a_prepared_picture_gives_what_it_gave_when_it_was_prepared(int8_model: Path, float32_model: Path) -> None:
+    picture = draw_photo("disc", np.random.default_rng(3))
+    for model in (int8_model, float32_model):
+        classifier = Classifier(model)
+        prepared = preprocess(picture, np.empty((*classifier.input_size, 3), np.uint8))
+        assert np.array_equal(classifier.infer_prepared(prepared), classifier.infer(picture).outputs)
 
 
 def test_threads_change_the_time_and_not_the_answer(int8_model: Path) -> None:

@@ -260,7 +260,11 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
         (["--camera", "demo", "--top-k", "0"], 2, "--top-k: expected a whole number, 1 or more, found '0'"),
         (["--camera", "demo", "--size", "640"], 2, "--size: expected 2 numbers such as 640x480, found '640'"),
         (["--size", "640x8"], 2, "size is 640x8: it must be at least 16x16"),
-        (["--camera", "demo", "--num_threads=2"], 2, "unrecognized arguments: --num_threads"),
+        (
+            ["--camera", "demo", "--num_threads=2"],
+            2,
+            "unrecognized arguments: --num_threads=2: did you mean --num-threads?",
+        ),
         (["--camera", "demo", PICTURE], 2, "SOURCE: not allowed with argument --camera"),
         (["--models", "models"], 2, "use --models MODELS with --budget-ms MS, and without --model"),
         (["--camera", "demo", "--crop", "160,0,320,480"], 2, "--crop: 160,0,320,480: x, y, width and height must be"),
@@ -269,6 +273,7 @@ def test_separate_pictures_are_never_smoothed(command, tmp_path: Path) -> None:
         (["--camera", "97"], 3, "camera 97 not found"),
         (["--model", "gone.tflite"], 4, "gone.tflite: there is no such model file"),
         (["gone.jpg"], 6, "gone.jpg: no such file, folder or camera"),
+        ([f"{PICTURE}g"], 6, f"{PICTURE}g: no such file, folder or camera: did you mean {PICTURE}?"),
         (["--camera", "demo", "--labels", "gone.txt"], 6, "gone.txt: labels cannot be read"),
     ],
 )

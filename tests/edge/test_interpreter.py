@@ -13,6 +13,7 @@ from edge_classify.model.interpreter import (
     load_interpreter,
     running_operators,
 )
+from edge_classify.system.packages import install_command
 
 CODE = """
 import sys
@@ -54,7 +55,7 @@ def test_tensorflow_s_is_used_if_nothing_else_is_installed() -> None:
 
 def test_no_interpreter_at_all_is_one_line() -> None:
     (line,) = run_without("ai_edge_litert", "tflite_runtime", "tensorflow")
-    assert line == "no TFLite interpreter is installed: pip install ai-edge-litert"
+    assert line == f"no TFLite interpreter is installed: {install_command('ai-edge-litert')}"
 
 
 def test_litert_still_lists_its_operators_as_we_read_them() -> None:

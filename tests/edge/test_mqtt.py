@@ -35,7 +35,7 @@ from edge_classify import (
     classify_frames,
     open_source,
 )
-from edge_classify.outputs.broker.address import address
+from edge_classify.outputs.broker.address import ARGUMENTS, address
 from edge_classify.outputs.broker.link import Reporter
 from edge_classify.outputs.broker.output import BrokerOutput, Settings
 from edge_classify.outputs.broker.trouble import Trouble
@@ -392,6 +392,10 @@ def test_tls_verifies_and_says_what_is_wrong(tmp_path: Path, certificates: Path,
             device.see("1")
             wait_for(lambda: not any(device.output.counts().values()))
         assert "does it want TLS (mqtts://, port 8883)?" in said(caplog, connect, broker.port)
+        # A program of one's own has no options.
+        where = f"mqtts://127.0.0.1:{broker.port}/test"
+        words = said(caplog, connect, broker.port, where=where, means=ARGUMENTS)
+        assert "give that authority's certificate with authority=" in words
 
 
 def test_a_client_certificate_is_shown_or_asked_for(tmp_path: Path, certificates: Path, connect, caplog) -> None:
@@ -462,7 +466,7 @@ def test_a_broker_that_never_answers_is_told_of_and_left_behind(connect, caplog,
 def test_the_same_trouble_is_told_once_in_ten_minutes(caplog) -> None:
     now = 0.0
     said: list[str] = []
-    reporter = Reporter("mqtt://broker:1883/x", "hall", said.append, lambda: now)
+    reporter = Reporter("mqtt://broker:1883/x", "hall", said.append, clock=lambda: now)
     for _ in range(60):
         reporter.lost(Trouble("refuses the user pi"))
         now += max(0.5, reporter.pause(Trouble("")))
@@ -534,6 +538,7 @@ def test_a_program_of_ones_own_tells_a_broker_what_it_sees(broker: Broker, class
     [
         ("http://broker", {}, UsageError, "expected mqtt://host"),
         ("mqtt://broker/a+b", {}, UsageError, "wildcard"),
+        ("mqtt://pi:s3cret@broker", {}, UsageError, "give it by password="),
         ("mqtt://broker", {"device": "☕"}, UsageError, "expected a name of at most 64 characters"),
         ("mqtt://broker", {"password": "x"}, UsageError, "there is a password, but no user"),
         ("mqtt://broker", {"authority": __file__}, UsageError, "is for an encrypted connection"),
@@ -560,7 +565,7 @@ def test_a_program_of_ones_own_is_told_at_once_what_cannot_work(
     [
         (("broker.local",), "did you mean mqtt://broker.local?"),
         (("http://broker",), "expected mqtt://host or mqtts://user@host:8883/prefix, found 'http://broker'"),
-        (("mqtt://pi:s3cret@broker",), "put it into a file for --mqtt-password-file"),
+        (("mqtt://pi:s3cret@broker",), "give it by --mqtt-password-file FILE"),
         (("mqtt://broker/home/+/x",), "has a wildcard"),
         (("mqtt://broker/home#",), "has a wildcard"),
         (("mqtt://broker/a//b",), "cannot begin a topic"),

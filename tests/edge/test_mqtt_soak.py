@@ -30,8 +30,8 @@ from edge_classify.pipeline.loop import Model
 from edge_classify.pipeline.models import Models
 
 RESTARTS = int(os.environ.get("EDGE_CLASSIFY_RESTARTS", "12"))
-# A day of a camera, with a change every 10 s.
-FRAMES, FRAMES_PER_CHANGE = 24 * 3600 * 30, 300
+# A day of a camera that gives ten frames a second, with a change every 10 s.
+FRAMES, FRAMES_PER_CHANGE = 24 * 3600 * 10, 100
 
 
 def resident_mb() -> float:

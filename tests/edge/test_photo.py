@@ -102,9 +102,9 @@ def test_without_the_library_heic_is_refused_with_the_command_that_installs_it(
 ) -> None:
     (tmp_path / "IMG_1.HEIC").write_bytes(heic_photo(Image.new("RGB", (TILE, TILE)), 1, 1))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(DataError, match=r"IMG_1\.HEIC: to read HEIC photos, .* pip install pillow-heif"):
+    with pytest.raises(DataError, match=r"IMG_1\.HEIC: to read HEIC photos, .* pip install .*pillow-heif"):
         open_source(tmp_path / "IMG_1.HEIC")
-    with pytest.raises(DataError, match=r"left out: 1 HEIC photo \(to read them: pip install pillow-heif"):
+    with pytest.raises(DataError, match=r"left out: 1 HEIC photo \(to read them: .* pip install .*pillow-heif"):
         open_source(tmp_path)
     red_top().save(tmp_path / "really_a_jpeg.HEIC", "JPEG")
     with open_source(tmp_path) as source:

@@ -43,6 +43,7 @@ from edge_classify.pipeline.loop import Model
 from edge_classify.pipeline.models import Models
 from edge_classify.sources.opening import open_source
 from edge_classify.system.machine import System
+from edge_classify.system.packages import install_command
 
 HERE = Path(__file__).parent
 PROMETHEUS = ROOT / "docs" / "prometheus"
@@ -500,7 +501,7 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(
     code, errors = classify_here(capfd, "demo", "--metrics", "127.0.0.1:9464")
     assert (code, errors.splitlines()) == (
         2,
-        [f"error: --metrics needs a package that is not installed: {sys.executable} -m pip install prometheus-client"],
+        [f"error: --metrics needs a package that is not installed: {install_command('prometheus-client')}"],
     )
 
 

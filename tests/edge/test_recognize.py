@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import classify_here, write_photos
+from conftest import classify_here, run_here, write_photos
 from edge_classify.recognize import recognize
 from edge_classify.system.cores import usable_cores
 
@@ -81,6 +81,7 @@ def test_edge_classify_says_what_was_meant(
     assert re.search(message, said), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -89,14 +90,19 @@ def test_edge_classify_says_what_was_meant(
         (["models", "-o", "new"], "models: a model folder, which is what edge-convert writes: give the run folder"),
         (["empty", "-o", "new"], "empty: no finished run here .run.json is missing.: give the folder that edge-train"),
         (["gone", "-o", "new"], "gone: no such run folder: make one with edge-train PHOTOS -o gone"),
+        (["run/cup", "-o", "new"], "run/cup: no such run folder: did you mean runs/cups[?]"),
         (["runs/cups", "-o", "photos"], "photos: a folder of photos, which model files do not belong in: give another"),
         (["runs/cups", "-o", "runs/cups"], "runs/cups: a run folder, which model files do not belong in: give another"),
     ],
 )
-def test_edge_convert_says_what_was_meant(command, given: Path, arguments: list[str], message: str) -> None:
-    done = command("edge-convert", *arguments)
-    assert done.returncode == 6
-    assert re.search(message, done.stderr), done.stderr
+def test_edge_convert_says_what_was_meant(
+    capfd: pytest.CaptureFixture[str], given: Path, arguments: list[str], message: str
+) -> None:
+    from edge_convert.cli import main
+
+    ended, said = run_here(main, capfd, *arguments)
+    assert ended == 6
+    assert re.search(message, said), said
     assert not (given / "new").exists()
 
 

@@ -42,7 +42,8 @@ def test_rows_come_back_in_any_order(tmp_path: Path) -> None:
 
 def test_the_head_separates_what_can_be_separated(tmp_path: Path) -> None:
     settings = HeadSettings(epochs=30, learning_rate=1e-3)
-    head, epochs, curves = fit_head(examples(tmp_path, *clusters(300, 2)), None, FEATURES, settings, seed=0)
+    curves = Curves()
+    head, epochs = fit_head(examples(tmp_path, *clusters(300, 2)), None, FEATURES, settings, seed=0, curves=curves)
     rows, labels = clusters(300, 3)
     probabilities = head.probabilities(rows)
     assert head.kernel.shape == (FEATURES, 3)
@@ -56,7 +57,9 @@ def test_fitting_stops_early_and_takes_the_best_weights(tmp_path: Path) -> None:
     rows, labels = clusters(60, 2, spread=1.2)  # so few and so noisy that fitting on goes wrong
     validation = examples(tmp_path, *clusters(400, 3, spread=1.2))
     settings = HeadSettings(epochs=200, learning_rate=0.01, patience=8, label_smoothing=0)
-    head, epochs, curves = fit_head(examples(tmp_path, rows, labels), validation, FEATURES, settings, seed=0)
+    curves = Curves()
+    few = examples(tmp_path, rows, labels)
+    head, epochs = fit_head(few, validation, FEATURES, settings, seed=0, curves=curves)
     assert len(curves.validation_loss) == epochs + 8 < 200
     assert min(curves.validation_loss) == curves.validation_loss[epochs - 1]
     logits = head_logits(head, validation, validation.photos)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_classify.learn.learning_curve import SHARES, Growth, LearningCurve, draw_learning_curve
+from edge_classify.learn.learning_curve import SHARES, Growth, LearningCurve, Trials, advise, draw_learning_curve
 
 NAMES = ("cup", "key", "moss")
 
@@ -30,9 +30,9 @@ def make_photos(each: int, copies: int = 1) -> tuple[np.ndarray, np.ndarray, np.
     return points[order], labels[order], np.repeat(np.arange(len(labels)), copies)
 
 
-def draw(
+def try_out(
     points: np.ndarray, labels: np.ndarray, groups: np.ndarray, seen: Callable[..., None] = lambda *_: None
-) -> LearningCurve:
+) -> Trials:
     """By the nearest photo, as long as it is near; otherwise a cup."""
 
     def answer(fitted: np.ndarray, tried: np.ndarray) -> np.ndarray:
@@ -41,7 +41,11 @@ def draw(
         return np.where(distances.min(axis=1) < 2, labels[fitted][distances.argmin(axis=1)], 0)
 
     folds = [(np.flatnonzero(groups % 5 != fold), np.flatnonzero(groups % 5 == fold)) for fold in range(5)]
-    return draw_learning_curve(labels, groups, NAMES, folds, answer, seed=1)
+    return Trials(labels, groups, folds, answer, seed=1)
+
+
+def draw(*photos: np.ndarray) -> LearningCurve:
+    return draw_learning_curve(try_out(*photos), NAMES)
 
 
 def test_the_class_that_gains_is_named_and_no_other() -> None:
@@ -70,6 +74,16 @@ def test_photos_that_are_enough_or_too_few_to_tell_are_called_so(each: int, said
     assert "would help" not in sentence
 
 
+def test_advice_alone_fits_only_halves_where_these_show_that_there_is_none() -> None:
+    parts: list[np.ndarray] = []
+    points, labels, groups = make_photos(120)
+    assert advise(try_out(points, labels, groups), NAMES) == draw(points, labels, groups).advice() is not None
+    points[labels == 2] = [0, 9]
+    assert advise(try_out(points, labels, groups, lambda fitted, _: parts.append(fitted)), NAMES) is None
+    assert draw(points, labels, groups).advice() is None
+    assert len(parts) == 2 * 5  # on all photos, and on half of them
+
+
 def test_half_of_the_photos_that_was_unlucky_is_no_reason_for_more() -> None:
     shares = (0.7, 0.6, 0.75, 0.78)
     growth = Growth([10, 20, 30, 40], shares, [(0.0, 1.0)] * 4, groups=100, won=[9, 20, 5], lost=[5, 2, 4])
@@ -84,9 +98,10 @@ def test_chance_alone_names_no_class() -> None:
     ]
     named = 0
     for seed in range(100):
-        curve = draw_learning_curve(
-            np.arange(300) % 3, np.arange(300), NAMES, folds, lambda _, tried: rng.integers(0, 3, len(tried)), seed
+        trials = Trials(
+            np.arange(300) % 3, np.arange(300), folds, lambda _, tried: rng.integers(0, 3, len(tried)), seed
         )
+        curve = draw_learning_curve(trials, NAMES)
         named += "would help" in curve.sentence()
     assert named <= 10
 
@@ -94,9 +109,9 @@ def test_chance_alone_names_no_class() -> None:
 def test_a_burst_is_fitted_on_as_a_whole_and_counts_once() -> None:
     points, labels, groups = make_photos(120, copies=6)
     parts: list[np.ndarray] = []
-    curve = draw(points, labels, groups, lambda fitted, _: parts.append(fitted))
+    curve = draw_learning_curve(try_out(points, labels, groups, lambda fitted, _: parts.append(fitted)), NAMES)
     for fold in range(5):
-        own = parts[4 * fold : 4 * fold + 4]
+        own = parts[fold::5]
         for share, part in zip(SHARES, own, strict=True):
             assert set(np.bincount(groups[part])) <= {0, 6}
             assert len(part) == pytest.approx(share * len(own[-1]), rel=0.06)
@@ -114,7 +129,6 @@ def test_a_class_that_is_one_burst_is_in_every_part() -> None:
     groups = np.concatenate([np.zeros(40, int), np.arange(1, 41)])
     counts = []
     folds = [(np.arange(80), np.arange(40, 80))]
-    draw_learning_curve(
-        labels, groups, ("a", "b"), folds, lambda part, tried: counts.append(len(part)) or labels[tried], 0
-    )
+    trials = Trials(labels, groups, folds, lambda part, tried: counts.append(len(part)) or labels[tried], 0)
+    draw_learning_curve(trials, ("a", "b"))
     assert counts == [50, 60, 70, 80]

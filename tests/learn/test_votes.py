@@ -21,7 +21,7 @@ def test_votes_tell_apart_what_no_single_feature_does(tmp_path: Path) -> None:
     for row in features:
         rows.append(row)
     fitted, chosen_on, held_out = np.split(np.arange(600), 3)
-    head, _, _ = fit_head(
+    head, _ = fit_head(
         Examples(rows, 1, fitted, labels, np.ones(2, np.float32)), None, 4, HeadSettings(learning_rate=0.01), seed=0
     )
     space = fit_feature_space(rows.read(fitted), labels[fitted], 4, seed=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,16 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import ROOT, assert_the_demo_is_read, draw_photo, needs_programs
-from edge_classify import read_photo
+from conftest import (
+    BACKBONE_NAME,
+    ROOT,
+    Command,
+    assert_the_demo_is_read,
+    draw_photo,
+    needs_programs,
+    write_photos,
+)
+from edge_classify import Classifier, read_photo, teach
 from edge_classify.sources import demo
 
 # Emulated, pip takes minutes, and many of them on a busy machine.
@@ -103,6 +112,16 @@ def share(data: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture
+def on_bare_pi(tools: Path, roots: dict[str, Path]):
+    """Run a command as on that board, without models or frames, which take a training."""
+
+    def on_board(suite: str, board: str, *words: object) -> Done:
+        return run(tools / "pirun.sh", "-b", board, roots[suite], *words)
+
+    return on_board
+
+
+@pytest.fixture
 def on_pi(tools: Path, roots: dict[str, Path], share: Path):
     """Run a command as on that board."""
 
@@ -131,8 +150,8 @@ def test_the_wheel_installs_and_edge_doctor_misses_only_a_camera(on_pi, suite: s
 
 
 @PLACES
-def test_the_built_in_model_reads_the_demo(on_pi, suite: str, board: str) -> None:
-    done = on_pi(suite, board, "edge-classify", "--camera", "demo", "--count", 30, "--json")
+def test_the_built_in_model_reads_the_demo(on_bare_pi, suite: str, board: str) -> None:
+    done = on_bare_pi(suite, board, "edge-classify", "--camera", "demo", "--count", 30, "--json")
     assert done.returncode == 0, done.stderr
     assert_the_demo_is_read(done.stdout, 30)
 
@@ -163,23 +182,73 @@ def test_results_equal_this_machines(on_pi, share: Path, suite: str, board: str)
     assert [str(digit) for digit in there["frames builtin"].argmax(1)[-3:]] == [demo.draw(one).truth for one in DEMO]
 
 
-def test_tflite_runtime_in_an_environment_of_its_own(on_pi, roots: dict[str, Path], wheel: Path) -> None:
+def test_tflite_runtime_in_an_environment_of_its_own(on_bare_pi, roots: dict[str, Path], wheel: Path) -> None:
     remove_ours(roots["bookworm"] / "old")
     if not (roots["bookworm"] / "old").exists():
-        assert on_pi("bookworm", "pi4", "python3", "-m", "venv", "--without-pip", "/old").returncode == 0
+        assert on_bare_pi("bookworm", "pi4", "python3", "-m", "venv", "--without-pip", "/old").returncode == 0
     # Compiling all modules would take emulated Python as long as installing them.
     settings = ("PIP_CERT=/etc/ssl/certs/ca-certificates.crt", "PIP_NO_COMPILE=1")
     pip = ("env", *settings, "/venv/bin/pip", "--python", "/old/bin/python3")
     # As docs/raspberry-pi.md has it.
     package = f"/wheels/{wheel.name}[tflite-runtime]"
     for words in (("install", package), ("uninstall", "--yes", "ai-edge-litert")):
-        done = on_pi("bookworm", "pi4", *pip, *words)
+        done = on_bare_pi("bookworm", "pi4", *pip, *words)
         assert done.returncode == 0, done.stderr
-    found = doctors_report(on_pi("bookworm", "pi4", "/old/bin/edge-doctor", "--json"))
+    found = doctors_report(on_bare_pi("bookworm", "pi4", "/old/bin/edge-doctor", "--json"))
     assert found["interpreter"]["text"].startswith("tflite-runtime 2.14.0")
-    done = on_pi("bookworm", "pi4", "/old/bin/edge-classify", "--camera", "demo", "--count", 30, "--json")
+    done = on_bare_pi("bookworm", "pi4", "/old/bin/edge-classify", "--camera", "demo", "--count", 30, "--json")
     assert done.returncode == 0, done.stderr
     assert_the_demo_is_read(done.stdout, 30)
+
+
+@PLACES
+def test_edge_teach_makes_the_file_that_it_makes_here(on_pi, share: Path, suite: str, board: str) -> None:
+    folder = share / "taught"
+    if not folder.exists():
+        teach(share / INT8, write_photos(folder / "photos", 10), folder / "here.tflite")
+    words = (f"/mnt/share/{INT8}", "/mnt/share/taught/photos", "-o", f"/mnt/share/taught/{board}.tflite")
+    done = on_pi(suite, board, "edge-teach", *words)
+    assert done.returncode == 0, done.stderr
+    # Its self-test passes here too.
+    here, there = Classifier(folder / "here.tflite"), Classifier(folder / f"{board}.tflite")
+    assert here.labels == there.labels == ("cross", "disc", "stripes", "unknown")
+    figures = [classifier.model_file.contract["evaluation"] for classifier in (here, there)]
+    assert figures[0]["photos"] == figures[1]["photos"] == 30
+    assert figures[0]["accuracy"] == pytest.approx(figures[1]["accuracy"], abs=0.1)
+    rng = np.random.default_rng(2)
+    pictures = [draw_photo(kind, rng) for kind in here.labels[:3] for _ in range(5)]
+    answers = [np.stack([classifier.probabilities(picture) for picture in pictures]) for classifier in (here, there)]
+    assert np.abs(answers[0] - answers[1]).max() <= 0.2
+    assert np.abs(answers[0] - answers[1]).mean() <= 0.02
+
+
+@pytest.mark.nightly  # most of it is pip's, under emulation
+def test_edge_train_needs_no_tensorflow_there(
+    on_pi, wheel: Path, backbones: Path, share: Path, command: Command
+) -> None:
+    suite, board, folder = "bookworm", "pi4", share / "trained"
+    settings = ("env", "PIP_CERT=/etc/ssl/certs/ca-certificates.crt", "PIP_NO_COMPILE=1")
+    pip = ("/venv/bin/pip", "install", "--quiet", "--only-binary=:all:", "-c", "/wheels/constraints.txt")
+    done = on_pi(suite, board, *settings, *pip, f"/wheels/{wheel.name}[learn]")
+    assert done.returncode == 0, done.stderr
+    write_photos(folder / "photos", 15)
+    shutil.copy(backbones / BACKBONE_NAME, folder)
+
+    def words(place: Path, run: str) -> tuple[object, ...]:
+        rate = ("--learning-rate", 0.003)
+        return place / "photos", "-o", place / run, "--backbone", place / BACKBONE_NAME, *rate
+
+    there = Path("/mnt/share/trained")
+    done = on_pi(suite, board, "edge-train", *words(there, "there"))
+    assert done.returncode == 0, done.stderr
+    done = command("edge-train", *words(folder, "here"))
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (np.load(folder / run / "heads" / "0.35_96.npz") for run in ("here", "there"))
+    np.testing.assert_allclose(theirs["held_out_probabilities"], ours["held_out_probabilities"], atol=0.05)
+    lenient = ("--precision", "int8", "--max-drop", 50, "--max-accepted", 100)
+    done = on_pi(suite, board, "edge-convert", there / "there", "-o", there / "models", *lenient)
+    assert done.returncode == 0, done.stderr
+    assert Classifier(folder / "models" / INT8).labels == ("cross", "disc", "stripes", "unknown")
 
 
 # Each by its own command, into folders that no other test looks at. What pip is told in this environment, uv is too.
@@ -200,23 +269,32 @@ TOOLS = {
 @PLACES
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_wheel_installs_as_people_do(
-    on_pi, roots: dict[str, Path], wheel: Path, suite: str, board: str, tool: str
+    on_bare_pi, roots: dict[str, Path], wheel: Path, suite: str, board: str, tool: str
 ) -> None:
     shutil.rmtree(roots[suite] / "tools", ignore_errors=True)
     index = os.environ.get("PIP_INDEX_URL")
     certificates = "/etc/ssl/certs/ca-certificates.crt"
     settings = ["env", f"PIP_CERT={certificates}", f"SSL_CERT_FILE={certificates}", "PIP_NO_COMPILE=1"]
     settings += [f"UV_DEFAULT_INDEX={index}"] * bool(index)
-    done = on_pi(suite, board, *settings, "/venv/bin/pip", "install", "--quiet", tool)
+    done = on_bare_pi(suite, board, *settings, "/venv/bin/pip", "install", "--quiet", tool)
     assert done.returncode == 0, done.stderr
-    done = on_pi(suite, board, *settings, *TOOLS[tool], f"/wheels/{wheel.name}[web]")
+    done = on_bare_pi(suite, board, *settings, *TOOLS[tool], f"/wheels/{wheel.name}[web]")
     assert done.returncode == 0, done.stderr
-    done = on_pi(suite, board, f"/tools/bin-{tool}/edge-doctor", "--versions")
+    done = on_bare_pi(suite, board, f"/tools/bin-{tool}/edge-doctor", "--versions")
     assert re.search(rf"installed by {tool}( tool)? in a virtual environment", done.stdout), done.stdout + done.stderr
     assert "aiohttp" in done.stdout
-    done = on_pi(suite, board, f"/tools/bin-{tool}/edge-classify", "--camera", "demo", "--count", 30, "--json")
+    done = on_bare_pi(suite, board, f"/tools/bin-{tool}/edge-classify", "--camera", "demo", "--count", 30, "--json")
     assert done.returncode == 0, done.stderr
     assert_the_demo_is_read(done.stdout, 30)
+    # What a message says to install is installed by the command that it gives.
+    words = (f"/tools/bin-{tool}/edge-classify", "--camera", "demo", "--count", 5, "--metrics", "127.0.0.1:9464")
+    (message,) = [line for line in on_bare_pi(suite, board, *words).stderr.splitlines() if "not installed" in line]
+    remedy = shlex.split(message.partition("not installed: ")[2])
+    done = on_bare_pi(suite, board, *settings, "PATH=/venv/bin:/usr/bin:/bin", *remedy)
+    assert done.returncode == 0, (remedy, done.stderr)
+    done = on_bare_pi(suite, board, *words)
+    assert done.returncode == 0, done.stderr
     man_page = "man/man1/edge-classify.1" if tool == "pipx" else "uv/edge-classify/share/man/man1/edge-classify.1"
-    assert (roots[suite] / "tools" / man_page).is_file()
+    # There: pipx links it, by a path from the root.
+    assert on_bare_pi(suite, board, "test", "-f", f"/tools/{man_page}").returncode == 0
     shutil.rmtree(roots[suite] / "tools")

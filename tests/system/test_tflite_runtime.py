@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import assert_the_demo_is_read
+from conftest import assert_the_demo_is_read, make_environment, pip_of
 from edge_classify.model.interpreter import BUILTIN_MODEL
 
 
@@ -21,10 +21,9 @@ def test_the_demo_is_read_and_the_doctor_reports_once_what_is_slow(wheel: Path, 
         return done.stdout
 
     programs = tmp_path / "bin"
-    run(sys.executable, "-m", "venv", tmp_path)
     # As docs/raspberry-pi.md has it.
-    run(programs / "pip", "install", "--quiet", f"{wheel}[tflite-runtime]")
-    run(programs / "pip", "uninstall", "--quiet", "--yes", "ai-edge-litert")
+    make_environment(tmp_path, f"{wheel}[tflite-runtime]")
+    run(*pip_of(tmp_path), "uninstall", "--quiet", "--yes", "ai-edge-litert")
     findings = json.loads(run(programs / "edge-doctor", "--json", BUILTIN_MODEL))["findings"]
     (slow,) = [finding["text"] for finding in findings if "XNNPACK" in finding["text"]]
     assert slow.startswith("tflite-runtime 2.14.0, ")

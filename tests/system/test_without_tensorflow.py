@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,37 +15,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conftest import ROOT, TRAINING
+from conftest import BACKBONE_NAME as NAME
+from conftest import LEARNING, ROOT, TRAINING, make_environment
 from edge_classify import Classifier
 
 pytestmark = pytest.mark.slow
 
-NAME = "mobilenet_v2_0.35_96_backbone.tflite"
 # A backbone of random weights loses more to int8 than a trained one, and knows less of what is unknown.
 LENIENT = ("--max-drop", 50, "--max-accepted", 100)
-RATE = ("--learning-rate", 0.003)
 
 Done = subprocess.CompletedProcess[str]
-
-
-@pytest.fixture(scope="module")
-def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of one backbone file, with its manifest, as CI makes and publishes it."""
-    folder = tmp_path_factory.mktemp("backbones")
-    recipe = ROOT / "train" / "recipes" / "backbones.py"
-    words = [sys.executable, recipe, "-o", folder, "--weights", "none", "--alpha", "0.35", "--resolution", "96"]
-    subprocess.run(words, check=True, timeout=600)
-    assert sorted(path.name for path in folder.iterdir()) == ["backbones.json", NAME]
-    return folder
 
 
 @pytest.fixture(scope="module")
 def without(wheel: Path, tmp_path_factory: pytest.TempPathFactory):
     """Run one of our commands in an environment where only what `learn` names is installed, with a cache of its own."""
     place, cache = tmp_path_factory.mktemp("learn"), tmp_path_factory.mktemp("cache")
-    subprocess.run([sys.executable, "-m", "venv", place], check=True, timeout=300)
-    pip = [place / "bin" / "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt"]
-    subprocess.run([*pip, f"{wheel}[learn]"], check=True, timeout=900)
+    make_environment(place, f"{wheel}[learn]", "--constraint", ROOT / "constraints.txt")
     for name in ("tensorflow", "keras", "h5py"):
         assert subprocess.run([place / "bin" / "python", "-c", f"import {name}"], capture_output=True).returncode
 
@@ -62,7 +47,7 @@ def without(wheel: Path, tmp_path_factory: pytest.TempPathFactory):
 def run(without, backbones: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run made without TensorFlow."""
     folder = tmp_path_factory.mktemp("runs") / "drawn"
-    done = without("edge-train", photos, "-o", folder, "--backbone", backbones / NAME, *RATE)
+    done = without("edge-train", photos, "-o", folder, "--backbone", backbones / NAME, *LEARNING)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -80,12 +65,8 @@ def content(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_run_is_the_same_as_with_tensorflow(
-    run: Path, backbones: Path, photos: Path, tmp_path: Path, command
-) -> None:
-    done = command("edge-train", photos, "-o", tmp_path / "drawn", "--backbone", backbones / NAME, *RATE)
-    assert done.returncode == 0, done.stderr
-    here, there = content(tmp_path / "drawn"), content(run)
+def test_the_run_is_the_same_as_with_tensorflow(run: Path, light_run: Path) -> None:
+    here, there = content(light_run), content(run)
     assert here.keys() == there.keys()
     for name in here:
         assert here[name] == there[name], name
@@ -125,7 +106,7 @@ def test_all_precisions_are_made_and_the_same_as_with_tensorflow(without, run: P
 def test_imagenet_is_fetched_where_there_is_no_tensorflow(
     without, backbones: Path, run: Path, photos: Path, tmp_path: Path
 ) -> None:
-    words = (photos, "-o", tmp_path / "run", "--alpha", 0.35, "--resolution", 96, *RATE)
+    words = (photos, "-o", tmp_path / "run", "--alpha", 0.35, "--resolution", 96, *LEARNING)
     handler = partial(SimpleHTTPRequestHandler, directory=backbones)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()

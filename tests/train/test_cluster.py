@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -65,24 +64,15 @@ def wait_for_features(process: subprocess.Popen[str], tmp_path: Path, more_than:
     raise AssertionError("no features within two minutes")
 
 
-def copy_backbones(tmp_path: Path) -> None:
-    """The backbones that the local run made are no part of this test, and take half a minute."""
-    cache = tmp_path / "caches" / "driver" / "edge-classify"
-    shutil.copytree(Path(os.environ["XDG_CACHE_HOME"]) / "edge-classify", cache)
-    with closing(sqlite3.connect(cache / "features.sqlite")) as database, database:
-        for table in ("features", "looks", "surveys"):
-            database.execute(f"DELETE FROM {table}")
-
-
 def test_a_lost_node_and_a_lost_driver_change_nothing(
-    tmp_path: Path, cluster: Any, command: Command, monkeypatch: pytest.MonkeyPatch
+    warm_cache: Callable[[Path], Path], tmp_path: Path, cluster: Any, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches" / "local"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(warm_cache(tmp_path / "caches" / "local")))
     make_shards(write_photos(tmp_path / "photos", 40), tmp_path / "shards", 190_000)
     assert len(list((tmp_path / "shards").glob("*.tar"))) >= 30
     done = command("edge-train", tmp_path / "shards", "-o", tmp_path / "local", *OPTIONS)
     assert done.returncode == 0, done.stderr
-    copy_backbones(tmp_path)
+    warm_cache(tmp_path / "caches" / "driver")
 
     run = start("edge_train.cli", tmp_path, cluster, tmp_path / "shards", "-o", tmp_path / "run", *OPTIONS)
     kept = wait_for_features(run, tmp_path, 100)

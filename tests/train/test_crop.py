@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import TRAINING, Command, draw_photo, write_photos
+from conftest import BACKBONE_NAME, LEARNING, Command, draw_photo, write_photos
 from edge_classify import Classifier, UsageError, read_photo
 from edge_classify.images.crop import Crop, cut, make_crop
 from edge_classify.images.preprocessing import preprocess
@@ -129,7 +129,7 @@ def test_an_impossible_part_is_refused(text: str, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err.startswith("error: --crop: ")
 
 
-def test_the_part_goes_from_the_photos_to_the_device(tmp_path: Path, command: Command) -> None:
+def test_the_part_goes_from_the_photos_to_the_device(backbones: Path, tmp_path: Path, command: Command) -> None:
     """A shape in a quarter of the picture, and noise around it that says nothing."""
     rng = np.random.default_rng(4)
     for kind in ("cross", "disc", "stripes"):
@@ -139,7 +139,8 @@ def test_the_part_goes_from_the_photos_to_the_device(tmp_path: Path, command: Co
             frame[60:180, 80:240] = draw_photo(kind, rng)
             cv2.imwrite(str(tmp_path / "photos" / kind / f"{number}.png"), frame)
     run, models = tmp_path / "run", tmp_path / "models"
-    done = command("edge-train", tmp_path / "photos", "-o", run, *TRAINING, "--crop", "0.25,0.25,0.5,0.5")
+    words = ("--backbone", backbones / BACKBONE_NAME, *LEARNING, "--crop", "0.25,0.25,0.5,0.5")
+    done = command("edge-train", tmp_path / "photos", "-o", run, *words)
     assert done.returncode == 0, done.stderr
     index = json.loads((run / "run.json").read_text())
     assert index["crop"] == index["arguments"]["crop"] == [0.25, 0.25, 0.5, 0.5]

@@ -387,8 +387,9 @@ def test_what_would_have_to_be_listed_or_installed_is_refused() -> None:
 
 @pytest.mark.slow
 def test_heads_from_shards_are_those_from_the_folder(
-    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    warm_cache: Callable[[Path], Path], tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    warm_cache(tmp_path / "cache")
     photos = write_photos(tmp_path / "photos", 40)
     shards_of(photos, tmp_path / "shards")
     planned = command("edge-train", tmp_path / "shards", "--plan", *TRAINING)

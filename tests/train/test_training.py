@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 import pytest
 
-from conftest import TRAINING, write_photos
+from conftest import GRID, TRAINING, run_here, write_photos
 from edge_classify.images.preprocessing import preprocess
 from edge_classify.learn.learning_curve import LearningCurve
 from edge_train.cache import open_cache
+from edge_train.cli import main
 
 
 def test_the_run_folder_holds_all_that_edge_convert_needs(run_folder: Path, photos: Path) -> None:
@@ -108,15 +109,15 @@ def test_unreadable_pictures_are_named_and_counted_each_time(photos: Path, tmp_p
     assert len(json.loads((tmp_path / "run" / "run.json").read_text())["photos"]["skipped"]) == 2
 
 
-def test_without_unknown_the_classes_are_all_there_is(photos: Path, tmp_path: Path, command) -> None:
-    done = command("edge-train", photos, "-o", tmp_path / "run", *TRAINING, "--no-unknown")
-    assert done.returncode == 0, done.stderr
-    index = json.loads((tmp_path / "run" / "run.json").read_text())
+def test_without_unknown_the_classes_are_all_there_is(integer_models: tuple[Path, Path]) -> None:
+    run, _ = integer_models
+    index = json.loads((run / "run.json").read_text())
     assert index["labels"] == ["cross", "disc", "stripes"]
-    with np.load(tmp_path / "run" / "heads" / "0.35_96.npz") as head:
+    with np.load(run / "heads" / "0.35_96.npz") as head:
         assert "prototypes" not in head
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -140,15 +141,21 @@ def test_without_unknown_the_classes_are_all_there_is(photos: Path, tmp_path: Pa
     ],
 )
 def test_wrong_arguments_are_refused_before_photos_are_read(
-    tmp_path: Path, command, arguments: list[str], code: int, message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    message: str,
 ) -> None:
     # Reading the photos would fail with code 6: there are none.
     for label in ("disc", "cross"):
         (tmp_path / "photos" / label).mkdir(parents=True)
-    done = command("edge-train", "photos", "-o", tmp_path / "run", *TRAINING, *arguments, cwd=tmp_path)
-    assert done.returncode == code, done.stderr
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    ended, errors = run_here(main, capfd, "photos", "-o", "run", *TRAINING, *arguments)
+    assert ended == code, errors
+    assert message in errors
+    assert "Traceback" not in errors
 
 
 def test_weights_of_another_width_are_refused(photos: Path, tmp_path: Path, data: Path, command) -> None:
@@ -178,14 +185,14 @@ def cell_bytes(run: Path, name: str = "0.35_96") -> dict[str, bytes]:
         return {key: arrays[key].tobytes() for key in arrays}
 
 
-def test_a_killed_run_goes_on_where_it_stopped_and_ends_the_same(photos: Path, tmp_path: Path, command) -> None:
-    grid = ("--weights", "none", "--alpha", 0.35, 0.5, "--resolution", 96, 128)
-    assert command("edge-train", photos, "-o", tmp_path / "whole", *grid).returncode == 0
+def test_a_killed_run_goes_on_where_it_stopped_and_ends_the_same(
+    grid_run: Path, warm_cache, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = Path(sys.executable).with_name("edge-train")
-    words = [str(program), str(photos), "-o", str(tmp_path / "killed"), *map(str, grid)]
+    words = [str(program), str(photos), "-o", str(tmp_path / "killed"), *map(str, GRID)]
     # With a cache of its own the features are computed again, too.
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(warm_cache(tmp_path / "cache")))
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     heads = tmp_path / "killed" / "heads"
     while process.poll() is None and not list(heads.glob("*.json")):
         time.sleep(0.01)
@@ -194,10 +201,10 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_the_same(photos: Path, t
     assert not (tmp_path / "killed" / "run.json").exists()
     first = {path: path.stat().st_mtime_ns for path in heads.glob("*.json")}
     assert first  # how many are done depends on the machine
-    subprocess.run(words, env=environment, check=True, capture_output=True)
+    subprocess.run(words, check=True, capture_output=True)
     assert all(path.stat().st_mtime_ns == before for path, before in first.items())
-    for name in ("0.35_96", "0.35_128", "0.5_96", "0.5_128"):
-        assert cell_bytes(tmp_path / "killed", name) == cell_bytes(tmp_path / "whole", name)
+    for name in ("0.35_96", "0.35_128", "0.35_160"):
+        assert cell_bytes(tmp_path / "killed", name) == cell_bytes(grid_run, name)
 
 
 def test_two_runs_at_once_share_a_cache(photos: Path, run_folder: Path, tmp_path: Path) -> None:
@@ -217,31 +224,32 @@ def test_two_runs_at_once_share_a_cache(photos: Path, run_folder: Path, tmp_path
     assert cell_bytes(runs[0]) == cell_bytes(runs[1]) == cell_bytes(run_folder)
 
 
-def test_no_room_for_features_is_one_line_and_loses_no_earlier_cell(photos: Path, tmp_path: Path, command) -> None:
+def test_no_room_for_features_is_one_line_and_loses_no_earlier_cell(
+    warm_cache, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command
+) -> None:
     run = tmp_path / "run"
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    assert command("edge-train", photos, "-o", run, *TRAINING, env=environment).returncode == 0
+    monkeypatch.setenv("XDG_CACHE_HOME", str(warm_cache(tmp_path / "cache")))
+    assert command("edge-train", photos, "-o", run, *TRAINING).returncode == 0
     before = cell_bytes(run)
-    weights = command("edge-train", photos, "-o", run, *TRAINING, "--resolution", 128, "--check", env=environment)
-    assert weights.returncode == 0
     size = (tmp_path / "cache" / "edge-classify" / "features.sqlite").stat().st_size
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4096, size + 4096))
 
     full = (photos, "-o", run, *TRAINING, "--resolution", 96, 160)
-    done = command("edge-train", *full, env=environment, preexec_fn=limit)
+    done = command("edge-train", *full, preexec_fn=limit)
     assert done.returncode == 6
     assert "cannot cache features" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert cell_bytes(run) == before
-    assert command("edge-train", *full, env=environment).returncode == 0
+    assert command("edge-train", *full).returncode == 0
     assert cell_bytes(run) == before
 
 
 def test_fine_tuning_gives_the_same_weights_twice_and_reports_both_accuracies(
-    photos: Path, tmp_path: Path, command
+    warm_cache, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(warm_cache(tmp_path / "cache")))
     # Another folder of the same name, in a second option, which has an older name too.
     other = write_photos(tmp_path / "other", 6, ("disc",)) / "disc"
     negatives = ("--negatives", photos / "disc", "--strangers", other)
@@ -271,8 +279,9 @@ def cached_backbones() -> set[str]:
         return {key for (key,) in database.execute("SELECT key FROM feature_models")}
 
 
-def test_a_hub_feature_vector_becomes_a_model_file(photos: Path, tmp_path: Path, command) -> None:
-    saved = tmp_path / "feature vector"
+@pytest.fixture(scope="module")
+def hub_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two SavedModels: a feature vector, and one that TFLite cannot compute."""
     script = """
 import sys
 import tensorflow as tf
@@ -288,9 +297,21 @@ class Features(tf.Module):
         tf.debugging.assert_greater_equal(images, 0.0)
         return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(images, self.kernel, 8, "VALID")), axis=(1, 2))
 
-tf.saved_model.save(Features(), sys.argv[1])
+class SingularValues(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    def __call__(self, images):
+        return tf.linalg.svd(tf.reduce_mean(images, axis=3), compute_uv=False)
+
+tf.saved_model.save(Features(), sys.argv[1] + "/feature vector")
+tf.saved_model.save(SingularValues(), sys.argv[1] + "/singular values")
 """
-    subprocess.run([sys.executable, "-c", script, str(saved)], check=True, capture_output=True)
+    folder = tmp_path_factory.mktemp("hub")
+    subprocess.run([sys.executable, "-c", script, str(folder)], check=True, capture_output=True)
+    return folder
+
+
+def test_a_hub_feature_vector_becomes_a_model_file(hub_modules: Path, photos: Path, tmp_path: Path, command) -> None:
+    saved = Path(shutil.copytree(hub_modules / "feature vector", tmp_path / "feature vector"))
     grid = ("--backbone", f"hub:{saved}", "--alpha", 1.0, "--resolution", 96, "--learning-rate", 0.01)
     done = command("edge-train", photos, "-o", tmp_path / "run", *grid)
     assert done.returncode == 0, done.stderr
@@ -298,7 +319,8 @@ tf.saved_model.save(Features(), sys.argv[1])
     assert cell["weights_name"] == "hub:feature vector"
     assert cell["multiply_adds"] > 12 * 12 * 8 * 8 * 3 * 64
     shutil.rmtree(saved)  # the run holds all that edge-convert needs
-    done = command("edge-convert", tmp_path / "run", "-o", tmp_path / "models", "--max-drop", 25, "--max-accepted", 100)
+    words = ("--precision", "float32", "int8", "--max-drop", 25, "--max-accepted", 100)
+    done = command("edge-convert", tmp_path / "run", "-o", tmp_path / "models", *words)
     assert done.returncode == 0, done.stderr
 
     from edge_classify import Classifier, read_photo
@@ -309,20 +331,10 @@ tf.saved_model.save(Features(), sys.argv[1])
         assert found.count("disc") > 30
 
 
-def test_a_hub_module_that_no_device_could_compute_is_refused_at_once(photos: Path, tmp_path: Path, command) -> None:
-    script = """
-import sys
-import tensorflow as tf
-
-class Features(tf.Module):
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
-    def __call__(self, images):
-        return tf.linalg.svd(tf.reduce_mean(images, axis=3), compute_uv=False)
-
-tf.saved_model.save(Features(), sys.argv[1])
-"""
-    saved = tmp_path / "singular values"
-    subprocess.run([sys.executable, "-c", script, str(saved)], check=True, capture_output=True)
+def test_a_hub_module_that_no_device_could_compute_is_refused_at_once(
+    hub_modules: Path, photos: Path, tmp_path: Path, command
+) -> None:
+    saved = hub_modules / "singular values"
     grid = ("--backbone", f"hub:{saved}", "--alpha", 1.0, "--resolution", 96)
     done = command("edge-train", photos, "-o", tmp_path / "run", *grid)
     assert done.returncode == 6

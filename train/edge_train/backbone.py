@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_classify.errors import DataError
+from edge_classify.system.atomic_write import atomic_file
+from edge_classify.system.packages import install_command
 
 if TYPE_CHECKING:
     import keras
@@ -122,10 +124,10 @@ def has_tensorflow() -> bool:
     return find_spec("tensorflow") is not None
 
 
-def require_tensorflow(work: str, instead: str, packages: str = "'tensorflow>=2.20,<3'") -> None:
+def require_tensorflow(work: str, instead: str, packages: Sequence[str] = ("tensorflow>=2.20,<3",)) -> None:
     """Raise DataError if TensorFlow is not installed. work: what needs it. instead: what can be done without it."""
     if not has_tensorflow():
-        raise DataError(f"{work} needs TensorFlow: pip install {packages}, or {instead}")
+        raise DataError(f"{work} needs TensorFlow: {install_command(*packages)}, or {instead}")
 
 
 def load_backbone(weights: Path | None, alpha: float, resolution: int | None = None) -> keras.Model:
@@ -246,13 +248,13 @@ def copy_weights(backbone: Backbone, folder: Path) -> Path:
         try:
             if backbone.weights.is_dir():
                 shutil.copytree(backbone.weights, partial)
+                partial.replace(copy)
             else:
-                shutil.copyfile(backbone.weights, partial)
-            partial.replace(copy)
+                with backbone.weights.open("rb") as weights, atomic_file(copy) as file:
+                    shutil.copyfileobj(weights, file)
         except OSError as error:
             if partial.is_dir():
                 shutil.rmtree(partial)
-            partial.unlink(missing_ok=True)
             error.filename = str(copy)  # not the file that is copied
             raise
     return copy

@@ -23,6 +23,7 @@ from edge_classify.learn.open_set import KEEP, KEEP_STILL_CAMERA
 from edge_classify.learn.photos.views import Augmentation
 from edge_classify.options import Parser, crop, integer, number, suggest
 from edge_classify.system.command import run
+from edge_classify.system.packages import install_command
 
 from .backbone import ALPHAS, BACKBONE_FILE_SUFFIX, HUB, RESOLUTIONS
 from .backbone_file import read_backbone_file
@@ -77,7 +78,7 @@ def _check_packages() -> None:
     if missing:
         raise DataError(
             f"edge-train needs packages that are not installed ({', '.join(missing)}): in the clone, "
-            f"{sys.executable} -m pip install -c constraints.txt -e '.[train]'"
+            f"{install_command('-c', 'constraints.txt', '-e', '.[train]')}"
         )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge_classify.learn.enough import find_learning_curve
-from edge_classify.learn.learning_curve import LearningCurve
+from edge_classify.learn.enough import make_trials
+from edge_classify.learn.learning_curve import LearningCurve, draw_learning_curve
 from edge_classify.learn.photos.photo_set import TRAINING, VALIDATION
 
 from .fitting import Fit
@@ -21,12 +21,12 @@ def learning_curve(entry: Mapping[str, Any]) -> LearningCurve | None:
 
 def learning_curve_of(job: CellJob, fit: Fit) -> LearningCurve:
     """The curve of heads such as those of `fit`, which is of the frozen backbone."""
-    return find_learning_curve(
+    trials = make_trials(
         fit.examples,
         [(fold, fold_fit.head) for fold, fold_fit in zip(fit.folds, fit.fold_fits, strict=True)],
         as_columns(job.run.photos).of(TRAINING, VALIDATION).groups,
-        job.run.photos.labels,
         fit.features,
         job.run.head,
         job.run.settings.seed,
     )
+    return draw_learning_curve(trials, job.run.photos.labels)

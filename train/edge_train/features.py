@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -211,17 +212,24 @@ def make_models(database: sqlite3.Connection, backbones: Iterable[Backbone]) -> 
     cached = {key for (key,) in database.execute("SELECT key FROM feature_models")}
     missing = [backbone for backbone in backbones if _backbone_key(backbone) not in cached]
     with show_progress("preparing", len(missing), "backbone", disable=not missing) as progress:
-        made = in_processes(
-            make_feature_model,
-            missing,
-            memory=TENSORFLOW_MEMORY_BYTES,
-            describe=lambda backbone: f"the backbone {backbone.alpha} @ {backbone.resolution}",
-        )
+        made = _make_models(missing)
         for backbone, (model, cost) in zip(missing, made, strict=True):
             row = (_backbone_key(backbone), json.dumps(asdict(cost)), model)
             with database:
                 database.execute("INSERT OR IGNORE INTO feature_models VALUES (?, ?, ?)", row)
             progress.update()
+
+
+def _make_models(backbones: Sequence[Backbone]) -> Iterator[tuple[bytes, BackboneCost]]:
+    if len(backbones) == 1 and "tensorflow" in sys.modules:
+        # What another process would load first is loaded here: these weights were made or downloaded just now.
+        return map(make_feature_model, backbones)
+    return in_processes(
+        make_feature_model,
+        backbones,
+        memory=TENSORFLOW_MEMORY_BYTES,
+        describe=lambda backbone: f"the backbone {backbone.alpha} @ {backbone.resolution}",
+    )
 
 
 def _cut_into_jobs(missing: Sequence[_Missing]) -> Iterator[Sequence[_Missing]]:

@@ -85,7 +85,7 @@ def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     head = fold_fits[0].head
     if not job.run.photos.of(VALIDATION):
         epochs = max(1, round(float(np.mean(best_epochs))))
-        head, _, _ = fit_head(examples, None, features, job.run.head, settings.seed, epochs)
+        head, _ = fit_head(examples, None, features, job.run.head, settings.seed, epochs)
     return Fit(job.backbone, features, head, examples, fold_fits[0].curves, folds, fold_fits)
 
 
@@ -122,7 +122,8 @@ def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
 
 def _fit_without_fold(job: CellJob, examples: Examples, fold: Fold, features: int) -> tuple[Fit, int]:
     """The fit, and the number of epochs that was best."""
-    head, epochs, curves = fit_without_fold(examples, fold, features, job.run.head, job.run.settings.seed)
+    curves = Curves()
+    head, epochs = fit_without_fold(examples, fold, features, job.run.head, job.run.settings.seed, curves)
     return Fit(job.backbone, features, head, replace(examples, photos=fold.fitted), curves), epochs
 
 

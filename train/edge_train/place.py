@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edge_classify.errors import UsageError, first_line
+from edge_classify.system.packages import install_command
 
 _SCHEME = "://"
 # Photos of one shard that lie near each other are read in one request of at most so many bytes.
@@ -125,7 +126,7 @@ def _file_system(url: str) -> tuple[Any, str]:
     try:
         import fsspec
     except ImportError:
-        raise UsageError(f"{url}: to read from {scheme}, run: pip install fsspec aiohttp") from None
+        raise UsageError(f"{url}: to read from {scheme}, run: {install_command('fsspec', 'aiohttp')}") from None
     try:
         system, path = fsspec.core.url_to_fs(url)
     except ImportError as error:

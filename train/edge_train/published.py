@@ -18,6 +18,7 @@ from typing import Any
 from edge_classify.errors import DataError
 from edge_classify.system.atomic_write import write_atomic
 from edge_classify.system.checksum import file_sha256
+from edge_classify.system.packages import install_command
 
 from .backbone_file import backbone_file_name, read_backbone_file
 from .cache import cache_folder
@@ -37,7 +38,7 @@ _MAX_MANIFEST_BYTES = 2**20
 _MAX_FILE_BYTES = 2**27
 _INSTEAD = (
     "give a backbone file (--backbone FILE.tflite) or a folder of them (--weights FOLDER), or install TensorFlow "
-    "(pip install 'tensorflow>=2.20,<3')"
+    f"({install_command('tensorflow>=2.20,<3')})"
 )
 
 

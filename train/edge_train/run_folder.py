@@ -32,6 +32,7 @@ from edge_classify.learn.open_set import SHAPE_CONSTANTS
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.recognize import how_to_train, recognize
 from edge_classify.system.atomic_write import atomic_file
+from edge_classify.system.nearest import or_nearest_path
 
 from .backbone import Backbone, BackboneCost
 
@@ -335,7 +336,8 @@ def _why_no_run(folder: Path) -> str:
     if kind in ("model file", "model folder"):
         return f"{folder}: a {kind}, which is what edge-convert writes: give the run folder that edge-train wrote"
     if not folder.exists():
-        return f"{folder}: no such run folder: make one with edge-train PHOTOS -o {folder}"
+        how = f": make one with edge-train PHOTOS -o {folder}"
+        return f"{folder}: no such run folder{or_nearest_path(folder, how)}"
     return f"{folder}: no finished run here ({INDEX} is missing): give the folder that edge-train wrote"
 
 

@@ -89,7 +89,7 @@ def check_classes(photos: ColumnPhotoSet) -> None:
         if different < MIN_PHOTOS_PER_CLASS:
             raise DataError(
                 f"class {label}: expected at least {MIN_PHOTOS_PER_CLASS} different pictures to train on (50 are "
-                f"better), found {different} (copies count once): add some"
+                f"better), found {different} besides those held out to test it (copies count once): add some"
             )
 
 

@@ -31,6 +31,7 @@ from edge_classify.learn.photos.photo_set import (
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.checksum import file_sha256
 from edge_classify.system.counted import counted
+from edge_classify.system.nearest import or_nearest_path
 
 from . import run_folder
 from .backbone import HUB, RESOLUTIONS, Backbone, has_tensorflow, is_backbone_file, require_tensorflow
@@ -299,7 +300,7 @@ def list_negatives(folders: Mapping[str, Path]) -> dict[str, list[Path]]:
     paths = {}
     for name, folder in folders.items():
         if not folder.is_dir():
-            raise DataError(f"--negatives {folder}: no such folder")
+            raise DataError(f"--negatives {folder}: no such folder{or_nearest_path(folder)}")
         paths[name] = list_pictures(folder)
         if not paths[name]:
             raise DataError(f"--negatives {folder}: no pictures in this folder")

@@ -197,7 +197,7 @@ def _hub_folder(address: str) -> Path:
         return Path(address)
     if "://" not in address:
         raise UsageError(f"--backbone {HUB}{address}: no such folder: give a folder or an https:// address")
-    require_tensorflow(f"--backbone {HUB}", _INSTEAD, "'tensorflow>=2.20,<3' tensorflow-hub 'setuptools<81'")
+    require_tensorflow(f"--backbone {HUB}", _INSTEAD, ("tensorflow>=2.20,<3", "tensorflow-hub", "setuptools<81"))
     import tensorflow_hub
 
     try:

@@ -28,7 +28,7 @@ MAX_TAKEN_ACCEPTED = 0.12
 # The instructions of each precision, relative to float32 in the same cell: medians of docs/arm.md.
 # A Pi Zero 2 W has the processor of a Pi 3.
 BOARDS: Mapping[str, Mapping[str, float]] = {
-    "Pi 3": {"float32": 1.0, "float16": 1.0, "dynamic": 0.86, "int8": 0.69},
+    "Pi 3 or Zero 2 W": {"float32": 1.0, "float16": 1.0, "dynamic": 0.86, "int8": 0.69},
     "Pi 4": {"float32": 1.0, "float16": 1.0, "dynamic": 0.98, "int8": 0.98},
     "Pi 5": {"float32": 1.0, "float16": 1.0, "dynamic": 0.81, "int8": 0.49},
 }

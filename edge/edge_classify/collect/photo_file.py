@@ -43,24 +43,6 @@ def write(folder: Path, data: bytes, record: Record) -> Path:
     return path
 
 
-def remove_halves(folder: Path) -> None:
-    """Remove what was being written there when the power failed. Nobody of this process may be writing there."""
-    for partial in folder.glob(".*.partial"):
-        number = partial.name.split(".")[-2]
-        if not (number.isdecimal() and int(number) != os.getpid() and _is_running(int(number))):
-            partial.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
 def stamp(seconds: float) -> str:
     """A time as it begins a file's name: sorted as text, it is sorted by time."""
     return iso_time(seconds).replace("-", "").replace(":", "")

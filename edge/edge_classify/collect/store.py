@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..images.preprocessing import Image
-from ..system.atomic_write import write_atomic
+from ..system.atomic_write import remove_abandoned, write_atomic
 from .folders import LABELLED, UNLABELLED, make_folders
 from .likeness import REMEMBERED
 from .limits import DEFAULT_LIMITS, Limits
-from .photo_file import encode, remove_halves, stamp, write
+from .photo_file import encode, stamp, write
 from .reasons import BY_USE
 from .record import Record, iso_time
 
@@ -57,7 +57,7 @@ class Store:
         self._clock = clock
         make_folders(root)
         for folder in (root, self._folder):
-            remove_halves(folder)
+            remove_abandoned(folder)
 
     @property
     def _folder(self) -> Path:

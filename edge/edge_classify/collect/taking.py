@@ -12,9 +12,10 @@ from ..errors import DataError
 from ..images.formats import FORMATS_BY_SUFFIX
 from ..images.photo import read_photo
 from ..images.preprocessing import Image
+from ..system.atomic_write import remove_abandoned
 from .burst import Bursts
 from .likeness import BY_THUMBNAIL, Describe, Likeness, pack
-from .photo_file import encode, remove_halves, write
+from .photo_file import encode, write
 from .quality import hint
 from .reasons import ON_PURPOSE
 from .record import Record, read_record
@@ -46,7 +47,7 @@ class Taking:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"{error.filename or folder}: cannot be made: {error.strerror}") from error
-        remove_halves(folder)
+        remove_abandoned(folder)
         self.folder = folder
         self._describe = describe
         self._clock = clock

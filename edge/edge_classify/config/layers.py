@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 from ..errors import UsageError
 from ..options import VARIABLES, Parser
+from ..system.nearest import nearest
 from .settings import OTHER_VARIABLES, Setting, convert, settings
-from .toml_file import Given, nearest, read_file
+from .toml_file import Given, read_file
 
 log = logging.getLogger(__name__)
 

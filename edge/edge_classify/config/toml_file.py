@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError, first_line
+from ..system.nearest import nearest
 from .settings import Setting, beside, convert
 
 # More than any configuration; /dev/zero has no end.
@@ -224,11 +225,3 @@ def _or_nearest(word: str, words: Iterable[str]) -> str:
 
 def _with_dashes(key: str) -> str:
     return re.sub("_", "-", key.lower())
-
-
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The most similar of these words, if one is similar at all."""
-    from difflib import get_close_matches
-
-    found = get_close_matches(word, list(words), 1, 0.6)
-    return found[0] if found else None

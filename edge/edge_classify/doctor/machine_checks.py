@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 
@@ -12,6 +11,7 @@ from ..sources.discovery import VideoDevice, camera_holders, camera_modules, vid
 from ..sources.network import without_password
 from ..system.counted import counted
 from ..system.machine import THROTTLING, System, is_throttled
+from ..system.packages import install_command
 from .finding import Finding, Level
 
 _OLDEST_PYTHON = (3, 11)
@@ -24,8 +24,7 @@ _ENOUGH_MEMORY_MB = 200
 _MIN_MEMORY_MB = 80
 _ENOUGH_DISK_MB = 200
 
-# Not the bare word: outside a virtual environment Debian's pip refuses.
-_PIP = f"{sys.executable} -m pip install"
+_REINSTALL_OPENCV = install_command("--force-reinstall", "opencv-python-headless")
 _USE_PERFORMANCE = "echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
 _FIX_POWER = "use the official power supply and a short, thick cable; put USB devices on a powered hub"
 _FIX_HEAT = "add a heat sink or a fan, or improve airflow"
@@ -81,7 +80,7 @@ def _check_machine(system: System) -> Finding:
 def _check_interpreter(system: System) -> Finding:
     from ..model.interpreter import BUILTIN_MODEL, convolutions_in_xnnpack, interpreter_package, load_interpreter
 
-    remedy = f"{_PIP} --force-reinstall ai-edge-litert"
+    remedy = install_command("--force-reinstall", "ai-edge-litert")
     if system.word_bits == 32:
         remedy = "see the machine's line above"
     try:
@@ -111,12 +110,12 @@ def _check_opencv() -> Finding:
         usable = [backend for backend in registry.getBackends() if registry.hasBackend(backend)]
         backends = list(dict.fromkeys(registry.getBackendName(backend) for backend in usable))
     except Exception as error:
-        remedy = f"uninstall opencv-python if it is there, then {_PIP} --force-reinstall opencv-python-headless"
+        remedy = f"uninstall opencv-python if it is there, then {_REINSTALL_OPENCV}"
         return Finding("red", "opencv", f"does not work: {first_line(error)}", remedy)
     text = f"{cv2.__version__}; video through {', '.join(backends)}"
     uses = {"V4L2": "USB cameras", "FFMPEG": "video files and network cameras"}
     if missing := [use for name, use in uses.items() if name not in backends]:
-        remedy = f"{_PIP} --force-reinstall opencv-python-headless"
+        remedy = _REINSTALL_OPENCV
         return Finding("yellow", "opencv", f"{text}: {' and '.join(missing)} do not open", remedy)
     return Finding("green", "opencv", text)
 

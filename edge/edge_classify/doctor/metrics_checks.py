@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import re
-import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from ..errors import DataError, FolderError, UsageError
 from ..options import is_folder
 from ..outputs.address import Address, listen, why_not
 from ..outputs.metrics import PATH, WRITE_INTERVAL_S, check_file
+from ..system.packages import install_command
 from .finding import Finding
 from .service_folders import is_of_service, of_service
 
@@ -25,7 +25,7 @@ _MAX_BYTES = 2**20
 def check_metrics(destination: Address | Path) -> Finding:
     """Whether edge-classify could publish metrics there, or does so now."""
     if find_spec("prometheus_client") is None:
-        remedy = f"{sys.executable} -m pip install prometheus-client"
+        remedy = install_command("prometheus-client")
         return Finding("red", _CHECK, "the package prometheus-client is not installed", remedy, UsageError.exit_code)
     return _check_file(destination) if isinstance(destination, Path) else _check_address(destination)
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from ..errors import DataError, first_line
+from ..system.packages import install_command
 from .formats import (
     FORMATS_BY_SUFFIX,
     HEAD_BYTES,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # The library for each format that OpenCV cannot read, or not upright, and how to get it.
-_INSTALL = {"heic": "pip install pillow-heif", "avif": "pip install 'pillow>=11.3'"}
+_INSTALL = {"heic": install_command("pillow-heif"), "avif": install_command("pillow>=11.3")}
 # Parts of an AVIF file that say how to rotate, mirror or crop it, which OpenCV does not do.
 _AVIF_TRANSFORMS = (b"irot", b"imir", b"clap")
 # EXIF orientations, as what makes the picture upright: mirror left to right first, then rotate.

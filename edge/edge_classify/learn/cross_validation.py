@@ -95,11 +95,16 @@ def weigh_classes(labels: np.ndarray, classes: int, *, balanced: bool) -> np.nda
 
 
 def fit_without_fold(
-    examples: Examples, fold: Fold, features: int, settings: HeadSettings, seed: int
-) -> tuple[Head, int, Curves]:
+    examples: Examples,
+    fold: Fold,
+    features: int,
+    settings: HeadSettings,
+    seed: int,
+    curves: Curves | None = None,
+) -> tuple[Head, int]:
     """As `fit_head`: the fold decides when to stop."""
     fitted, chosen_on = replace(examples, photos=fold.fitted), replace(examples, photos=fold.chosen_on)
-    return fit_head(fitted, chosen_on, features, settings, seed)
+    return fit_head(fitted, chosen_on, features, settings, seed, curves=curves)
 
 
 def calibrate(head: Head, logits: np.ndarray, labels: np.ndarray, answers: np.ndarray | None) -> Calibration:

@@ -1,4 +1,4 @@
-"""Whether there are enough photos: the learning curve of heads on a backbone's features."""
+"""Whether there are enough photos: what a learning curve is drawn from, of heads on a backbone's features."""
 
 from __future__ import annotations
 
@@ -8,39 +8,37 @@ import numpy as np
 
 from .cross_validation import Fold, fit_without_fold
 from .head import Examples, Head, HeadSettings, head_logits
-from .learning_curve import LearningCurve, draw_learning_curve
+from .learning_curve import Trials
 
 # Heads without a fold in turn are fitted on parts of the photos until so many photos are judged: drawing the curve must
 # not take long beside computing the features.
 _PHOTOS = 600
 
 
-def find_learning_curve(
+def make_trials(
     examples: Examples,
     fits: Sequence[tuple[Fold, Head]],
     groups: np.ndarray,
-    names: Sequence[str],
     features: int,
     settings: HeadSettings,
     seed: int,
-) -> LearningCurve:
-    """Fit heads on parts of the folds' photos, as those of `fits` were on all of them; without votes.
+) -> Trials:
+    """Of heads fitted on parts of the folds' photos, as those of `fits` were on all of them; without votes.
 
     fits: folds, each with the head that was fitted without it.
     groups: of all photos, the same for those that are alike, (n,), of any type that sorts.
-    names: of the classes. features, settings, seed: as those heads were fitted.
+    features, settings, seed: as those heads were fitted.
     """
     counts = np.cumsum([len(fold.chosen_on) for fold, _ in fits])
     fits = fits[: int(np.searchsorted(counts, _PHOTOS)) + 1]
 
     def answer(fitted: np.ndarray, tried: np.ndarray) -> np.ndarray:
-        head, _, _ = fit_without_fold(examples, Fold(fitted, tried), features, settings, seed)
+        head, _ = fit_without_fold(examples, Fold(fitted, tried), features, settings, seed)
         return head_logits(head, examples, tried).argmax(axis=1)
 
-    return draw_learning_curve(
+    return Trials(
         examples.labels,
         np.unique(groups, return_inverse=True)[1],
-        names,
         [(fold.fitted, fold.chosen_on) for fold, _ in fits],
         answer,
         seed,

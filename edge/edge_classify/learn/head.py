@@ -152,23 +152,28 @@ def split_batches(order: np.ndarray, size: int) -> list[np.ndarray]:
 
 
 def fit_head(
-    training: Examples, validation: Examples | None, features: int, settings: HeadSettings, seed: int, epochs: int = 0
-) -> tuple[Head, int, Curves]:
+    training: Examples,
+    validation: Examples | None,
+    features: int,
+    settings: HeadSettings,
+    seed: int,
+    epochs: int = 0,
+    curves: Curves | None = None,
+) -> tuple[Head, int]:
     """Fit by Adam (Kingma & Ba 2015) with a learning rate that falls to 0 along a cosine (Loshchilov & Hutter 2017).
 
     validation: its loss after each epoch decides when to stop; the best epoch's weights are returned.
     features: how many numbers of a row are the head's, F; rows may be longer.
     epochs: without validation, stop after this many of the settings' epochs (0: all).
+    curves: to which the course of the fit is added.
 
-    Returns the head, the number of epochs it was fitted for, and the curves.
+    Returns the head, and the number of epochs it was fitted for.
     """
     rng = np.random.default_rng(seed)
-    classes = len(training.weights)
     # Centred features make the problem far better conditioned; the mean is folded into the bias.
     mean = _mean(training, features)
-    kernel, bias = np.zeros((features, classes), np.float32), np.zeros(classes, np.float32)
-    optimizer = _Adam([kernel, bias])
-    curves = Curves()
+    optimizer = _Adam((features + 1, len(training.weights)))
+    (kernel, bias), gradients = optimizer.parts(optimizer.parameters), optimizer.parts(optimizer.gradient)
     best_loss, best_epoch, best_head = np.inf, 0, Head(kernel.copy(), bias.copy())
     steps_per_epoch = -(-len(training.photos) // settings.batch_size)
     for epoch in range(1, (epochs or settings.epochs) + 1):
@@ -179,30 +184,37 @@ def fit_head(
             x = training.rows.read(view)[:, :features] - mean
             probabilities = softmax(x @ kernel + bias)
             labels = training.labels[batch]
-            curves.add_batch(probabilities, labels)
+            if curves is not None:
+                curves.add_batch(probabilities, labels)
             targets = training.targets(batch, settings.label_smoothing)
             error = (probabilities - targets) * (training.weights[labels, None] / np.float32(len(batch)))
             progress = ((epoch - 1) * steps_per_epoch + step) / (steps_per_epoch * settings.epochs)
             rate = settings.learning_rate * 0.5 * (1 + np.cos(np.pi * progress))
-            optimizer.step([x.T @ error, error.sum(axis=0)], rate)
-        curves.end_epoch(batches)
+            np.matmul(x.T, error, out=gradients[0])
+            error.sum(axis=0, out=gradients[1])
+            optimizer.step(rate)
+        if curves is not None:
+            curves.end_epoch(batches)
         head = Head(kernel.copy(), bias - mean @ kernel)
         if validation is None:
             best_epoch, best_head = epoch, head
             continue
         loss, share_correct = measure_head(head, validation)
-        curves.validation_loss.append(loss)
-        curves.validation_accuracy.append(share_correct)
+        if curves is not None:
+            curves.validation_loss.append(loss)
+            curves.validation_accuracy.append(share_correct)
         if loss < best_loss:
             best_loss, best_epoch, best_head = loss, epoch, head
         elif epoch - best_epoch >= settings.patience:
             break
-    return best_head, best_epoch, curves
+    return best_head, best_epoch
 
 
 def head_logits(head: Head, examples: Examples, photos: np.ndarray) -> np.ndarray:
     """The head's logits for these photos as they are, (len(photos), K), read in parts."""
-    parts = np.array_split(photos, max(1, -(-len(photos) // _ROWS_PER_READ)))
+    if len(photos) <= _ROWS_PER_READ:
+        return head.logits(examples.read(photos))
+    parts = np.array_split(photos, -(-len(photos) // _ROWS_PER_READ))
     return np.concatenate([head.logits(examples.read(part)) for part in parts])
 
 
@@ -259,20 +271,31 @@ def _mean(training: Examples, features: int) -> np.ndarray:
 
 
 class _Adam:
-    """Adam's moments, and its step, which changes the parameters in place."""
+    """Adam's moments, and its step: kernel and bias as one array, (F + 1, K), in place, since small arrays are many."""
 
-    def __init__(self, parameters: list[np.ndarray]) -> None:
-        self._parameters = parameters
-        self._first = [np.zeros_like(parameter) for parameter in parameters]
-        self._second = [np.zeros_like(parameter) for parameter in parameters]
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.parameters, self.gradient = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self._first, self._second = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self._work, self._change = np.empty(shape, np.float32), np.empty(shape, np.float32)
         self._steps = 0
 
-    def step(self, gradients: list[np.ndarray], rate: float) -> None:
+    @staticmethod
+    def parts(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Views: the kernel's, (F, K), and the bias's, (K,)."""
+        return array[:-1], array[-1]
+
+    def step(self, rate: float) -> None:
+        """Change the parameters by what `gradient` says."""
         self._steps += 1
         scale = np.float32(rate / (1 - _BETA_1**self._steps))
         correction = np.float32(1 / (1 - _BETA_2**self._steps))
-        moments = zip(self._parameters, gradients, self._first, self._second, strict=True)
-        for parameter, gradient, first, second in moments:
-            first += np.float32(1 - _BETA_1) * (gradient - first)
-            second += np.float32(1 - _BETA_2) * (gradient**2 - second)
-            parameter -= scale * first / (np.sqrt(second * correction) + np.float32(_EPSILON))
+        work, change = self._work, self._change
+        np.subtract(self.gradient, self._first, out=work)
+        self._first += np.multiply(work, np.float32(1 - _BETA_1), out=work)
+        np.square(self.gradient, out=work)
+        work -= self._second
+        self._second += np.multiply(work, np.float32(1 - _BETA_2), out=work)
+        np.sqrt(np.multiply(self._second, correction, out=work), out=work)
+        work += np.float32(_EPSILON)
+        np.multiply(self._first, scale, out=change)
+        self.parameters -= np.divide(change, work, out=change)

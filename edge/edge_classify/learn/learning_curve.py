@@ -52,9 +52,7 @@ class Growth:
         comparisons: how many such questions are asked together.
         """
         halves = list(zip(self.won, self.lost, strict=True))[: _HALF + 1]
-        return self.recognised[-1] > self.recognised[-2] and all(
-            is_significant(won, lost, once_in=_ONCE_IN * comparisons) for won, lost in halves
-        )
+        return self.recognised[-1] > self.recognised[-2] and all(_is_gain(*half, comparisons) for half in halves)
 
 
 @dataclass(frozen=True)
@@ -117,48 +115,77 @@ class LearningCurve:
         return min(1.0, needed / min(growth.groups for growth in self.classes.values()))
 
 
-def draw_learning_curve(
-    labels: np.ndarray,
-    groups: np.ndarray,
-    names: Sequence[str],
-    folds: Iterable[tuple[np.ndarray, np.ndarray]],
-    answer: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    seed: int,
-    whole: np.ndarray | None = None,
-) -> LearningCurve:
-    """The learning curve of some way to fit a head.
+class Trials:
+    """What heads recognise that are fitted on shares of the photos, each share when it is first asked for.
 
     labels: class indices of all photos, (n,). groups: integers, the same for photos that are alike, such as those of
         one burst, (n,): they are fitted on together or not at all, and count as one where chance is judged.
-    names: of the classes.
     folds: for each, the photos to fit on and those to try the head on, indices.
     answer: of a head fitted on its first argument, the classes it finds for the second: indices, and class indices.
     whole: those answers for fits on all photos of each fold, one after another, if they are known.
     """
-    rng = np.random.default_rng(seed)
-    folds = list(folds)
-    tried = np.concatenate([chosen_on for _, chosen_on in folds])
-    right = np.zeros((len(SHARES), len(tried)), bool)
-    fitted_on = np.zeros((len(SHARES), len(names)))
-    start = 0
-    for fitted, chosen_on in folds:
-        end = start + len(chosen_on)
-        places = _places(labels[fitted], groups[fitted], rng)
-        for row, share in enumerate(SHARES):
-            part = fitted[places < share]
-            fitted_on[row] += np.bincount(labels[part], minlength=len(names)) / len(folds)
-            answers = whole[start:end] if whole is not None and share == 1 else answer(part, chosen_on)
-            right[row, start:end] = answers == labels[chosen_on]
-        start = end
-    own = labels[tried]
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        groups: np.ndarray,
+        folds: Iterable[tuple[np.ndarray, np.ndarray]],
+        answer: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        seed: int,
+        whole: np.ndarray | None = None,
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        self._folds = [(fitted, _places(labels[fitted], groups[fitted], rng), chosen_on) for fitted, chosen_on in folds]
+        self._labels, self._answer = labels, answer
+        tried = np.concatenate([chosen_on for _, _, chosen_on in self._folds])
+        self.truth, self.groups = labels[tried], groups[tried]
+        self._right = {} if whole is None else {1.0: whole == self.truth}
+
+    def right(self, share: float) -> np.ndarray:
+        """Whether each photo tried is recognised, bool, (n of the folds,), if this share of the others is fitted on."""
+        if share not in self._right:
+            answers = [self._answer(fitted[places < share], chosen_on) for fitted, places, chosen_on in self._folds]
+            self._right[share] = np.concatenate(answers) == self.truth
+        return self._right[share]
+
+    def fitted_on(self, share: float, classes: int) -> np.ndarray:
+        """How many photos of each class are fitted on, on average over the folds, (K,)."""
+        parts = [self._labels[fitted[places < share]] for fitted, places, _ in self._folds]
+        return np.asarray(np.mean([np.bincount(part, minlength=classes) for part in parts], axis=0))
+
+
+def draw_learning_curve(trials: Trials, names: Sequence[str]) -> LearningCurve:
+    """The learning curve of some way to fit a head. names: of the classes."""
+    right = np.stack([trials.right(share) for share in SHARES])
+    fitted_on = np.stack([trials.fitted_on(share, len(names)) for share in SHARES])
     return LearningCurve(
-        _growth(right, groups[tried], fitted_on.sum(axis=1)),
+        _growth(right, trials.groups, fitted_on.sum(axis=1)),
         {
-            name: _growth(right[:, own == index], groups[tried][own == index], fitted_on[:, index])
+            name: _growth(right[:, own], trials.groups[own], fitted_on[:, index])
             for index, name in enumerate(names)
-            if (own == index).any()
+            if (own := trials.truth == index).any()
         },
     )
+
+
+def advise(trials: Trials, names: Sequence[str]) -> str | None:
+    """`LearningCurve.advice`, with no more fits than that needs: that most curves do not rise, half of them shows."""
+    gains = trials.right(1.0).astype(float) - trials.right(SHARES[_HALF])
+    classes = [trials.truth == index for index in np.unique(trials.truth)]
+    asked = [(np.ones(len(gains), bool), 1), *((own, len(classes)) for own in classes)]
+    changes = [(_changes(gains[own], trials.groups[own]), comparisons) for own, comparisons in asked]
+    if not any(_is_gain(int((each > 0).sum()), int((each < 0).sum()), comparisons) for each, comparisons in changes):
+        return None
+    return draw_learning_curve(trials, names).advice()
+
+
+def _changes(gains: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """The sum of the gains in each group."""
+    return np.bincount(np.unique(groups, return_inverse=True)[1], gains)
+
+
+def _is_gain(won: int, lost: int, comparisons: int) -> bool:
+    return is_significant(won, lost, once_in=_ONCE_IN * comparisons)
 
 
 def _places(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -182,7 +209,7 @@ def _places(labels: np.ndarray, groups: np.ndarray, rng: np.random.Generator) ->
 def _growth(right: np.ndarray, groups: np.ndarray, photos: np.ndarray) -> Growth:
     """right: bool, (shares, n). groups: (n,). photos: fitted on at each share, (shares,)."""
     _, group = np.unique(groups, return_inverse=True)
-    changes = np.stack([np.bincount(group, right[-1].astype(float) - row) for row in right[:-1]])
+    changes = np.stack([_changes(right[-1].astype(float) - row, groups) for row in right[:-1]])
     return Growth(
         [round(float(count)) for count in photos],
         [round(float(row.mean()), 6) for row in right],

@@ -95,11 +95,12 @@ class Classifier:
     input_size: (height, width) for third-party models that take pictures of any size.
 
     threads (attribute): how many threads an inference uses; as text, also why.
-    labels (attribute): the classes in output order. input_size: (height, width) of the model's input.
-    crop: the part of each picture that is classified, (x, y, width, height) in fractions of it, or None for all of it.
-        At first that in the model file; another may be assigned.
-    assumptions: what the file does not say about its input and output and had to be assumed, in words; each was
-        logged as a warning.
+    labels (attribute): the classes in output order.
+    input_size (attribute): (height, width) of the model's input.
+    crop (attribute): the part of each picture that is classified, (x, y, width, height) in fractions of it, or None
+        for all of it. At first that in the model file; another may be assigned.
+    assumptions (attribute): what the file does not say about its input and output and had to be assumed, in words;
+        each was logged as a warning.
 
     A file made by edge-convert runs its self-test here. Raises ModelFileError, SelfTestError, UsageError or DataError.
     """
@@ -183,6 +184,14 @@ class Classifier:
         inferred = perf_counter_ns()
         return Inference(self._outputs(), (preprocessed - start) / 1e6, (inferred - preprocessed) / 1e6)
 
+    def infer_prepared(self, picture: Image) -> np.ndarray:
+        """The outputs, as `Inference` has them, for a picture that `preprocess` has prepared: uint8 RGB of the input's
+        shape."""
+        np.copyto(self._pixels, picture)
+        self._pass_pixels()
+        self._invoke()
+        return self._outputs()
+
     def conclude(self, inference: Inference) -> Classification:
         """The rest of `classify`. What a third-party model's outputs are may become clear with any picture, for all
         that follow: pictures have to come here in their order."""
@@ -242,6 +251,10 @@ class Classifier:
     def _write_input(self, image: Image) -> None:
         """Preprocess `image` into the model's input tensor."""
         preprocess(image, self._pixels)
+        self._pass_pixels()
+
+    def _pass_pixels(self) -> None:
+        """Make the prepared pixels the values that the input tensor takes."""
         if self._table is not None:
             cv2.LUT(self._pixels, self._table, self._input)
         elif self._input_is_signed:

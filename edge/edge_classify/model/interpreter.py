@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import EdgeClassifyError, ModelFileError, first_line
+from ..system.packages import install_command
 
 BUILTIN_MODEL = Path(__file__).with_name("builtin.tflite")
 
@@ -57,7 +58,7 @@ def interpreter_class() -> Any:
             # Only the package's own absence means "try the next"; a broken one must be reported.
             if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
                 raise
-    raise EdgeClassifyError("no TFLite interpreter is installed: pip install ai-edge-litert")
+    raise EdgeClassifyError(f"no TFLite interpreter is installed: {install_command('ai-edge-litert')}")
 
 
 def load_interpreter(

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
-_NAME = b"TFLITE_METADATA"
+NAME = b"TFLITE_METADATA"
 _IDENTIFIER = b"M001"
 
 # Tables of the schema: their fields in order, so that a field's place is its slot.
@@ -73,16 +73,23 @@ class Description:
 
 def add_metadata(model: bytes, description: Description) -> bytes:
     """The model with TFLite Metadata."""
+    from ai_edge_litert.tools import flatbuffer_utils  # edge-teach does without
+
     parsed = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
-    parsed.description = description.text
-    buffer = schema.BufferT()
-    buffer.data = _encode(description)
-    parsed.buffers.append(buffer)
-    entry = schema.MetadataT()
-    entry.name = _NAME
-    entry.buffer = len(parsed.buffers) - 1
-    parsed.metadata = [*(parsed.metadata or []), entry]
+    describe(parsed, description)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(parsed))
+
+
+def describe(model: schema.ModelT, description: Description) -> None:
+    """Give a model that has none TFLite Metadata."""
+    model.description = description.text
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(_encode(description), np.uint8)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name = NAME
+    entry.buffer = len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
 
 
 def _encode(description: Description) -> bytes:

@@ -24,6 +24,7 @@ from ..images.crop import Crop, make_crop
 from ..images.photo import decode_photo
 from ..images.preprocessing import PREPARATION, Image
 from ..recognize import why_no_model_file
+from ..system.nearest import or_nearest_path
 from .labels import parse_labels
 from .tflite_metadata import Metadata, Normalization, read_metadata
 
@@ -162,6 +163,10 @@ class _DamagedError(Exception):
     """What is wrong with a file's content. Nothing but this is reported as damage: a bug of ours has its traceback."""
 
 
+class _OtherFormatError(Exception):
+    """What is not as this version writes it in an edge.json that arrived whole: its zip has a checksum of it."""
+
+
 def read_model_file(path: str | Path) -> ModelFile:
     """Read what the model file says about itself; nothing is run.
 
@@ -184,6 +189,11 @@ def read_model_file(path: str | Path) -> ModelFile:
         crop = _crop(contract)
     except _DamagedError as error:
         raise ModelFileError(f"{path}: damaged or cut off ({error}): copy it again") from error
+    except _OtherFormatError as error:
+        raise ModelFileError(
+            f"{path}: not as this edge-classify's edge-convert writes it ({CONTRACT_PART}: {error}), but as an "
+            "unfinished version did, or another program: make it again from its run, with edge-convert"
+        ) from error
     return ModelFile(path, labels, metadata.normalization, contract, card, intact, crop=crop)
 
 
@@ -213,7 +223,7 @@ def _read_bytes(path: Path) -> bytes:
             raise ModelFileError(f"{path}: larger than any TFLite model (2 GiB): expected a .tflite file")
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ModelFileError(f"{path}: there is no such model file") from None
+        raise ModelFileError(f"{path}: there is no such model file{or_nearest_path(path)}") from None
     except IsADirectoryError:
         raise ModelFileError(why_no_model_file(path)) from None
     except OSError as error:
@@ -305,7 +315,7 @@ def _contract(path: Path, text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise _DamagedError(f"{CONTRACT_PART}: {first_line(error)}") from error
     if not isinstance(contract, dict) or type(contract.get("format")) is not int:
-        raise _DamagedError(f"{CONTRACT_PART} has no format number")
+        raise _OtherFormatError("no format number")
     if contract["format"] > FORMAT:
         raise ModelFileError(
             f"{path}: made in model file format {contract['format']}, this edge-classify reads up to {FORMAT}: "
@@ -345,7 +355,7 @@ def _check_fields(contract: Mapping[str, Any], fields: Mapping[str, str]) -> Non
         for name in path.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         if not _KINDS[kind](value):
-            raise _DamagedError(f"{CONTRACT_PART}: {path} is missing or not {kind}")
+            raise _OtherFormatError(f"{path} is missing or not {kind}")
 
 
 def _check_model(contract: Mapping[str, Any], model: memoryview) -> bool:

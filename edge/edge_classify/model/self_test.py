@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 
 from ..images.crop import cut
@@ -25,33 +26,38 @@ def draw_card(variant: int) -> Image:
     def below(limit: int) -> int:
         return next(numbers) % limit
 
-    x, y = np.arange(WIDTH, dtype=np.int32), np.arange(HEIGHT, dtype=np.int32)[:, None]
-    card = np.empty((HEIGHT, WIDTH, 3), np.uint8)
-    card[..., 0] = x * 255 // WIDTH
-    card[..., 1] = y * 255 // HEIGHT
-    # Equal along x + y: each row is the row above, one pixel further on.
-    ramp = (255 - np.arange(WIDTH + HEIGHT - 1, dtype=np.int32) * 255 // (WIDTH + HEIGHT)).astype(np.uint8)
-    card[..., 2] = np.lib.stride_tricks.sliding_window_view(ramp, WIDTH)
+    # One channel after the other, which is several times faster than pixel by pixel.
+    channels = np.empty((3, HEIGHT, WIDTH), np.uint8)
+    channels[0] = np.arange(WIDTH, dtype=np.int32) * 255 // WIDTH
+    channels[1] = np.arange(HEIGHT, dtype=np.int32)[:, None] * 255 // HEIGHT
+    ramp = 255 - np.arange(WIDTH + HEIGHT - 1, dtype=np.int32) * 255 // (WIDTH + HEIGHT)
+    channels[2] = _along_diagonals(ramp.astype(np.uint8), WIDTH)
     for _ in range(6):
         left, top = below(WIDTH - 160), below(HEIGHT - 120)
         w, h = 60 + below(220), 60 + below(160)
-        patch = card[top : top + h, left : left + w]
+        patch = channels[:, top : top + h, left : left + w]
         color = (below(256), below(256), below(256))
         kind = below(3)
-        if kind == 0:
-            patch[:] = color
-        else:
-            u, v = np.arange(patch.shape[1], dtype=np.int64), np.arange(patch.shape[0], dtype=np.int64)[:, None]
-            if kind == 1:
-                inside = (2 * u - w) ** 2 * h**2 + (2 * v - h) ** 2 * w**2 < w**2 * h**2
-            else:
-                inside = (u + v) // (3 + below(9)) % 2 == 0
-            patch[inside] = color
+        rows, columns = patch.shape[1:]
+        inside: bool | np.ndarray = True
+        if kind == 1:
+            u, v = np.arange(columns, dtype=np.int64), np.arange(rows, dtype=np.int64)[:, None]
+            inside = (2 * u - w) ** 2 * h**2 + (2 * v - h) ** 2 * w**2 < w**2 * h**2
+        elif kind == 2:
+            inside = _along_diagonals(np.arange(rows + columns - 1) // (3 + below(9)) % 2 == 0, columns)
+        for channel, level in zip(patch, color, strict=True):
+            np.copyto(channel, np.uint8(level), where=inside)
+    card = np.asarray(cv2.merge(list(channels)), np.uint8)
     card[:90, :120] = (0, 0, 255)
     card[:90, 520:] = (0, 255, 255)
     card[390:, :120] = (255, 0, 0)
-    card[390:, 520:][(x[:120] + y[:90]) % 6 < 3] = 255
+    card[390:, 520:][_along_diagonals(np.arange(120 + 90 - 1) % 6 < 3, 120)] = 255
     return card
+
+
+def _along_diagonals(values: np.ndarray, columns: int) -> np.ndarray:
+    """values[x + y] at (y, x): each row is the row above, one pixel further on."""
+    return np.lib.stride_tricks.sliding_window_view(values, columns)
 
 
 def _numbers(seed: int) -> Iterator[int]:

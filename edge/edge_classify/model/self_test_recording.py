@@ -40,7 +40,7 @@ def record_self_test(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Record the self-test: its entry in edge.json, and its pictures as PNG, by part.
 
-    classifier: runs the model on whole pictures: its own `crop` is None.
+    classifier: runs the model.
     model: the flatbuffer. labels: of its outputs. calibration: prepared photos, uint8 RGB [n, R, R, 3].
     crop: the part of the picture that they show.
 
@@ -52,7 +52,7 @@ def record_self_test(
     height, width = classifier.input_size
     cards = [prepare_card(variant, height, width, crop) for variant in range(_CARD_VARIANTS)]
     pictures = [*enumerate(cards), *_mix(cards[:_MIXTURES], calibration)]
-    scores = [classifier.probabilities(picture[..., ::-1]) for _, picture in pictures]
+    scores = [classifier.infer_prepared(picture) for _, picture in pictures]
     spread_out = np.argsort([-_entropy(probabilities) for probabilities in scores], kind="stable")[:_TRIED].tolist()
     shifts: list[float] = []
     others = _run_without_delegates(model, [pictures[index][1] for index in spread_out])

@@ -6,7 +6,6 @@ import argparse
 import errno
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from ..errors import DataError, FolderError, UsageError
 from ..options import is_folder, writes_file
 from ..system.atomic_write import atomic_file
+from ..system.packages import install_command
 from .address import Address, address, listen, why_not
 from .metric_counts import ModelCounts
 from .output import START_PAUSE_S
@@ -249,9 +249,7 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:  # noqa: ARG001
     from importlib.util import find_spec
 
     if find_spec("prometheus_client") is None:
-        raise UsageError(
-            f"--metrics needs a package that is not installed: {sys.executable} -m pip install prometheus-client"
-        )
+        raise UsageError(f"--metrics needs a package that is not installed: {install_command('prometheus-client')}")
     if isinstance(options.metrics, Address):
         _check_port(options.metrics)
     else:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..options import only_in_help_all, only_on_command_line, suggest
+from ..system.packages import install_command
 from ..system.secret_file import read_secret, why_not_secret
 from .broker.address import address, topic
 from .broker.topics import slug
@@ -115,7 +115,7 @@ def check_broker_options(options: argparse.Namespace) -> None:
 def check_package(what: str) -> None:
     """Raise UsageError, which says that `what` needs it, if paho-mqtt is not installed."""
     if find_spec("paho") is None:
-        raise UsageError(f"{what} needs the package paho-mqtt: {sys.executable} -m pip install 'paho-mqtt>=2.1,<3'")
+        raise UsageError(f"{what} needs the package paho-mqtt: {install_command('paho-mqtt>=2.1,<3')}")
 
 
 def open_output(options: argparse.Namespace, destinations: Destinations) -> BrokerOutput | None:

@@ -7,7 +7,6 @@ import ipaddress
 import logging
 import os
 import re
-import sys
 import threading
 from collections import deque
 from functools import partial
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import UsageError
 from ..options import only_in_help_all
+from ..system.packages import install_command
 from .address import Address, address, listen, why_not
 from .output import START_PAUSE_S
 
@@ -219,7 +219,7 @@ def check(options: argparse.Namespace, *, stream: bool) -> None:
     import importlib.util
 
     if importlib.util.find_spec("aiohttp") is None:
-        raise UsageError(f"--web needs the package aiohttp: {sys.executable} -m pip install aiohttp")
+        raise UsageError(f"--web needs the package aiohttp: {install_command('aiohttp')}")
     if (options.web_cert is None) != (options.web_key is None):
         raise UsageError("--web-cert and --web-key belong together: give both")
     _tls(options)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import DataError, UsageError
 from ..recognize import why_no_source
+from ..system.nearest import or_nearest_path
 from .device import CameraSettings
 from .files import is_picture, open_file, open_folder, open_video
 from .frame import UNCHANGED, Transform
@@ -112,7 +113,7 @@ def source_kind(text: str) -> SourceKind:
     except FileNotFoundError:
         if why := why_no_address(text):
             raise UsageError(why) from None
-        raise DataError(f"{text}: no such file, folder or camera") from None
+        raise DataError(f"{text}: no such file, folder or camera{or_nearest_path(path)}") from None
     except OSError as error:
         raise DataError(f"{text}: {error.strerror}") from error
     if stat.S_ISCHR(mode):

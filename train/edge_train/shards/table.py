@@ -17,6 +17,7 @@ from typing import NamedTuple
 from edge_classify.errors import DataError, UsageError
 from edge_classify.images.folder import find_pictures
 from edge_classify.system.counted import counted
+from edge_classify.system.packages import install_command
 
 from ..place import Place, is_remote, open_stream, state_of
 from .survey import Examined, Survey, examine
@@ -140,7 +141,7 @@ def _parquet_lines(url: str) -> Iterator[list[str]]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
-        raise UsageError(f"{url}: to read Parquet files, run: pip install pyarrow") from None
+        raise UsageError(f"{url}: to read Parquet files, run: {install_command('pyarrow')}") from None
     with open_stream(url) as stream:
         try:
             file = parquet.ParquetFile(stream)

@@ -16,6 +16,7 @@ from ...images.formats import HEAD_BYTES, describe_other, picture_format
 from ...model.labels import UNKNOWN
 from ...recognize import recognize
 from ...system.counted import counted
+from ...system.nearest import or_nearest_path
 
 # What a photo is used for. Nothing is ever chosen on a photo that is held out: figures are reported on those.
 TRAINING = "training"
@@ -121,7 +122,7 @@ def _check_folder(root: Path) -> None:
             )
         return
     if not root.exists():
-        raise DataError(f"{root}: no such folder of photos")
+        raise DataError(f"{root}: no such folder of photos{or_nearest_path(root)}")
     with root.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if picture_format(head):

@@ -39,7 +39,7 @@ _FONTS = (
     cv2.FONT_HERSHEY_TRIPLEX,
     cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
 )
-_LETTERS = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789      .,:-")
+_LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789      .,:-"))
 
 
 def draw(name: str) -> Image:
@@ -99,26 +99,35 @@ def _draw_texture(rng: np.random.Generator) -> Image:
     across = np.cos(angle) * frequencies - np.sin(angle) * frequencies[:, None]
     radius = np.hypot(along, across * stretch)
     radius[0, 0] = np.inf
-    spectrum = np.fft.fft2(rng.standard_normal((_SIDE, _SIDE))) * radius ** -rng.uniform(*_SPECTRA)
+    noise = rng.standard_normal((_SIDE, _SIDE))
+    gains = radius ** -rng.uniform(*_SPECTRA)
     if rng.random() < 0.5:  # a repeating pattern: only frequencies near one
-        spectrum *= np.exp(-(((radius - rng.uniform(0.02, 0.2)) / 0.01) ** 2)) + 1e-9
-    heights = np.fft.ifft2(spectrum).real
-    heights = heights.argsort(axis=None).argsort().reshape(heights.shape) / heights.size
+        gains *= np.exp(-(((radius - rng.uniform(0.02, 0.2)) / 0.01) ** 2)) + 1e-9
+    # At the highest frequency, which stands for both its signs, it has two gains.
+    gains = (gains + np.roll(gains[::-1, ::-1], 1, axis=(0, 1))) / 2
+    order = np.fft.irfft2(np.fft.rfft2(noise) * gains[:, : _SIDE // 2 + 1]).argsort(axis=None)
+    heights = np.arange(order.size) / order.size
     if rng.random() < 0.5:
         heights = np.round(heights * rng.integers(1, 5)) / 4
     colors = np.stack([_draw_color(rng) for _ in range(3)])
-    return _to_image(np.stack([np.interp(heights, (0, 0.5, 1), channel) for channel in colors.T], axis=-1))
+    image = np.empty((order.size, 3), np.uint8)
+    image[order] = _to_image(np.stack([np.interp(heights, (0, 0.5, 1), channel) for channel in colors.T], axis=-1))
+    return image.reshape(_SIDE, _SIDE, 3)
 
 
 def _draw_plain(rng: np.random.Generator) -> Image:
     """One colour, or one passing into another, with more or less noise, coarse or fine; some pictures are all noise."""
     ramp = np.linspace(0, 1, _SIDE)
-    heights = (ramp if rng.random() < 0.5 else ramp[:, None])[..., None]
+    heights = ramp[None, :, None] if rng.random() < 0.5 else ramp[:, None, None]
     first, second = _draw_color(rng), _draw_color(rng)
-    plain = first + (second - first) * np.broadcast_to(heights * (rng.random() < 0.6), (_SIDE, _SIDE, 1))
+    plain = first + (second - first) * (heights * (rng.random() < 0.6))
     side = int(rng.choice([_SIDE, _SIDE // 2, _SIDE // 6]))
-    noise = cv2.resize(rng.standard_normal((side, side, 3)), (_SIDE, _SIDE))
-    return _to_image(plain + noise * rng.choice([0, 2, 8, 25, 80]))
+    noise = rng.standard_normal((side, side, 3))
+    strength = rng.choice([0, 2, 8, 25, 80])
+    if not strength:
+        return np.array(np.broadcast_to(_to_image(plain), (_SIDE, _SIDE, 3)))
+    full = cv2.resize(noise, (_SIDE, _SIDE)) if side < _SIDE else noise
+    return _to_image(plain + full * strength)
 
 
 def _draw_text(rng: np.random.Generator) -> Image:
@@ -155,8 +164,11 @@ def _draw_scene(rng: np.random.Generator) -> Image:
         mask = np.zeros((_SIDE, _SIDE), np.uint8)
         cv2.fillPoly(mask, [points.astype(np.int32)], 255, cv2.LINE_AA)
         shading = np.linspace(1.2, rng.uniform(0.3, 1), _SIDE)[:, None, None]
-        share = mask[..., None] / 255
-        image = _to_image(image * (1 - share) + share * shading * _draw_color(rng))
+        left, top, width, height = cv2.boundingRect(mask)
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        share = mask[rows, columns, None] / 255
+        color = _draw_color(rng)
+        image[rows, columns] = _to_image(image[rows, columns] * (1 - share) + share * shading[rows] * color)
     return np.asarray(cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.5)), np.uint8)
 
 
@@ -171,7 +183,8 @@ def _color(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def _to_image(values: np.ndarray) -> Image:
-    return np.clip(np.round(values), 0, 255).astype(np.uint8)
+    rounded = np.round(values)
+    return np.clip(rounded, 0, 255, out=rounded).astype(np.uint8)
 
 
 _Drawing = Callable[[np.random.Generator], Image]

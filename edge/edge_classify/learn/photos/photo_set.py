@@ -19,6 +19,7 @@ from ...images.preprocessing import Image
 from ...model.labels import UNKNOWN
 from ...system.checksum import file_sha256
 from ...system.counted import counted
+from ...system.nearest import or_nearest_path
 from .layout import HELD_OUT as HELD_OUT
 from .layout import TRAINING as TRAINING
 from .layout import VALIDATION as VALIDATION
@@ -181,7 +182,8 @@ def find_photos_of_classes(folders: Mapping[str, Path], known: Iterable[str]) ->
     found: list[Photo | str] = []
     for label, folder in sorted(folders.items()):
         if not folder.is_dir():
-            raise DataError(f"{label}={folder}: no such folder: expected a folder of photos")
+            meant = or_nearest_path(folder, ": expected a folder of photos")
+            raise DataError(f"{label}={folder}: no such folder{meant}")
         check_one_class(label, folder, known)
         left_out: Counter[Kind] = Counter()
         index = labels.index(label) if label in labels else NEGATIVE

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..enough import find_learning_curve
-from ..learning_curve import LearningCurve
+from .. import learning_curve
+from ..enough import make_trials
 from ..metrics import confusion, share_accepted
 from ..photos.made_negatives import MAX_MADE_ACCEPTED
 from .fitting import Fitted, Heads
@@ -26,7 +26,7 @@ def advise(lesson: Lesson, fitted: Fitted) -> Iterator[str]:
     truth = heads.examples.labels[heads.judged]
     answers = fitted.calibration.probabilities.argmax(axis=1)
     yield from _name_confused(lesson.labels, confusion(answers, truth, len(lesson.labels)))
-    if more := _learning_curve(lesson, heads).advice():
+    if more := learning_curve.advise(_trials(lesson, heads), lesson.labels):
         yield more
     accepted = share_accepted(fitted.trial)
     if accepted > MAX_MADE_ACCEPTED:
@@ -52,7 +52,7 @@ def _name_confused(labels: tuple[str, ...], counts: np.ndarray) -> Iterator[str]
         yield f"{len(pairs) - _MAX_PAIRS} more pairs of classes can hardly be told apart"
 
 
-def _learning_curve(lesson: Lesson, heads: Heads) -> LearningCurve:
+def _trials(lesson: Lesson, heads: Heads) -> learning_curve.Trials:
     fits = list(zip(heads.folds, heads.heads, strict=True))
     groups = np.array([photo.group.encode() for photo in lesson.photos])
-    return find_learning_curve(heads.examples, fits, groups, lesson.labels, heads.features, heads.settings, _SEED)
+    return make_trials(heads.examples, fits, groups, heads.features, heads.settings, _SEED)

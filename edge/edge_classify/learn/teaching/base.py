@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Base:
         Raises ModelFileError if the features are not found.
         """
         try:
-            graph = Graph(self.model)
+            graph = self._graph.copy()
         except ValueError as error:
             raise self._without_features(str(error)) from error
         parts = [graph.as_float(graph.features)]
@@ -59,6 +60,11 @@ class Base:
             raise self._without_features("their shape is not [1, F]")
         middle = None if self.contract["model"]["family"] == _HUB else graph.middle_map()
         return graph, parts if middle is None else [*parts, graph.mean(middle)]
+
+    @cached_property
+    def _graph(self) -> Graph:
+        """Never changed: parsing one takes a while."""
+        return Graph(self.model)
 
     def backbone(self) -> Backbone:
         """What computes features."""
@@ -69,9 +75,7 @@ class Base:
             options = schema.ConcatenationOptionsT()
             options.axis = 1
             output = graph.add("CONCATENATION", parts, (1, sum(lengths)), options, "ConcatenationOptions")
-        twin = self.classifier.twin(graph.pack(output))
-        twin.crop = None
-        return Backbone(twin, lengths[0], sum(lengths))
+        return Backbone(self.classifier.twin(graph.pack(output)), lengths[0], sum(lengths))
 
     def _without_features(self, reason: str) -> ModelFileError:
         return ModelFileError(f"{self.path}: its features are not found ({reason}): give another file of edge-convert")
@@ -87,7 +91,7 @@ class Backbone:
 
     def __call__(self, picture: Image) -> np.ndarray:
         """Features and middle layer, float32 (F + M,). picture: prepared, uint8 RGB (R, R, 3)."""
-        return self._twin.infer(picture[..., ::-1]).outputs
+        return self._twin.infer_prepared(picture)
 
 
 def open_base(path: Path) -> Base:

@@ -14,6 +14,7 @@ from ...errors import DataError, ModelFileError, SelfTestError
 from ...options import Parser, number, output_file
 from ...system.command import run
 from ...system.counted import counted
+from ...system.memory import keep_freed_memory
 from ..open_set import KEEP, KEEP_STILL_CAMERA
 from .class_changes import Changed, ClassChanges
 from .teach import Taught, change_classes, teach
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     parser = make_parser()
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     return run(_work(parser, options), quiet=True, traceback=options.traceback)
 
 

@@ -108,7 +108,7 @@ def fit(lesson: Lesson, keep: float | None = None) -> Fitted:
     heads = fit_heads(examples, lesson.features, settings, folds)
     if _views_do_harm(heads):
         heads = fit_heads(_without_views(examples), lesson.features, settings, folds)
-    head, _, _ = fit_head(heads.examples, None, lesson.features, settings, _SEED, heads.epochs)
+    head, _ = fit_head(heads.examples, None, lesson.features, settings, _SEED, heads.epochs)
     spaces = _fit_spaces(lesson, heads)
     calibration = calibrate(head, heads.logits(), labels[heads.judged], spaces.answers)
     keep = keep or (KEEP_STILL_CAMERA if lesson.still_camera else KEEP)
@@ -118,8 +118,8 @@ def fit(lesson: Lesson, keep: float | None = None) -> Fitted:
 def fit_heads(examples: Examples, features: int, settings: HeadSettings, folds: Sequence[Fold]) -> Heads:
     """A head without each fold."""
     fits = [fit_without_fold(examples, fold, features, settings, _SEED) for fold in folds]
-    epochs = max(1, round(float(np.mean([epochs for _, epochs, _ in fits]))))
-    return Heads(examples, features, settings, folds, [head for head, _, _ in fits], epochs)
+    epochs = max(1, round(float(np.mean([epochs for _, epochs in fits]))))
+    return Heads(examples, features, settings, folds, [head for head, _ in fits], epochs)
 
 
 def _without_views(examples: Examples) -> Examples:

@@ -5,6 +5,7 @@ Uses the schema's classes that come with LiteRT.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ...model.features import pooled_features
+from ...model.metadata_writing import NAME, Description, describe
 
 _FILE_IDENTIFIER = b"TFL3"
 _TYPES = {
@@ -41,6 +43,19 @@ class Graph:
         self.features = pooled_features(data)
         self._model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
         self._graph = self._model.subgraphs[0]
+
+    def copy(self) -> Graph:
+        """The same graph, to be changed apart from this one. Constants are shared: nothing changes those."""
+        twin = copy.copy(self)
+        model = twin._model = copy.copy(self._model)
+        graph = twin._graph = copy.copy(self._graph)
+        model.subgraphs = [graph, *model.subgraphs[1:]]
+        model.operatorCodes, model.buffers = list(model.operatorCodes), list(model.buffers)
+        model.metadata = [copy.copy(entry) for entry in model.metadata or []]
+        model.signatureDefs = copy.deepcopy(model.signatureDefs)
+        graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
+        graph.operators = [copy.copy(operator) for operator in graph.operators]
+        return twin
 
     def shape(self, tensor: int) -> list[int]:
         return [int(side) for side in self._graph.tensors[tensor].shape]
@@ -114,15 +129,20 @@ class Graph:
         self._graph.operators.append(operator)
         return output
 
-    def pack(self, output: int, description: str = "") -> bytes:
-        """The flatbuffer whose only output is this tensor, without TFLite Metadata and what else it does not need."""
+    def pack(self, output: int, description: Description | None = None) -> bytes:
+        """The flatbuffer whose only output is this tensor, without what that does not need.
+
+        description: for TFLite Metadata, in place of what there was; None: without.
+        """
         self._graph.outputs = [output]
-        self._model.description = description
-        self._model.metadata = [entry for entry in self._model.metadata or [] if entry.name != b"TFLITE_METADATA"]
+        self._model.description = ""
+        self._model.metadata = [entry for entry in self._model.metadata or [] if entry.name != NAME]
         for signature in self._model.signatureDefs or []:
             signature.outputs = signature.outputs[:1]
             signature.outputs[0].tensorIndex = output
         self._drop_unneeded()
+        if description is not None:
+            describe(self._model, description)
         builder = flatbuffers.Builder(1 << 20)
         builder.Finish(self._model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
         return bytes(builder.Output())
@@ -181,11 +201,13 @@ class Graph:
         for signature in model.signatureDefs or []:
             for entry in [*signature.inputs, *signature.outputs]:
                 entry.tensorIndex = place[entry.tensorIndex]
-        buffers = sorted({0, *(item.buffer for item in [*graph.tensors, *model.metadata])})
+        used = {item.buffer for item in [*graph.tensors, *model.metadata]}
+        # The first is empty; tensors without a constant may share it.
+        buffers = [0, *sorted(index for index in used if model.buffers[index].data is not None)]
         new_buffer = {old: new for new, old in enumerate(buffers)}
         model.buffers = [model.buffers[index] for index in buffers]
         for item in [*graph.tensors, *model.metadata]:
-            item.buffer = new_buffer[item.buffer]
+            item.buffer = new_buffer.get(item.buffer, 0)
         codes = sorted({operator.opcodeIndex for operator in operators})
         model.operatorCodes = [model.operatorCodes[index] for index in codes]
         for operator in operators:

@@ -18,7 +18,7 @@ from ...images.preprocessing import Image
 from ...model.answers import pack
 from ...model.classifier import Classifier
 from ...model.labels import UNKNOWN
-from ...model.metadata_writing import Description, add_metadata
+from ...model.metadata_writing import Description
 from ...model.model_file import CONTRACT_PART, FORMAT, LABELS_PART, MEMORY_PART
 from ...model.parts import attach, encode_labels
 from ...model.self_test_recording import record_self_test
@@ -91,11 +91,14 @@ def write_content(base: Base, content: Content, name: str) -> bytes:
     }
     arrays = {"kernel": content.head.kernel, "bias": content.head.bias, **space.arrays()}
     output = write_head(graph, parts, {**arrays, **constants}, base.precision)
-    model = add_metadata(graph.pack(output), _describe(base, content.labels, name))
-    classifier = base.classifier.twin(model)
-    classifier.crop = None  # the photos kept show the part already
+    model = graph.pack(output, _describe(base, content.labels, name))
     self_test, pictures = record_self_test(
-        classifier, model, content.labels, base.precision, content.calibration, base.classifier.model_file.crop
+        base.classifier.twin(model),
+        model,
+        content.labels,
+        base.precision,
+        content.calibration,
+        base.classifier.model_file.crop,
     )
     contract = {
         "format": FORMAT,

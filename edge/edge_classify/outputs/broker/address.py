@@ -1,4 +1,4 @@
-"""The address of a broker: mqtts://user@host:8883/prefix."""
+"""The address of a broker: mqtts://user@host:8883/prefix; and what goes with it, as messages call it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,30 @@ PREFIX = "edge-classify"
 
 _ADDRESS = re.compile(r"(mqtts?)://(?:([^@/]*)@)?(\[[^\]/@]+\]|[^/:\[\]@]+)(?::(\d{1,5}))?(?:/(.*))?", re.IGNORECASE)
 _EXAMPLE = "mqtt://host or mqtts://user@host:8883/prefix"
+
+
+@dataclass(frozen=True)
+class Means:
+    """How messages ask for what is missing, besides the address, in words that whoever gave the address can use."""
+
+    password: str
+    authority: str
+    certificate: str
+    device: str
+
+
+OPTIONS = Means(
+    password="--mqtt-password-file FILE",
+    authority="--mqtt-ca FILE",
+    certificate="--mqtt-cert FILE and --mqtt-key FILE",
+    device="--mqtt-device",
+)
+ARGUMENTS = Means(
+    password="password=",
+    authority="authority=",
+    certificate="which only the command edge-classify has, with --mqtt-cert",
+    device="device=",
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +53,7 @@ class Address:
         return f"{'mqtts' if self.tls else 'mqtt'}://{user}{host}:{self.port}/{self.prefix}"
 
 
-def address(text: str) -> Address:
+def address(text: str, means: Means = OPTIONS) -> Address:
     """For `type=`. A password is refused without repeating it."""
     found = _ADDRESS.fullmatch(text.strip())
     if found is None:
@@ -39,7 +63,7 @@ def address(text: str) -> Address:
     scheme, user, host, port, path = found.groups()
     if user is not None and ":" in user:
         raise argparse.ArgumentTypeError(
-            "a password in the address is shown by ps to every user: put it into a file for --mqtt-password-file"
+            f"a password in the address is shown to everybody who can see it in use: give it by {means.password}"
         )
     tls = scheme.lower() == "mqtts"
     number = int(port) if port else TLS_PORT if tls else PORT

@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from ...errors import DataError
 from ...system.tls import client_context
-from .address import Address
+from .address import OPTIONS, Address, Means
 from .trouble import Trouble, closed_early, no_answer, not_connected, refused, wrong_protocol
 
 # A connection of which nothing was heard for 1.5 times as long is dead, to the broker as to us.
@@ -39,6 +39,7 @@ class Broker:
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
+    means: Means = OPTIONS
 
 
 class Message(NamedTuple):
@@ -104,7 +105,7 @@ class Connection:
         try:
             self._client.connect(address.host, address.port, _KEEPALIVE_S)
         except (OSError, ValueError) as error:
-            raise not_connected(error, address) from error
+            raise not_connected(error, address, self._broker.means) from error
         self._work_until(lambda: self._answer is not None, no_answer)
         assert self._answer is not None
         if self._answer != "Success":
@@ -189,14 +190,15 @@ class Connection:
 
     def _lost(self) -> Trouble:
         if self._answer is None:
-            return closed_early(self._broker.address)
+            return closed_early(self._broker.address, self._broker.means)
         if self._answer != "Success":
             return self._refused()
         return Trouble("has closed the connection", passing=True)
 
     def _refused(self) -> Trouble:
         assert self._answer is not None
-        return refused(self._answer, self._broker.address, with_password=self._broker.password is not None)
+        broker = self._broker
+        return refused(self._answer, broker.address, broker.means, with_password=broker.password is not None)
 
     def _on_connect(self, _client: object, _data: object, _flags: object, reason: Any, _properties: object) -> None:
         self._answer = reason.getName()

@@ -13,7 +13,7 @@ from ...pipeline.models import Models
 from ...sources.source import Source
 from ..mqtt import check_package, device, host_name
 from ..run import Run
-from .address import Address, address
+from .address import ARGUMENTS, Address, address
 from .output import BrokerOutput, Settings
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Mqtt(BrokerOutput):
     ) -> None:
         check_package("Mqtt")
         ca = None if authority is None else Path(authority)
-        settings = Settings(*_checked(url, device), password, ca, image=image)
+        settings = Settings(*_checked(url, device), password, ca, image=image, means=ARGUMENTS)
         if password is not None and settings.address.user is None:
             raise UsageError("Mqtt: there is a password, but no user: mqtts://USER@...")
         if ca is not None:
@@ -67,6 +67,6 @@ class Mqtt(BrokerOutput):
 
 def _checked(url: str, name: str | None) -> tuple[Address, str]:
     try:
-        return address(url), host_name("device=") if name is None else device(name)
+        return address(url, ARGUMENTS), host_name("device=") if name is None else device(name)
     except argparse.ArgumentTypeError as error:
         raise UsageError(f"Mqtt: {error}") from None

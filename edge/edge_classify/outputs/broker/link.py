@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from .address import OPTIONS, Means
 from .connection import Broker, Connection
 from .discovery import Device
 from .present import MAX_EVENTS, Present
@@ -44,7 +45,7 @@ def keep_connected(
 
     prefix: of the discovery message's topic. say: takes a line for the user once it is connected.
     """
-    reporter = Reporter(str(broker.address), describe()[0].slug, say)
+    reporter = Reporter(str(broker.address), describe()[0].slug, say, broker.means)
     while True:
         try:
             _serve(broker, describe, prefix, present, signals, reporter)
@@ -65,9 +66,15 @@ class Reporter:
     """Says what is wrong, but not again and again, and how long to wait before the next attempt."""
 
     def __init__(
-        self, broker: str, device: str, say: Callable[[str], object], clock: Callable[[], float] = perf_counter
+        self,
+        broker: str,
+        device: str,
+        say: Callable[[str], object],
+        means: Means = OPTIONS,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._broker = broker
+        self._means = means
         self._device = device
         self._say = say
         self._said = False
@@ -88,7 +95,9 @@ class Reporter:
             self._short = self._short + 1 if short else 0
             self._attempts = self._attempts if short else 0
             if self._short >= _SUSPICIOUS:
-                text += f" again: does another edge-classify call itself {self._device}? Name each by --mqtt-device"
+                text += (
+                    f" again: does another edge-classify call itself {self._device}? Name each by {self._means.device}"
+                )
         self._silent = now - self._told.get(text, float("-inf")) < _TELL_INTERVAL_S
         if not self._silent:
             self._told[text] = now

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from ..output import START_PAUSE_S
+from .address import OPTIONS, Means
 from .present import Present
 from .signals import Signals
 
@@ -41,6 +42,7 @@ class Settings:
     image: bool = False
     discovery: str | None = "homeassistant"
     quiet_s: float = 30.0
+    means: Means = OPTIONS
 
 
 class BrokerOutput:
@@ -95,7 +97,8 @@ class BrokerOutput:
         from .link import keep_connected
 
         settings, run = self._settings, self._run
-        broker = Broker(settings.address, settings.password, settings.ca, settings.cert, settings.key)
+        password, means = settings.password, settings.means
+        broker = Broker(settings.address, password, settings.ca, settings.cert, settings.key, means)
 
         def describe() -> tuple[Device, dict[str, Any] | None]:
             device = _describe(settings, run)
