@@ -2,7 +2,7 @@
 # make check    linters, types, and the tests that need no TensorFlow: two minutes (installs the device side and dev tools)
 # make test     make check, then all other tests (installs everything)
 # make test-home-assistant    what a real Home Assistant makes of our MQTT (0.6 GB, with Python 3.13)
-# make test-s3    photos read from a bucket, of an S3 server that runs here
+# make test-stores   photos read from S3 and Google Cloud Storage, of servers that run here
 # make test-packages    as root: install the Debian packages without which some tests are skipped
 # make docs     write what is made of the commands' parsers (docs/commands.md, man pages, completions, a JSON schema) and
 #               of benchmarks/results (tables and charts); then the web site of all pages, build/site, with an error for
@@ -40,7 +40,7 @@ SLOW_JOBS ?= 2
 # The newest that Python 3.13 takes.
 HOME_ASSISTANT = build/home-assistant
 PYTHON313 ?= python3.13
-S3 = build/s3
+STORES = build/stores
 
 # Those that measure, of benchmarks/README.md.
 BENCHMARKS = accuracy agreement budget builtin converting decisions float16_arithmetic heads hooks instructions \
@@ -70,10 +70,11 @@ test-home-assistant: $(CHECK)
 	$(HOME_ASSISTANT)/bin/python -m pip install --quiet --disable-pip-version-check homeassistant==2025.4.4 'paho-mqtt>=2.1,<3'
 	$(BIN)/python -m pytest tests/system/test_home_assistant.py
 
-test-s3:
-	$(PYTHON) -m venv $(S3)
-	$(S3)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' 'moto[server]>=5' 's3fs[boto3]'
-	$(S3)/bin/python -m pytest tests/train/test_shards.py -k bucket
+test-stores:
+	$(PYTHON) -m venv $(STORES)
+	$(STORES)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' \
+		'moto[server]>=5' 's3fs[boto3]' gcsfs gcp-storage-emulator
+	$(STORES)/bin/python -m pytest tests/train/test_shards.py -k store
 
 test-packages:
 	apt-get update --quiet

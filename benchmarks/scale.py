@@ -22,14 +22,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from common import DATA, WORK, machine, parse_with_parts
+from common import DATA, WORK, Row, machine, parse_with_parts, record, show
 
 FOLDER = WORK / "scale"
 CELL = ("--alpha", "0.35", "--resolution", "96")
@@ -38,6 +38,8 @@ SETS = ("flowers", "alien_vs_predator", "trashnet")
 CLASSES = ("a", "b", "c", "d")
 PICTURES = 2000
 PHOTOS_PER_SHARD = 5000
+# What progress bars say is being done.
+STEPS = ("reading", "computing features", "fitting heads")
 # Whatever a run's result is.
 FILES = ("heads/0.35_96.npz", "photo_check.json", "started.json", "prepared/96_held_out.npy")
 
@@ -53,13 +55,13 @@ class Watched(NamedTuple):
 
 
 def main() -> None:
-    parts = {
-        "memory": memory,
-        "plan": plan,
-        "same": same,
-        "nodes": nodes,
-        "overhead": overhead,
-        "kills": kills,
+    parts: dict[str, tuple[Callable[[argparse.Namespace], Iterator[Row]], str]] = {
+        "memory": (memory, "0.35@96, random weights, --views 0."),
+        "plan": (plan, "0.35@96; the backbone was there already."),
+        "same": (same, "0.35@96: a folder, shards of it, and these on three nodes of one core each, on this machine."),
+        "nodes": (nodes, "20,000 pictures in 40 shards, 0.35@96, random weights, --views 3; nodes on this machine."),
+        "overhead": (overhead, "Alien vs Predator, 20 cells."),
+        "kills": (kills, "900 pictures in 30 shards, 0.35@96, three nodes of one core each, on this machine."),
     }
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--photos", type=int, nargs="+", default=[30_000], help="of memory: how many")
@@ -72,12 +74,12 @@ def main() -> None:
     options = parse_with_parts(parser, parts)
     print(machine(), f"load {os.getloadavg()[0]:.1f}", flush=True)
     for name in options.parts:
-        parts[name](options)
+        part, notes = parts[name]
+        record(__file__, [show(row) for row in part(options)], name, notes)
 
 
-def memory(options: argparse.Namespace) -> None:
+def memory(options: argparse.Namespace) -> Iterator[Row]:
     """Time and peak memory against the number of photos. A run that was stopped goes on where it was."""
-    print("photos, seconds, of which by step, peak MB of the driver and of the largest worker")
     for count in options.photos:
         source = make_shards(count) if options.distinct else make_table(count)
         name = source.stem if source.suffix else source.name
@@ -85,11 +87,17 @@ def memory(options: argparse.Namespace) -> None:
         cache = FOLDER / "caches" / name
         watch(*arguments, "--plan", cache=cache)  # makes the backbone, which takes 1 GB
         run = watch(*arguments, "--epochs", options.epochs, cache=cache)
-        steps = ", ".join(f"{step} {seconds:.0f}" for step, seconds in run.steps.items())
-        print(f"{count}, {run.seconds:.0f}, {steps}, {run.driver:.0f}, {run.workers:.0f}", flush=True)
+        yield {
+            "photos": count,
+            "different": count if options.distinct else min(count, PICTURES),
+            "seconds": round(run.seconds),
+            **{f"{step} (s)": round(run.steps.get(step, 0)) for step in STEPS},
+            "driver (MB)": round(run.driver),
+            "largest worker (MB)": round(run.workers),
+        }
 
 
-def plan(options: argparse.Namespace) -> None:
+def plan(options: argparse.Namespace) -> Iterator[Row]:
     """What --plan says, against what the run then takes; the backbone is there already."""
     for name in options.sets:
         photos, cache = DATA / "data" / name, FOLDER / "caches" / f"plan {name}"
@@ -99,10 +107,16 @@ def plan(options: argparse.Namespace) -> None:
         (said,) = re.findall(r"on \d+ cores?: about ([\d.,]+) (h|min|s)", planned.output)
         seconds = float(said[0].replace(",", "")) * {"h": 3600, "min": 60, "s": 1}[said[1]]
         run = watch(*arguments, cache=cache)
-        print(f"{name}: planned {seconds:.0f} s, took {run.seconds:.0f} s, of which {run.steps}", flush=True)
+        yield {
+            "photos": name,
+            "planned (s)": round(seconds),
+            "took (s)": round(run.seconds),
+            "planned / took": round(seconds / run.seconds, 2),
+            **{f"{step} (s)": round(run.steps.get(step, 0)) for step in STEPS},
+        }
 
 
-def same(options: argparse.Namespace) -> None:
+def same(options: argparse.Namespace) -> Iterator[Row]:
     """The folder, shards of it, and shards on three nodes: are the results the same bytes?"""
     for name in options.sets:
         photos, shards = DATA / "data" / name, FOLDER / f"shards of {name}"
@@ -122,43 +136,54 @@ def same(options: argparse.Namespace) -> None:
         differing = [way for way in runs if result(runs[way]) != result(runs["folder"])]
         keys = {way: feature_keys(FOLDER / "caches" / f"{name} {way}") for way in runs}
         differing += [f"features of {way}" for way in runs if keys[way] != keys["folder"]]
-        count = len(keys["folder"])
-        print(f"{name}: {count} features; {f'DIFFERENT: {differing}' if differing else 'the same bytes'}", flush=True)
+        found = f"DIFFERENT: {', '.join(differing)}" if differing else "the same bytes"
+        yield {"photos": name, "features": len(keys["folder"]), "result": found}
 
 
-def nodes(options: argparse.Namespace) -> None:
+def nodes(options: argparse.Namespace) -> Iterator[Row]:
     """Photos per second of one node and of two, one core each, in turn; the driver's node has no core."""
     shards = make_shards(20_000, per_shard=500)
-    rates: dict[int, list[float]] = {1: [], 2: []}
     for number in range(options.rounds):
-        for count, own in rates.items():
+        rates: dict[int, float] = {}
+        for count in (1, 2):
             cache = FOLDER / "caches" / "nodes"
             prepare_cache(cache)
             fresh(FOLDER / "runs" / "nodes")
             with start_nodes(count, head=0) as cluster:
                 arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *CELL, "--views", "3")
                 run = watch(*arguments, "--epochs", "1", "--cluster", cluster.address, cache=cache)
-            own.append(20_000 / run.steps["computing features"])
-            print(f"round {number}, {count} nodes: {own[-1]:.0f} photos/s, load {os.getloadavg()[0]:.1f}", flush=True)
-    print(f"2 nodes against 1: {np.median(np.divide(rates[2], rates[1])):.2f} times", flush=True)
+            rates[count] = 20_000 / run.steps["computing features"]
+        yield {
+            "round": number,
+            "1 node (photos/s)": round(rates[1]),
+            "2 nodes (photos/s)": round(rates[2]),
+            "2 / 1": round(rates[2] / rates[1], 2),
+            "load": round(os.getloadavg()[0], 1),
+        }
 
 
-def overhead(options: argparse.Namespace) -> None:
+def overhead(options: argparse.Namespace) -> Iterator[Row]:
     """Alien vs Predator's grid with --cluster auto, and with local processes, in turn."""
-    seconds: dict[str, list[float]] = {"local": [], "cluster": []}
-    for _ in range(options.rounds):
-        for way, own in seconds.items():
+    for number in range(options.rounds):
+        seconds: dict[str, float] = {}
+        for way in ("local", "cluster"):
             cache, run = FOLDER / "caches" / "overhead", FOLDER / "runs" / "overhead"
             prepare_cache(cache)
             fresh(run)
             cells = ("--alpha", "0.35", "0.5", "0.75", "1.0", "--resolution", "all")
             arguments = (DATA / "data" / SETS[1], "-o", run, "--weights", DATA / "weights", *cells)
-            own.append(watch(*arguments, *(("--cluster", "auto") if way == "cluster" else ()), cache=cache).seconds)
-            print(f"{way}: {own[-1]:.0f} s, load {os.getloadavg()[0]:.1f}", flush=True)
-    print(f"cluster − local: {np.median(np.subtract(seconds['cluster'], seconds['local'])):.1f} s", flush=True)
+            own = (*arguments, "--cluster", "auto") if way == "cluster" else arguments
+            seconds[way] = watch(*own, cache=cache).seconds
+        yield {
+            "round": number,
+            "local (s)": round(seconds["local"], 1),
+            "cluster (s)": round(seconds["cluster"], 1),
+            "cluster − local (s)": round(seconds["cluster"] - seconds["local"], 1),
+            "load": round(os.getloadavg()[0], 1),
+        }
 
 
-def kills(options: argparse.Namespace) -> None:
+def kills(options: argparse.Namespace) -> Iterator[Row]:
     """Of three nodes one is killed at a random time, in each of so many runs: is the result the same?"""
     shards, rng = make_shards(900, per_shard=30), random.Random(options.seed)
     cache = FOLDER / "caches" / "kills"
@@ -185,8 +210,12 @@ def kills(options: argparse.Namespace) -> None:
         if process.returncode:
             raise SystemExit(f"{output}\n{errors}")
         same = "the same bytes" if result(run) == expected else "DIFFERENT"
-        what = f"a node killed after {moment:.0f} of {took:.0f} s" if killed else "none killed"
-        print(f"{number}: {what}; {same}", flush=True)
+        yield {
+            "run": number,
+            "a node killed after (s)": round(moment) if killed else None,
+            "of (s)": round(took),
+            "result": same,
+        }
 
 
 def make_table(count: int) -> Path:

@@ -10,6 +10,7 @@ from edge_classify.collect.photo_file import encode, write
 from edge_classify.collect.record import Record
 from edge_classify.learn.photos.bursts import join_bursts
 from edge_classify.learn.photos.photo_set import find_photos
+from edge_train.photo_columns import as_columns
 from edge_train.split import split_photos
 
 
@@ -26,7 +27,9 @@ def test_a_burst_is_held_out_or_trained_on_as_a_whole(tmp_path: Path) -> None:
     groups = join_bursts(tmp_path, found.photos, alone)
     assert len(set(groups.values())) == 2 * (8 + 8)
     assert all(group == min(sha256 for sha256 in groups if groups[sha256] == group) for group in groups.values())
-    split = split_photos(found, groups)
+    columns = as_columns(found)
+    names = list(columns.photos.contents.names)
+    split = split_photos(columns, np.array([names.index(groups[name]) for name in names]))
     sides = {}
     for photo in split.photos:
         burst = groups[photo.sha256]

@@ -8,6 +8,7 @@ import pytest
 
 from conftest import write_photos
 from edge_classify.errors import DataError
+from edge_classify.learn.photos.photo_set import Photo
 from edge_train import cache
 from edge_train.cache import open_cache
 from edge_train.photo_facts import collect_facts, read_cached_facts
@@ -22,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_run_that_finds_an_old_cache_deletes_nothing_that_another_has_read_meanwhile(tmp_path: Path) -> None:
     photo = write_photos(tmp_path / "photos", 1, ("disc",)) / "disc" / "0.png"
     with open_cache() as database, open_cache() as late:
-        assert collect_facts(database, {"aa": photo}) == {}
+        assert collect_facts(database, photo.parent, [Photo(Path(photo.name), 0, "aa")]) == {}
         # The second run looked at the version before the first had raised it.
         cache._upgrade(late)
         (facts,) = read_cached_facts(database, ["aa"])

@@ -139,3 +139,13 @@ def test_cells_are_converted_on_nodes_as_here(run_folder: Path, models: Path, tm
     for path in made:
         assert path.read_bytes() == (models / path.name).read_bytes(), path.name
     assert list((tmp_path / "caches").glob("*/edge-classify/runs/*/run.json"))
+
+
+def test_the_autoscaler_file_of_the_docs_is_what_ray_takes() -> None:
+    import ray
+    import yaml  # type: ignore[import-untyped]
+    from jsonschema import validate  # type: ignore[import-untyped]
+
+    text = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    validate(yaml.safe_load(text.split("```yaml\n")[1].split("```")[0]), schema)

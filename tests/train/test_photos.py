@@ -20,16 +20,18 @@ from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, VALIDATION,
 from edge_classify.learn.photos.photo_set import TRAINING as TRAINED_ON
 from edge_train.cache import open_cache
 from edge_train.cli import main
+from edge_train.photo_columns import as_columns
 from edge_train.split import check_classes, split_photos
 from edge_train.training import read_negatives
 
 
 def split(root: Path, *alike: Sequence[str], with_unknown: bool = True):
     """alike: groups of photos that are near-duplicates of each other, by sha256."""
-    found = find_photos(root, with_unknown=with_unknown)
-    groups = {photo.sha256: photo.sha256 for photo in found.photos}
+    found = as_columns(find_photos(root, with_unknown=with_unknown))
+    names = list(found.photos.contents.names)
+    groups = np.arange(len(names))
     for group in alike:
-        groups |= dict.fromkeys(group, min(group))
+        groups[[names.index(name) for name in group]] = names.index(min(group))
     return split_photos(found, groups)
 
 

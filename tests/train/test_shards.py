@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import csv
 import json
+import socket
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 import cv2
+import fsspec
 import numpy as np
 import pytest
 
 from conftest import TRAINING, Command, write_photos
 from edge_classify import DataError, UsageError
+from edge_classify.images.crop import Crop
 from edge_classify.learn.photos.photo_set import Photo, PhotoSet
 from edge_train.cache import open_cache
+from edge_train.place import state_of
 from edge_train.settings import Settings
 from edge_train.shards.finding import find_listed_photos
 from edge_train.shards.making import make_shards
@@ -92,6 +99,21 @@ def test_shards_and_tables_are_split_as_the_folder_is(photos: Path, tmp_path: Pa
         found = sort(parse_photos(str(photos / name)))
         assert list(map(facts, found.photos)) == list(map(facts, folder.photos))
         assert (found.labels, found.given_split, found.held_out_name) == (folder.labels, True, "Test/")
+
+
+def test_photos_that_do_not_fit_into_one_block_are_all_looked_at(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards_of(photos, tmp_path / "shards")
+    part = Settings(crop=Crop(0.25, 0, 0.5, 1))
+    with open_cache() as database:
+        folder, _ = sort_photos(database, photos, part)
+        database.execute("DELETE FROM looks")
+        monkeypatch.setattr("edge_train.progress._BLOCK", 7)
+        found, _ = sort_photos(database, parse_photos(f"{tmp_path}/shards"), part)
+        again, _ = sort_photos(database, photos, part)
+    assert list(map(facts, found.photos)) == list(map(facts, again.photos)) == list(map(facts, folder.photos))
+    assert found.fingerprint == folder.fingerprint
 
 
 def test_shards_are_the_same_from_the_same_photos(photos: Path, tmp_path: Path) -> None:
@@ -236,11 +258,23 @@ def test_shards_and_tables_come_from_a_web_server(photos: Path, tmp_path: Path, 
     assert find(f"{web}/{table.name}", 10).skipped == (f"{web}/photos/gone.png: no such file or object",)
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An S3 server of this machine's, with a bucket of the name `bucket`; yields boto3's client."""
-    for package in ("moto.server", "s3fs"):
-        pytest.importorskip(package, reason=f"{package} is missing → make test-s3")
+@dataclass(frozen=True)
+class Store:
+    """address: what its files' names follow. put: of a name and content. remove: of a name."""
+
+    address: str
+    put: Callable[[str, bytes], object]
+    remove: Callable[[str], object]
+
+
+def need(*packages: str) -> None:
+    for package in packages:
+        pytest.importorskip(package, reason=f"{package} is missing → make test-stores")
+
+
+@contextmanager
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    need("moto.server", "s3fs")
     import boto3  # type: ignore[import-not-found]
     from moto.server import ThreadedMotoServer  # type: ignore[import-not-found]
 
@@ -253,29 +287,77 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     client = boto3.client("s3")
     client.create_bucket(Bucket="bucket")
-    yield client
+    yield Store(
+        "s3://bucket",
+        lambda name, data: client.put_object(Bucket="bucket", Key=name, Body=data),
+        lambda name: client.delete_object(Bucket="bucket", Key=name),
+    )
     server.stop()
 
 
+@contextmanager
+def gs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    # Else gcsfs asks over gRPC, which the emulator does not know, what kind of bucket it is; read at its import.
+    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    need("gcp_storage_emulator", "gcsfs")
+    from fsspec.config import conf
+    from gcp_storage_emulator.server import create_server  # type: ignore[import-not-found]
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
+    server.start()
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    # For processes that are started.
+    monkeypatch.setenv("FSSPEC_GS_TOKEN", "anon")
+    monkeypatch.setitem(conf, "gs", {"token": "anon"})
+
+    def ask(method: str, path: str, data: bytes | None = None) -> None:
+        with urlopen(Request(f"http://127.0.0.1:{port}/{path}", data, method=method)):
+            pass
+
+    yield Store(
+        "gs://bucket",
+        lambda name, data: ask("POST", f"upload/storage/v1/b/bucket/o?uploadType=media&name={quote(name, '')}", data),
+        lambda name: ask("DELETE", f"storage/v1/b/bucket/o/{quote(name, '')}"),
+    )
+    server.stop()
+
+
+@pytest.fixture(params=[s3, gs], ids=["s3", "gs"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store of this machine's."""
+    with request.param(monkeypatch) as found:
+        yield found
+
+
 @pytest.mark.nightly
-def test_photos_of_a_bucket_are_those_of_the_folder(photos: Path, tmp_path: Path, bucket: Any) -> None:
+def test_photos_of_a_store_are_those_of_the_folder(photos: Path, tmp_path: Path, store: Store) -> None:
     shards = shards_of(photos, tmp_path / "shards")
     for path in (tmp_path / "shards").iterdir():
-        bucket.upload_file(str(path), "bucket", f"shards/{path.name}")
-    address = f"s3://bucket/shards/shards-{{0000..{len(shards) - 1:04d}}}.tar"
+        store.put(f"shards/{path.name}", path.read_bytes())
+    address = f"{store.address}/shards/shards-{{0000..{len(shards) - 1:04d}}}.tar"
     folder, found = sort(photos), sort(parse_photos(address))
     assert list(map(facts, found.photos)) == list(map(facts, folder.photos))
     assert (found.photos[0].read(Path()) == folder.photos[0].read(photos)).all()
-    bucket.delete_object(Bucket="bucket", Key=f"shards/{shards[-1].name}")
-    assert f"s3://bucket/shards/{shards[-1].name}: no such file or object" in find(address, 60).skipped
+    last = f"{store.address}/shards/{shards[-1].name}"
+    # A process of its own would know nothing of the store.
+    forget = fsspec.get_filesystem_class(store.address.partition(":")[0]).clear_instance_cache
+    before = state_of(last)
+    assert before
+    store.put(f"shards/{shards[-1].name}", shards[-1].read_bytes()[::-1])  # of the same size
+    forget()
+    assert state_of(last) not in ("", before)
+    store.remove(f"shards/{shards[-1].name}")
+    forget()
+    assert f"{last}: no such file or object" in find(address, 60).skipped
 
     paths = sorted(photos.rglob("train/*/*.png"))
-    for path in paths:
-        bucket.upload_file(str(path), "bucket", f"photos/{path.name} {path.parent.name}.png")
     rows = [(f"photos/{path.name} {path.parent.name}.png", path.parent.name) for path in paths]
-    table = write_table(tmp_path / "photos.csv", rows)
-    bucket.upload_file(str(table), "bucket", table.name)
-    assert len(find("s3://bucket/photos.csv").photos) == len(paths)
+    for path, (name, _) in zip(paths, rows, strict=True):
+        store.put(name, path.read_bytes())
+    store.put("photos.csv", write_table(tmp_path / "photos.csv", rows).read_bytes())
+    assert len(find(f"{store.address}/photos.csv").photos) == len(paths)
 
 
 def test_of_very_many_photos_copies_stay_on_one_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
+from edge_train.photo_columns import ColumnPhotoSet, as_columns
 from edge_train.split import split_photos
 
 CLASSES = 3
@@ -40,8 +42,10 @@ def pictures(found: PhotoSet, pairs: Pairs) -> dict[str, set[str]]:
     return groups
 
 
-def groups_of(found: PhotoSet, pairs: Pairs) -> dict[str, str]:
-    return {sha256: min(group) for sha256, group in pictures(found, pairs).items()}
+def split(found: PhotoSet, pairs: Pairs) -> ColumnPhotoSet:
+    columns, groups = as_columns(found), pictures(found, pairs)
+    names = list(columns.photos.contents.names)
+    return split_photos(columns, np.array([names.index(min(groups[name])) for name in names], int))
 
 
 def classes_of_few_pictures(found: PhotoSet, groups: dict[str, set[str]]) -> set[str]:
@@ -61,7 +65,7 @@ def test_photos_of_one_picture_are_on_one_side_and_in_one_fold(drawn: tuple[Phot
     # A class of few pictures is split all the same: it could not be trained and measured otherwise.
     few = classes_of_few_pictures(found, groups)
     places = {}
-    for photo in split_photos(found, groups_of(found, pairs)).photos:
+    for photo in split(found, pairs).photos:
         if not groups[photo.sha256] & few:
             picture = min(groups[photo.sha256])
             assert places.setdefault(picture, (photo.part, photo.fold)) == (photo.part, photo.fold)
@@ -70,11 +74,11 @@ def test_photos_of_one_picture_are_on_one_side_and_in_one_fold(drawn: tuple[Phot
 @given(photo_sets())
 def test_every_photo_is_trained_on_in_a_fold_or_held_out(drawn: tuple[PhotoSet, Pairs]) -> None:
     found, pairs = drawn
-    split = split_photos(found, groups_of(found, pairs))
-    assert [(photo.path, photo.label, photo.sha256) for photo in split.photos] == [
+    done = split(found, pairs)
+    assert [(photo.path, photo.label, photo.sha256) for photo in done.photos] == [
         (photo.path, photo.label, photo.sha256) for photo in found.photos
     ]
-    for photo in split.photos:
+    for photo in done.photos:
         assert (photo.part, photo.fold in range(5)) in ((TRAINING, True), (HELD_OUT, False))
 
 
@@ -90,9 +94,9 @@ def tidy_photo_sets(draw: st.DrawFn) -> tuple[PhotoSet, Pairs]:
 @given(tidy_photo_sets())
 def test_every_class_of_several_photos_is_on_both_sides(drawn: tuple[PhotoSet, Pairs]) -> None:
     found, pairs = drawn
-    split = split_photos(found, groups_of(found, pairs))
+    done = split(found, pairs)
     for label in range(NEGATIVE, CLASSES):
-        members = [photo for photo in split.photos if photo.label == label]
+        members = [photo for photo in done.photos if photo.label == label]
         contents = {photo.sha256 for photo in members}
         parts = {photo.part for photo in members}
         assert parts == (set() if not contents else {TRAINING} if len(contents) == 1 else {TRAINING, HELD_OUT})
@@ -104,8 +108,8 @@ def test_order_and_names_of_files_do_not_matter(drawn: tuple[PhotoSet, Pairs], r
     shuffled = [replace(photo, path=Path("other") / photo.path) for photo in found.photos]
     random.shuffle(shuffled)
     swapped = [pair[:: random.choice((1, -1))] for pair in random.sample(pairs, len(pairs))]
-    again = split_photos(replace(found, photos=tuple(shuffled)), groups_of(found, swapped))
-    places = {photo.sha256: (photo.part, photo.fold) for photo in split_photos(found, groups_of(found, pairs)).photos}
+    again = split(replace(found, photos=tuple(shuffled)), swapped)
+    places = {photo.sha256: (photo.part, photo.fold) for photo in split(found, pairs).photos}
     assert all(places[photo.sha256] == (photo.part, photo.fold) for photo in again.photos)
 
 
@@ -114,6 +118,6 @@ def test_a_given_split_is_kept_but_for_what_training_has_seen(drawn: tuple[Photo
     found, pairs = drawn
     groups = pictures(found, pairs)
     trained_on = {photo.sha256 for photo in found.photos if photo.part == TRAINING}
-    for before, after in zip(found.photos, split_photos(found, groups_of(found, pairs)).photos, strict=True):
+    for before, after in zip(found.photos, split(found, pairs).photos, strict=True):
         seen = before.part != TRAINING and groups[before.sha256] & trained_on
         assert after.part == (LEFT_OUT if seen else before.part)

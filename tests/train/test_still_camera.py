@@ -19,6 +19,7 @@ from edge_classify.learn.photos.near_duplicates import MAX_COPIES, are_same_pict
 from edge_classify.learn.photos.photo_set import HELD_OUT, TRAINING, Photo, PhotoSet, find_photos
 from edge_train.cache import open_cache
 from edge_train.photo_check import check_photos
+from edge_train.photo_columns import as_columns
 from edge_train.photo_facts import collect_facts, read_cached_facts
 from edge_train.settings import Settings
 from edge_train.split import check_classes, split_photos
@@ -60,7 +61,7 @@ def cache() -> Iterator[sqlite3.Connection]:
 
 def read(cache: sqlite3.Connection, root: Path) -> PhotoSet:
     found = find_photos(root, with_unknown=True)
-    assert collect_facts(cache, {photo.sha256: root / photo.path for photo in found.photos}) == {}
+    assert collect_facts(cache, root, found.photos) == {}
     return found
 
 
@@ -70,7 +71,7 @@ def test_photos_of_a_still_camera_are_one_scene_and_no_copies(tmp_path: Path, ca
     alike = find_near_duplicates(names, read_cached_facts(cache, names))
     assert len(alike.scenes) == 1
     assert alike.pairs == ()
-    assert is_still_camera(cache, found.photos)
+    assert is_still_camera(cache, names)
 
 
 def test_photos_of_many_places_are_not_of_a_still_camera(tmp_path: Path, cache: sqlite3.Connection) -> None:
@@ -81,7 +82,7 @@ def test_photos_of_many_places_are_not_of_a_still_camera(tmp_path: Path, cache: 
         cv2.imwrite(str(tmp_path / "a" / f"{number}.png"), cv2.resize(blocks, (320, 240)))
     write_photos(tmp_path, 20)
     found = read(cache, tmp_path)
-    assert not is_still_camera(cache, found.photos)
+    assert not is_still_camera(cache, sorted({photo.sha256 for photo in found.photos}))
 
 
 def test_groups_do_not_grow_by_chains(tmp_path: Path, cache: sqlite3.Connection) -> None:
@@ -97,7 +98,7 @@ def test_groups_do_not_grow_by_chains(tmp_path: Path, cache: sqlite3.Connection)
     names = sorted({photo.sha256 for photo in found.photos})
     alike = find_near_duplicates(names, read_cached_facts(cache, names))
     assert max(list(alike.groups.values()).count(group) for group in alike.groups.values()) <= MAX_COPIES
-    check_classes(split_photos(found, alike.groups))
+    check_classes(split_photos(as_columns(found), alike.first))
 
 
 CHANGES = {
@@ -155,16 +156,16 @@ def test_photos_are_sorted_by_exif_then_file_times_then_names(tmp_path: Path) ->
         os.utime(tmp_path / name, (1000, 1000))
     photos = as_photos("photo1.jpg", "photo9.jpg", "photo10.jpg")
     ordered, clock = sort_by_time(tmp_path, photos)
-    assert ([photo.sha256 for photo in ordered], clock) == (list(names), "EXIF times")
+    assert ([photos[index].sha256 for index in ordered], clock) == (list(names), "EXIF times")
     for number, name in enumerate(names):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / name)
         os.utime(tmp_path / name, (1000, 1000))
     ordered, clock = sort_by_time(tmp_path, photos)
-    assert ([photo.sha256 for photo in ordered], clock) == (list(reversed(names)), "file names")
+    assert ([photos[index].sha256 for index in ordered], clock) == (list(reversed(names)), "file names")
     for number, name in enumerate(names):
         os.utime(tmp_path / name, (1000 + 60 * number, 1000 + 60 * number))
     ordered, clock = sort_by_time(tmp_path, photos)
-    assert ([photo.sha256 for photo in ordered], clock) == (list(names), "file times")
+    assert ([photos[index].sha256 for index in ordered], clock) == (list(names), "file times")
 
 
 def test_a_still_scene_is_split_by_time(tmp_path: Path, cache: sqlite3.Connection) -> None:

@@ -96,16 +96,16 @@ def find_crop(root: Path, photos: PhotoSet, side: int, report: Callable[[str], N
 
 def _choose(photos: PhotoSet) -> list[Photo]:
     """Training photos, `unknown/` among them, evenly over the time of each class."""
-    classes: dict[int, list[Photo]] = {}
-    for photo in photos.photos:
+    classes: dict[int, list[tuple[int, int]]] = {}
+    for index, photo in enumerate(photos.photos):
         if photo.part == TRAINING:
-            classes.setdefault(photo.label, []).append(photo)
+            classes.setdefault(photo.label, []).append((photo.fold, index))
     most = min(_MAX_PHOTOS_PER_CLASS, _MAX_PHOTOS // len(classes))
     chosen = []
     for own in classes.values():
-        own.sort(key=lambda photo: photo.fold)
+        own.sort()
         places = np.linspace(0, len(own) - 1, min(most, len(own))).astype(int)
-        chosen += [own[place] for place in places]
+        chosen += [photos.photos[own[place][1]] for place in places]
     return chosen
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from edge_classify.learn.enough import make_trials
 from edge_classify.learn.learning_curve import LearningCurve, draw_learning_curve
 from edge_classify.learn.photos.photo_set import TRAINING, VALIDATION
 
 from .fitting import Fit
+from .photo_columns import as_columns
 from .training_run import CellJob
 
 
@@ -22,12 +21,10 @@ def learning_curve(entry: Mapping[str, Any]) -> LearningCurve | None:
 
 def learning_curve_of(job: CellJob, fit: Fit) -> LearningCurve:
     """The curve of heads such as those of `fit`, which is of the frozen backbone."""
-    photos = job.run.photos.of(TRAINING, VALIDATION)
-    width = max(len(photo.group) for photo in photos)
     trials = make_trials(
         fit.examples,
         [(fold, fold_fit.head) for fold, fold_fit in zip(fit.folds, fit.fold_fits, strict=True)],
-        np.fromiter((photo.group.encode() for photo in photos), f"S{width}", len(photos)),
+        as_columns(job.run.photos).of(TRAINING, VALIDATION).groups,
         fit.features,
         job.run.head,
         job.run.settings.seed,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -30,10 +31,11 @@ from edge_classify.learn.rows import Rows
 from .backbone import TENSORFLOW_MEMORY_BYTES, Backbone, BackboneCost
 from .cache import cache_folder, fetch, open_cache
 from .feature_model import make_feature_model, open_feature_model
+from .photo_columns import PhotoColumns
 from .place import Place, read_near
-from .progress import show_progress
+from .progress import Blocks, show_progress
 from .training_run import TrainingRun
-from .workers import Pool, in_processes, name_photos
+from .workers import Pool, in_processes, name_photos, results_of
 
 _PHOTOS_PER_JOB = 32
 # Of a shard: they are fetched in one request.
@@ -66,7 +68,7 @@ def compute_run_features(
 
     That is all views of the photos to fit and to choose on, all other photos as they are, and the negatives made.
     """
-    compute_features(database, run.root, _needed(run), backbones, pool)
+    compute_features(database, run.root, _needed(run), backbones, pool, len(run.photos.photos))
 
 
 def feature_keys(run: TrainingRun, backbone: Backbone) -> Iterator[str]:
@@ -77,7 +79,7 @@ def feature_keys(run: TrainingRun, backbone: Backbone) -> Iterator[str]:
 
 
 def _needed(run: TrainingRun) -> Iterator[_Wanted]:
-    """All pictures of a run, of which copies may come more than once."""
+    """All pictures of a run, of which copies may come more than once; photos of a shard come together."""
     views = run.settings.augmentation.keys()
     viewed = (TRAINING, VALIDATION)
     if run.settings.unknown:
@@ -85,9 +87,9 @@ def _needed(run: TrainingRun) -> Iterator[_Wanted]:
         held_out, kinds = run.photos.of(HELD_OUT), (*_AS_IT_IS, *PHOTO_KINDS)
         yield from ((held_out[index], kinds) for index in choose_tried(len(held_out)))
         yield from ((picture, _AS_IT_IS) for picture in (*BLANKS, *TRIAL))
-    yield from (
-        (photo, views if photo.part in viewed and photo.label != NEGATIVE else _AS_IT_IS) for photo in run.photos.photos
-    )
+    photos = run.photos.photos
+    for photo in photos.as_stored() if isinstance(photos, PhotoColumns) else photos:
+        yield photo, views if photo.part in viewed and photo.label != NEGATIVE else _AS_IT_IS
     yield from ((photo, _AS_IT_IS) for pictures in run.negatives.values() for photo in pictures)
 
 
@@ -97,21 +99,32 @@ def compute_features(
     wanted: Iterable[_Wanted],
     backbones: Sequence[Backbone],
     pool: Pool = in_processes,
+    count: int = 0,
 ) -> None:
     """Fill the cache with the features of all photos, on all cores; each photo is decoded once for all of them.
 
-    wanted: photos, each with those of its views that are wanted.
+    wanted: photos, each with those of its views that are wanted. count: how many photos these are, for the time left.
     If the cache has them all, nothing is computed and TensorFlow is not loaded. Raises DataError.
     """
-    missing = list(_find_missing(database, root, wanted, backbones))
-    make_models(database, dict.fromkeys(backbone for photo in missing for backbone, _ in photo.views))
-    jobs = list(_cut_into_jobs(missing))
-    with show_progress("computing features", len(missing), "photo", disable=not jobs) as progress:
-        computed = pool(_compute, jobs, _prepare_process, describe=_describe)
+    blocks = Blocks(count)
+
+    def find_jobs() -> Iterator[Sequence[_Missing]]:
+        for block in blocks.of(wanted):
+            missing = list(_find_missing(database, root, block, backbones))
+            blocks.looked_at(len({photo.sha256 for photo, _ in block}), len(missing))
+            make_models(database, dict.fromkeys(backbone for photo in missing for backbone, _ in photo.views))
+            yield from _cut_into_jobs(missing)
+
+    jobs = find_jobs()
+    first = next(jobs, None)
+    if first is None:
+        return
+    with show_progress("computing features", blocks.to_do, "photo") as progress:
         waiting: list[tuple[str, bytes]] = []
         kept_at = time.monotonic()
-        for job, rows in zip(jobs, computed, strict=True):
+        for job, rows in results_of(pool, _compute, chain([first], jobs), _prepare_process, _describe):
             waiting += rows
+            progress.total = blocks.to_do
             progress.update(len(job))
             if len(waiting) >= _ROWS_PER_COMMIT or time.monotonic() > kept_at + _COMMIT_INTERVAL_S:
                 keep_features(database, waiting)

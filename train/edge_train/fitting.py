@@ -38,11 +38,12 @@ from edge_classify.learn.open_set import (
 )
 from edge_classify.learn.photos.folds import FOLDS
 from edge_classify.learn.photos.made_negatives import BLANKS
-from edge_classify.learn.photos.photo_set import TRAINING, VALIDATION, Photo
+from edge_classify.learn.photos.photo_set import TRAINING, VALIDATION
 from edge_classify.model.answers import Answers, pack
 
 from .backbone import Backbone
 from .features import gather_features, read_cost
+from .photo_columns import as_columns
 from .settings import FINE_TUNING_PHOTOS
 from .training_run import CellJob
 
@@ -79,7 +80,7 @@ def fit_frozen(job: CellJob, database: sqlite3.Connection) -> Fit:
     settings = job.run.settings
     features = read_cost(database, job.backbone).features
     examples = _gather_examples(job, database)
-    folds = list(_find_folds(job.run.photos.of(TRAINING, VALIDATION), settings.seed))
+    folds = list(_find_folds(job, settings.seed))
     fold_fits, best_epochs = zip(*(_fit_without_fold(job, examples, fold, features) for fold in folds), strict=True)
     head = fold_fits[0].head
     if not job.run.photos.of(VALIDATION):
@@ -107,8 +108,8 @@ def views_do_harm(job: CellJob, database: sqlite3.Connection, fit: Fit) -> bool:
 
 def _gather_examples(job: CellJob, database: sqlite3.Connection) -> Examples:
     settings = job.run.settings
-    photos = job.run.photos.of(TRAINING, VALIDATION)
-    labels = np.array([photo.label for photo in photos])
+    photos = as_columns(job.run.photos).of(TRAINING, VALIDATION)
+    labels = photos.labels.astype(np.int64)
     views = settings.augmentation.keys()
     return Examples(
         rows=gather_features(database, job.backbone, photos, views),
@@ -209,8 +210,7 @@ def folds_to_tune(folds: Sequence[Fold]) -> Sequence[Fold]:
     return folds[: int(np.searchsorted(counts, FINE_TUNING_PHOTOS)) + 1]
 
 
-def _find_folds(photos: Sequence[Photo], seed: int) -> Iterator[Fold]:
+def _find_folds(job: CellJob, seed: int) -> Iterator[Fold]:
     """The user's own validation photos if there are any; otherwise each fifth of the training photos in turn."""
-    has_validation = any(photo.part == VALIDATION for photo in photos)
-    numbers = [-1] if has_validation else range(FOLDS)
-    return make_folds(np.array([photo.fold for photo in photos]), numbers, seed)
+    photos = as_columns(job.run.photos).of(TRAINING, VALIDATION)
+    return make_folds(photos.folds, [-1] if photos.within(VALIDATION).any() else range(FOLDS), seed)

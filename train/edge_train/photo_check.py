@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import sqlite3
-from collections import Counter, defaultdict
+from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -19,9 +20,13 @@ from edge_classify.system.atomic_write import write_atomic
 
 from .backbone import Backbone
 from .features import read_features
+from .json_file import write_json
 from .page import contact_sheet, escape, isolate, page
+from .photo_columns import PhotoColumns, as_columns
 from .photo_facts import read_cached_facts
 from .training_run import TrainingRun
+
+log = logging.getLogger(__name__)
 
 # A class with fewer training photos than this is reported.
 _MIN_RECOMMENDED_PHOTOS = 20
@@ -97,16 +102,16 @@ class PhotoCheck:
 
     classes: dict[str, int]
     skipped: tuple[str, ...]
-    wrong_suffix: list[tuple[str, str]]
-    copies: list[tuple[str, str]]
-    near_duplicates: list[tuple[str, str]]
+    wrong_suffix: Sequence[tuple[str, str]]
+    copies: Sequence[tuple[str, str]]
+    near_duplicates: Sequence[tuple[str, str]]
     scenes: list[Scene]
     still_camera: bool
     two_labels: list[tuple[str, str]]
-    left_out: list[str]
+    left_out: Sequence[str]
     few: list[str]
     imbalanced: list[str]
-    small: list[str]
+    small: Sequence[str]
     suspects: list[Suspect]
     crop: Crop | None = None
     given_split: bool = False
@@ -168,39 +173,33 @@ def check_photos(
 
     smallest: the smallest resolution. The costliest backbone's features of all photos as they are must be in the cache.
     """
-    photos = run.photos
-    contents = _Contents(photos.photos)
-    wrong_suffix, small = [], []
-    all_facts = read_cached_facts(database, (photo.sha256 for photo in photos.photos), photos.crop)
-    for photo, facts in zip(photos.photos, all_facts, strict=True):
+    photos = as_columns(run.photos)
+    every, contents = photos.photos, photos.photos.contents
+    copies = _Copies(contents.numbers)
+    wrong_suffix, small = list[tuple[str, str]](), array("i")
+    all_facts = read_cached_facts(database, (photo.sha256 for photo in every), photos.crop)
+    for index, (photo, facts) in enumerate(zip(every, all_facts, strict=True)):
         if facts.format and photo.path.suffix and facts.format != FORMATS_BY_SUFFIX.get(photo.path.suffix.lower()):
             wrong_suffix.append((photo.path.as_posix(), facts.format))
         if min(facts.width, facts.height) < smallest:
-            small.append(photo.path.as_posix())
-    counts = Counter(photo.label for photo in photos.of(TRAINING))
-    classes = {label: counts[index] for index, label in enumerate(photos.labels)}
+            small.append(index)
+    classes = dict(
+        zip(photos.labels, np.bincount(photos.of(TRAINING).labels, minlength=len(photos.labels)).tolist(), strict=True)
+    )
     largest = max(classes.values())
-    copied = [(sha256, contents.paths(sha256)) for sha256 in contents.copied()]
-    two_labels = [(same[0], same[1]) for sha256, same in copied if len(contents.labels(sha256)) > 1]
-    # Photos of two classes may well be alike, such as faces with a mask and without. Of a still scene all are.
-    for a, b in () if photos.still_camera else near_duplicates.pairs:
-        if not contents.labels(a) & contents.labels(b):
-            one, other = (contents.first[sha256].where(run.root) for sha256 in (a, b))
-            if are_same_picture(one, other, photos.crop):
-                two_labels.append((contents.paths(a)[0], contents.paths(b)[0]))
     return PhotoCheck(
         classes=classes,
         skipped=photos.skipped,
         wrong_suffix=wrong_suffix,
-        copies=[(same[0], copy) for _, same in copied for copy in same[1:]],
-        near_duplicates=[(contents.paths(a)[0], contents.paths(b)[0]) for a, b in near_duplicates.pairs],
-        scenes=_describe_scenes(near_duplicates, contents),
+        copies=_Pairs(every, copies.pairs),
+        near_duplicates=_Pairs(every, contents.firsts[np.array(near_duplicates.alike, np.intp).reshape(-1, 2)]),
+        scenes=_describe_scenes(near_duplicates, every, copies),
         still_camera=photos.still_camera,
-        two_labels=two_labels,
-        left_out=[photo.path.as_posix() for photo in photos.photos if photo.part == LEFT_OUT],
+        two_labels=_find_two_labels(run, near_duplicates, every, copies),
+        left_out=_Paths(every, np.flatnonzero(every.within(LEFT_OUT))),
         few=[label for label, count in classes.items() if count < _MIN_RECOMMENDED_PHOTOS],
         imbalanced=[label for label, count in classes.items() if count * _IMBALANCE <= largest],
-        small=small,
+        small=_Paths(every, np.array(small, np.int32)),
         # What is alike in one scene are light and time of day, not the classes.
         suspects=[] if photos.still_camera or not run.backbones else find_suspects(database, run.backbones[-1], photos),
         crop=photos.crop,
@@ -209,51 +208,127 @@ def check_photos(
     )
 
 
-class _Contents:
-    """The photos by their content: only of those that have copies is there a list.
+@dataclass(frozen=True)
+class _Paths(Sequence[str]):
+    """Paths of photos, made when they are asked for. indices: which photos, (n,)."""
 
-    first: by sha256, in the photos' order.
-    """
+    photos: PhotoColumns
+    indices: np.ndarray
 
-    def __init__(self, photos: Sequence[Photo]) -> None:
-        self.first: dict[str, Photo] = {}
-        self._copies: dict[str, list[Photo]] = defaultdict(list)
-        for photo in photos:
-            if self.first.setdefault(photo.sha256, photo) is not photo:
-                self._copies[photo.sha256].append(photo)
+    def __len__(self) -> int:
+        return len(self.indices)
 
-    def copied(self) -> list[str]:
-        """Of which content there are copies."""
-        return [sha256 for sha256 in self.first if sha256 in self._copies]
-
-    def paths(self, sha256: str) -> list[str]:
-        return [photo.path.as_posix() for photo in self._all(sha256)]
-
-    def labels(self, sha256: str) -> set[int]:
-        return {photo.label for photo in self._all(sha256)}
-
-    def _all(self, sha256: str) -> list[Photo]:
-        return [self.first[sha256], *self._copies.get(sha256, ())]
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Paths: ...
+    def __getitem__(self, index: int | slice) -> str | _Paths:
+        if isinstance(index, slice):
+            return replace(self, indices=self.indices[index])
+        return self.photos.path(int(self.indices[index]))
 
 
-def _describe_scenes(near_duplicates: NearDuplicates, contents: _Contents) -> list[Scene]:
-    members: dict[str, list[str]] = {scene: [] for scene in sorted(near_duplicates.scenes)}
-    for sha256, group in near_duplicates.groups.items():
-        if group in members:
-            members[group] += contents.paths(sha256)
-    return [Scene(len(own), own[:_MAX_EXAMPLES]) for own in members.values()]
+@dataclass(frozen=True)
+class _Pairs(Sequence[tuple[str, str]]):
+    """Pairs of paths, as `_Paths`. indices: (n, 2)."""
+
+    photos: PhotoColumns
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> _Pairs: ...
+    def __getitem__(self, index: int | slice) -> tuple[str, str] | _Pairs:
+        if isinstance(index, slice):
+            return replace(self, indices=self.indices[index])
+        one, other = self.indices[index].tolist()
+        return self.photos.path(one), self.photos.path(other)
+
+
+class _Copies:
+    """Which photos have which content. numbers: of each photo, as `Contents` has them."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        self._by_content = np.argsort(numbers, kind="stable").astype(np.int32)
+        self._ends = np.cumsum(np.bincount(numbers), dtype=np.int64)
+
+    def photos(self, content: int) -> np.ndarray:
+        """The photos of one content, by index, in order."""
+        return self._by_content[self._ends[content - 1] if content else 0 : self._ends[content]]
+
+    @property
+    def copied(self) -> list[int]:
+        """The contents of several photos, in the photos' order."""
+        counts = np.diff(self._ends, prepend=0)
+        several = np.flatnonzero(counts > 1)
+        firsts = self._by_content[self._ends[several] - counts[several]]
+        return several[np.argsort(firsts)].tolist()
+
+    @property
+    def pairs(self) -> np.ndarray:
+        """The first photo of each content with each of its copies, by index, (n, 2)."""
+        found = [np.empty((0, 2), np.int32)]
+        for content in self.copied:
+            own = self.photos(content)
+            found.append(np.stack([np.repeat(own[:1], len(own) - 1), own[1:]], axis=1))
+        return np.concatenate(found)
+
+
+def _find_two_labels(
+    run: TrainingRun, near_duplicates: NearDuplicates, photos: PhotoColumns, copies: _Copies
+) -> list[tuple[str, str]]:
+    """Pairs of photos of one picture that are of different classes."""
+    labels = photos.labels
+
+    def first_two(content: int, other: int) -> tuple[str, str]:
+        own = copies.photos(content)
+        return photos.path(own[0]), photos.path(own[1] if other == content else copies.photos(other)[0])
+
+    found = [
+        first_two(content, content) for content in copies.copied if len(np.unique(labels[copies.photos(content)])) > 1
+    ]
+    # Photos of two classes may well be alike, such as faces with a mask and without. Of a still scene all are.
+    for a, b in () if run.photos.still_camera else near_duplicates.alike:
+        own, others = copies.photos(a), copies.photos(b)
+        if not np.isin(labels[own], labels[others]).any():
+            one, other = (photos[int(same[0])].where(run.root) for same in (own, others))
+            if are_same_picture(one, other, run.photos.crop):
+                found.append(first_two(a, b))
+    return found
+
+
+def _describe_scenes(near_duplicates: NearDuplicates, photos: PhotoColumns, copies: _Copies) -> list[Scene]:
+    alike = np.flatnonzero(near_duplicates.in_scene)
+    alike = alike[np.argsort(near_duplicates.first[alike], kind="stable")]
+    scenes = []
+    for own in np.split(alike, np.flatnonzero(np.diff(near_duplicates.first[alike])) + 1) if len(alike) else ():
+        members = [copies.photos(content) for content in own.tolist()]
+        examples = np.concatenate(members[:_MAX_EXAMPLES])[:_MAX_EXAMPLES].tolist()
+        scenes.append(Scene(sum(map(len, members)), [photos.path(index) for index in examples]))
+    return scenes
 
 
 def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: PhotoSet) -> list[Suspect]:
     """Photos whose nearest neighbours, by the cosine of cached features, are of another class; surest first."""
-    members = photos.of(TRAINING, VALIDATION, HELD_OUT)
+    members = as_columns(photos).of(TRAINING, VALIDATION, HELD_OUT)
     if len(members) <= _NEIGHBORS:
         return []
-    labels = np.array([photo.label for photo in members])
+    labels = members.labels
     step = 1 if len(members) <= _MAX_COMPARED else -(-len(members) // _COMPARED_WITH)
     among = np.arange(0, len(members), step)
+    if step > 1:
+        log.warning(
+            "%d photos are too many to compare each with every other: those with a wrong label are looked for by "
+            "comparison with %d of them, and some may be missed",
+            len(members),
+            len(among),
+        )
     project = _make_projection(database, backbone, members)
-    others = project([members[index] for index in among.tolist()])
+    others = project(members[::step])
     suspects = []
     rows = max(1, _COSINES_PER_BLOCK // len(among))
     for first in range(0, len(members), rows):
@@ -266,14 +341,14 @@ def find_suspects(database: sqlite3.Connection, backbone: Backbone, photos: Phot
             votes = np.bincount(neighbors, minlength=len(photos.labels))
             own, other = labels[first + row], int(votes.argmax())
             if votes[own] <= _MAX_SAME and other != own and votes[other] >= _MIN_OTHER:
-                path = members[first + row].path.as_posix()
+                path = members.path(first + row)
                 suspects.append(Suspect(path, photos.labels[own], photos.labels[other], int(votes[other])))
     return sorted(suspects, key=lambda suspect: -suspect.neighbors)
 
 
 def write_check(run: TrainingRun, check: PhotoCheck) -> Path | None:
     """Write `photo_check.json`, and `photo_check.html` if there is something to look at; returns the latter."""
-    write_atomic(run.folder / "photo_check.json", json.dumps(asdict(check), indent=1, ensure_ascii=False))
+    write_json(run.folder / "photo_check.json", {field.name: getattr(check, field.name) for field in fields(check)})
     sheet = run.folder / "photo_check.html"
     body = photos_to_look_at(run, check)
     if not body:
@@ -297,13 +372,15 @@ def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:
     tiles += [
         (path, f"in two classes: {isolate(Path(path).parent.name)}") for pair in check.two_labels for path in pair
     ]
-    tiles += [(path, "near-duplicate of a training photo") for path in check.left_out]
-    if not tiles:
+    count = len(tiles) + len(check.left_out)
+    if not count:
         return ""
+    tiles += [(path, "near-duplicate of a training photo") for path in check.left_out[:_MAX_TILES]]
     shown = {path for path, _ in tiles[:_MAX_TILES]}
-    photos = {path: photo for photo in run.photos.photos if (path := photo.path.as_posix()) in shown}
+    every = as_columns(run.photos).photos
+    photos = {path: every[index] for index in range(len(every)) if (path := every.path(index)) in shown}
     sheet = contact_sheet((photos[path].read(run.root), path, words) for path, words in tiles[:_MAX_TILES])
-    rest = len(tiles) - _MAX_TILES
+    rest = count - _MAX_TILES
     return sheet + (f"<p class=note>And {rest} more, see photo_check.json.</p>" if rest > 0 else "")
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
 import cv2
@@ -14,16 +15,19 @@ import numpy as np
 from edge_classify.errors import DataError
 from edge_classify.images.crop import Crop
 from edge_classify.learn.photos.facts import HASH_SIDE, THUMBNAIL_SIDE, PhotoFacts, read_facts
-from edge_classify.learn.photos.photo_set import Elsewhere
+from edge_classify.learn.photos.photo_set import Elsewhere, Photo
 
 from .cache import fetch
-from .progress import show_progress
-from .workers import Pool, in_processes, name_photos
+from .progress import Blocks, show_progress
+from .workers import Pool, in_processes, name_photos, results_of
 
 _PHOTOS_PER_JOB = 64
 # A cached row: width, height and format, then the hash and the thumbnail.
 _HEADER = struct.Struct("<II8s")
 _HASH_BYTES = HASH_SIDE**2 // 8
+
+# Photos to read: sha256, and where each is.
+_Chunk = list[tuple[str, Path | Elsewhere]]
 
 
 def pack_facts(facts: PhotoFacts) -> bytes:
@@ -39,21 +43,39 @@ def keep_facts(database: sqlite3.Connection, rows: Iterable[tuple[str, bytes]]) 
 
 def collect_facts(
     database: sqlite3.Connection,
-    photos: Mapping[str, Path | Elsewhere],
+    root: Path,
+    photos: Sequence[Photo],
     crop: Crop | None = None,
     pool: Pool = in_processes,
 ) -> dict[str, str]:
-    """Read all photos, path by sha256, whose facts, of this part, are not cached yet.
+    """Read all photos whose facts, of this part, are not cached yet. root: of their paths.
 
     Returns one line for each that cannot be read, by sha256.
     """
-    missing = [(sha256, path) for sha256, path in photos.items() if not _is_cached(database, sha256, crop)]
-    chunks = [missing[first : first + _PHOTOS_PER_JOB] for first in range(0, len(missing), _PHOTOS_PER_JOB)]
+    blocks = Blocks(len(photos))
+
+    def find_missing() -> Iterator[_Chunk]:
+        for block in blocks.of(photos):
+            missing = {
+                photo.sha256: photo.where(root) for photo in block if not _is_cached(database, photo.sha256, crop)
+            }
+            blocks.looked_at(len(block), len(missing))
+            items = iter(missing.items())
+            while chunk := list(islice(items, _PHOTOS_PER_JOB)):
+                yield chunk
+
+    chunks = find_missing()
+    first = list(islice(chunks, 2))
     read = partial(_read_chunk, crop)
-    results = pool(read, chunks, describe=_describe) if len(chunks) > 1 else map(read, chunks)
+    # For a few photos no process is started.
+    results = (
+        results_of(pool, read, chain(first, chunks), describe=_describe)
+        if len(first) > 1
+        else ((chunk, read(chunk)) for chunk in first)
+    )
     unreadable: dict[str, str] = {}
-    with show_progress("reading", len(missing), "photo", disable=not missing) as progress:
-        for chunk, outcomes in zip(chunks, results, strict=True):
+    with show_progress("reading", blocks.to_do, "photo", disable=not first) as progress:
+        for chunk, outcomes in results:
             rows = []
             for (sha256, _), outcome in zip(chunk, outcomes, strict=True):
                 if isinstance(outcome, bytes):
@@ -62,6 +84,7 @@ def collect_facts(
                     unreadable[sha256] = outcome
             with database:
                 keep_facts(database, rows)
+            progress.total = blocks.to_do
             progress.update(len(chunk))
     return unreadable
 
@@ -74,11 +97,11 @@ def read_cached_facts(
         yield _unpack(fetch(database, "SELECT look FROM looks WHERE sha256 = ?", _key(sha256, crop))[0])
 
 
-def _describe(chunk: list[tuple[str, Path | Elsewhere]]) -> str:
+def _describe(chunk: _Chunk) -> str:
     return name_photos([path for _, path in chunk])
 
 
-def _read_chunk(crop: Crop | None, chunk: list[tuple[str, Path | Elsewhere]]) -> list[bytes | str]:
+def _read_chunk(crop: Crop | None, chunk: _Chunk) -> list[bytes | str]:
     """For each photo a row for the cache, or one line that says why it cannot be read."""
     cv2.setNumThreads(1)
     outcomes: list[bytes | str] = []

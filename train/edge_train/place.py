@@ -19,8 +19,8 @@ from edge_classify.system.packages import install_command
 _SCHEME = "://"
 # Photos of one shard that lie near each other are read in one request of at most so many bytes.
 _MAX_SPAN_BYTES = 64_000_000
-# What stores say of an object that changes with it.
-_STATE = ("size", "ETag", "etag", "mtime", "LastModified", "updated")
+# What stores say of an object that changes with it, beside its size.
+_STATE = ("ETag", "etag", "mtime", "LastModified", "updated", "blob_id")
 # A request that fails otherwise than by a missing object is made again, so often, after so many seconds each.
 _ATTEMPTS = 3
 _PAUSE_S = 1.0
@@ -82,14 +82,18 @@ def open_stream(url: str) -> Iterator[IO[bytes]]:
 
 
 def state_of(url: str) -> str:
-    """A text that changes with the file: its size and time, or whatever its store says. Raises OSError, UsageError."""
+    """A text that changes with the file: its size and time, or whatever its store says; "" if that is only the size.
+
+    Raises OSError, UsageError.
+    """
     if not is_remote(url):
         status = Path(url).stat()
         return f"{status.st_size} {status.st_mtime_ns}"
     with _told_as_os_error(url):
         system, path = _file_system(url)
         info = system.info(path)
-        return " ".join(str(info.get(name, "")) for name in _STATE)
+        known = [str(info[name]) for name in _STATE if info.get(name)]
+        return " ".join([str(info.get("size", "")), *known]) if known else ""
 
 
 def _read(url: str, offset: int, size: int) -> bytes:

@@ -18,12 +18,12 @@ from .training_run import TrainingRun
 def choose_calibration(photos: PhotoSet, seed: int) -> list[Photo]:
     """Random training photos for quantization: as many of each class as the smallest has, at most some 200 in all."""
     rng = np.random.default_rng(seed)
-    classes = len(photos.labels)
-    members: list[list[Photo]] = [[] for _ in range(classes)]
-    for photo in photos.of(TRAINING):
-        members[photo.label].append(photo)
+    training, classes = photos.of(TRAINING), len(photos.labels)
+    labels = np.fromiter((photo.label for photo in training), np.int32, len(training))
+    members = [np.flatnonzero(labels == label) for label in range(classes)]
     each = max(1, min(CALIBRATION_PHOTOS // classes, *(len(group) for group in members)))
-    return [group[index] for group in members for index in sorted(rng.permutation(len(group))[:each])]
+    chosen = [group[index] for group in members for index in sorted(rng.permutation(len(group))[:each])]
+    return [training[index] for index in chosen]
 
 
 def write_prepared(run: TrainingRun, part: str, photos: Sequence[Photo]) -> None:

@@ -7,80 +7,85 @@ and no picture is measured on that was trained on.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+
+import numpy as np
 
 from edge_classify.errors import DataError
-from edge_classify.learn.photos.folds import deal_by_time, deal_folds
-from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, TRAINING, Photo, PhotoSet
+from edge_classify.learn.photos.folds import FOLDS, deal_by_time
+from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, TRAINING
 
+from .photo_columns import PARTS, ColumnPhotoSet, PhotoColumns, in_columns
 from .settings import HELD_OUT_SHARE, MIN_PHOTOS_PER_CLASS
 
+_NOBODY = np.empty(0, np.intp)
+# The whiles of a scene, in the order of their names.
+_WHILES = {name: place for place, name in enumerate(sorted(map(str, range(99))), 1)}
 
-def split_photos(found: PhotoSet, groups: Mapping[str, str], by_time: Sequence[Photo] = ()) -> PhotoSet:
+
+def split_photos(found: ColumnPhotoSet, groups: np.ndarray, by_time: np.ndarray = _NOBODY) -> ColumnPhotoSet:
     """Give each photo its part, fold and group.
 
-    groups: for each photo its group of near-duplicates, by sha256.
-    by_time: photos of a scene that is seen again and again, in the order they were taken. They are all alike, so of
-        each class the last fifth is held out, and the rest is dealt into folds of photos that follow one another.
+    groups: for each of the photos' contents the first in its group of near-duplicates, int (contents,).
+    by_time: photos of a scene that is seen again and again, by index, in the order they were taken. They are all alike,
+        so of each class the last fifth is held out, and the rest is dealt into folds of photos that follow one another.
 
     Unless the user gave a split, a fifth of each class is held out, by content: the same photos on any machine.
     Near-duplicates and copies go together, to one side and one fold. In a split of the user's own, photos to be
     measured on that have a near-duplicate among the training photos are left out: they would make the figures better
     than they are. Of a scene only copies are, byte for byte.
     """
-    scene = {photo.sha256 for photo in by_time}
-    groups = {sha256: sha256 if sha256 in scene else group for sha256, group in groups.items()}
+    photos, contents = found.photos, found.photos.contents.numbers
+    scene = np.zeros(len(groups), bool)
+    scene[contents[by_time]] = True
+    groups = np.where(scene, np.arange(len(groups)), groups)
+    chosen = np.zeros(len(groups), bool)
     if found.given_split:
-        trained_on = {groups[photo.sha256] for photo in found.photos if photo.part == TRAINING}
-        photos = [
-            replace(photo, part=LEFT_OUT) if photo.part != TRAINING and groups[photo.sha256] in trained_on else photo
-            for photo in found.photos
-        ]
+        chosen[groups[contents[photos.within(TRAINING)]]] = True
+        seen = chosen[groups[contents]] & ~photos.within(TRAINING)
+        parts = np.where(seen, PARTS.index(LEFT_OUT), photos.columns.parts[photos.rows])
     else:
-        groups = _break_up_groups(found.photos, groups)
-        held_out = _choose_held_out([photo for photo in found.photos if photo.sha256 not in scene], groups)
-        held_out |= {sha256 for run in _classes(by_time) for sha256 in run[len(run) - _count_held_out(len(run)) :]}
-        photos = [
-            replace(photo, part=HELD_OUT if groups[photo.sha256] in held_out else TRAINING) for photo in found.photos
-        ]
-    folds = deal_folds([photo for photo in photos if photo.part == TRAINING and photo.sha256 not in scene], groups)
-    whiles = dict(groups)
-    for run in _classes(photo for photo in _in_order(by_time, photos) if photo.part == TRAINING):
-        own_folds, own_whiles = deal_by_time(run)
-        folds |= own_folds
-        whiles |= own_whiles
-    photos = [replace(photo, group=whiles[photo.sha256]) for photo in photos]
-    photos = [replace(photo, fold=folds[groups[photo.sha256]]) if photo.part == TRAINING else photo for photo in photos]
-    return replace(found, photos=tuple(photos))
+        groups = _break_up_groups(photos, groups)
+        _hold_out(chosen, photos, groups, ~scene[contents])
+        for run in _classes(photos, by_time):
+            chosen[run[len(run) - _count_held_out(len(run)) :]] = True
+        parts = np.where(chosen[groups[contents]], PARTS.index(HELD_OUT), PARTS.index(TRAINING))
+    training = parts == PARTS.index(TRAINING)
+    folds = _deal_folds(groups[contents], photos.labels, training & ~scene[contents])
+    # Groups are numbered in the order of their names: that of a while is its scene's first photo, and a number.
+    whiles = groups.astype(np.int64) * (len(_WHILES) + 1)
+    for run in _classes(photos, by_time[training[by_time]]):
+        names = [str(content) for content in run.tolist()]
+        own_folds, own_whiles = deal_by_time(names)
+        folds[run] = [own_folds[name] for name in names]
+        scene_number = int(run[0]) * (len(_WHILES) + 1)
+        whiles[run] = [scene_number + _WHILES[own_whiles[name].rpartition(" ")[2]] for name in names]
+    fold = np.where(training, folds[groups[contents]], photos.folds)
+    return in_columns(photos.split(parts, fold, np.unique(whiles[contents], return_inverse=True)[1]), found)
 
 
-def _classes(photos: Iterable[Photo]) -> list[list[str]]:
-    """The photos of each class, by sha256, each once, in the order given."""
-    runs: dict[int, dict[str, None]] = defaultdict(dict)
-    for photo in photos:
-        runs[photo.label][photo.sha256] = None
-    return [list(run) for _, run in sorted(runs.items())]
-
-
-def _in_order(by_time: Sequence[Photo], photos: Iterable[Photo]) -> list[Photo]:
-    """The photos of `by_time`, with the parts they have in `photos`."""
-    now = {photo.path: photo for photo in photos}
-    return [now[photo.path] for photo in by_time]
+def _classes(photos: PhotoColumns, chosen: np.ndarray) -> Iterator[np.ndarray]:
+    """The contents of each class's photos, each once, in the order given. chosen: photos, by index."""
+    labels = photos.labels[chosen]
+    order = np.argsort(labels, kind="stable")
+    for own in np.split(photos.contents.numbers[chosen[order]], np.flatnonzero(np.diff(labels[order])) + 1):
+        if len(own):
+            yield own[np.sort(np.unique(own, return_index=True)[1])]
 
 
 def _count_held_out(photos: int) -> int:
     return max(1, round(HELD_OUT_SHARE * photos))
 
 
-def check_classes(photos: PhotoSet) -> None:
+def check_classes(photos: ColumnPhotoSet) -> None:
     """Raise DataError unless each class has a photo to hold out, and enough to train and to choose on."""
-    for index, label in enumerate(photos.labels):
-        if not any(photo.label == index for photo in photos.of(HELD_OUT)):
+    training, classes = photos.of(TRAINING), len(photos.labels)
+    held_out = np.bincount(photos.of(HELD_OUT).labels, minlength=classes)
+    # Each group of near-duplicates is in one fold, so these are different pictures.
+    pictures = np.bincount(np.unique(training.labels * FOLDS + training.folds) // FOLDS, minlength=classes)
+    for label, held_out_photos, different in zip(photos.labels, held_out, pictures, strict=True):
+        if not held_out_photos:
             raise DataError(f"class {label}: no readable picture left to hold out: add some")
-        # Each group of near-duplicates is in one fold, so these are different pictures.
-        different = len({photo.fold for photo in photos.of(TRAINING) if photo.label == index})
         if different < MIN_PHOTOS_PER_CLASS:
             raise DataError(
                 f"class {label}: expected at least {MIN_PHOTOS_PER_CLASS} different pictures to train on (50 are "
@@ -88,39 +93,46 @@ def check_classes(photos: PhotoSet) -> None:
             )
 
 
-def _break_up_groups(photos: Iterable[Photo], groups: Mapping[str, str]) -> dict[str, str]:
+def _break_up_groups(photos: PhotoColumns, groups: np.ndarray) -> np.ndarray:
     """Take apart the groups of classes that have too few of them for both sides and all folds that are needed.
 
     No class is refused, or trained on next to nothing, because its photos are alike.
     """
-    members: dict[int, set[str]] = defaultdict(set)
-    for photo in photos:
-        members[photo.label].add(photo.sha256)
-    needed = MIN_PHOTOS_PER_CLASS + 1
-    few = {sha256 for own in members.values() if len({groups[member] for member in own}) < needed for sha256 in own}
-    return {sha256: sha256 if sha256 in few else group for sha256, group in groups.items()}
+    few = np.zeros(len(groups), bool)
+    for own in _classes(photos, np.arange(len(photos))):
+        few[own] |= len(np.unique(groups[own])) < MIN_PHOTOS_PER_CLASS + 1
+    return np.where(few, np.arange(len(groups)), groups)
 
 
-def _choose_held_out(photos: Iterable[Photo], groups: dict[str, str]) -> set[str]:
-    """The groups to hold out: of each class a fifth of its pictures, in whole groups.
+def _hold_out(held_out: np.ndarray, photos: PhotoColumns, groups: np.ndarray, chosen: np.ndarray) -> None:
+    """Choose the groups to hold out, bool (contents,): of each class a fifth of its pictures, in whole groups.
 
     In the order of a hash of the group's hash: somebody may have split the photos by their own hashes before.
+    chosen: the photos that count, bool (n,).
     """
-    held_out: set[str] = set()
-    for pictures in _classes(photos):
-        # The groups, with their numbers of pictures.
-        own = Counter(groups[sha256] for sha256 in pictures)
+    names = photos.contents.names
+    for pictures in _classes(photos, np.flatnonzero(chosen)):
+        own, counts = np.unique(groups[pictures], return_counts=True)
         wanted = _count_held_out(len(pictures))
-        taken = sum(count for group, count in own.items() if group in held_out)
-        free = sorted((group for group in own if group not in held_out), key=_shuffled)
-        for group in free[: len(own) - 1]:
-            if taken + own[group] <= wanted:
-                held_out.add(group)
-                taken += own[group]
+        taken = int(counts[held_out[own]].sum())
+        free = np.flatnonzero(~held_out[own])
+        hashes = b"".join(hashlib.sha256(b"held out" + names[group].encode()).digest() for group in own[free])
+        for place in free[np.argsort(np.frombuffer(hashes, "S32"))][: len(own) - 1]:
+            if taken + counts[place] <= wanted:
+                held_out[own[place]] = True
+                taken += int(counts[place])
         if not taken and len(own) > 1:
-            held_out.add(min((own[group], group) for group in free)[1])
-    return held_out
+            held_out[own[free[counts[free].argmin()]]] = True
 
 
-def _shuffled(group: str) -> str:
-    return hashlib.sha256(b"held out" + group.encode()).hexdigest()
+def _deal_folds(groups: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """As `folds.deal_folds` deals them: the fold of each group, int8, by its number. chosen: the photos that count."""
+    folds = np.full(groups.max(initial=-1) + 1, -1, np.int8)
+    classes = labels.max(initial=-1) + 2
+    pairs = np.unique(groups[chosen].astype(np.int64) * classes + labels[chosen] + 1)
+    own, firsts = np.unique(pairs // classes, return_index=True)
+    own_labels = pairs[firsts] % classes
+    for label in np.unique(own_labels):
+        of_label = own[own_labels == label]
+        folds[of_label] = np.arange(len(of_label)) % FOLDS
+    return folds

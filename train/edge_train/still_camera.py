@@ -28,15 +28,17 @@ _SUBSECONDS_ORIGINAL = 0x9291
 _MIN_SECONDS_PER_PHOTO = 0.5
 
 
-def is_still_camera(database: sqlite3.Connection, photos: Sequence[Photo], crop: Crop | None = None) -> bool:
-    """Whether all photos, or this part of them, show one scene, from one place. The facts must be in the cache."""
-    names = sorted({photo.sha256 for photo in photos})
+def is_still_camera(database: sqlite3.Connection, names: Sequence[str], crop: Crop | None = None) -> bool:
+    """Whether all photos, or this part of them, show one scene, from one place.
+
+    names: their sha256, sorted, each once. The facts must be in the cache.
+    """
     facts = read_cached_facts(database, names[:: -(-len(names) // _MAX_PHOTOS) or 1], crop)
     return shows_one_scene([fact.thumbnail for fact in facts])
 
 
-def sort_by_time(root: Path, photos: Sequence[Photo]) -> tuple[list[Photo], str]:
-    """The photos in the order they were taken, and what it was read from: EXIF, else file times, else names."""
+def sort_by_time(root: Path, photos: Sequence[Photo]) -> tuple[list[int], str]:
+    """The order in which they were taken, as indices; and what it was read from: EXIF, else file times, else names."""
     times = [read_exif_time(root / photo.path) if photo.place is None else photo.place.taken for photo in photos]
     if all(times):
         return _sorted(photos, times), "EXIF times"
@@ -49,10 +51,10 @@ def sort_by_time(root: Path, photos: Sequence[Photo]) -> tuple[list[Photo], str]
     return _sorted(photos), "file names"
 
 
-def _sorted(photos: Sequence[Photo], times: Sequence[str] | Sequence[int] | None = None) -> list[Photo]:
+def _sorted(photos: Sequence[Photo], times: Sequence[str] | Sequence[int] | None = None) -> list[int]:
     # Names decide between photos of one second.
     keys = [(*([times[index]] if times else []), natural_key(photo.path.name)) for index, photo in enumerate(photos)]
-    return [photos[index] for index in sorted(range(len(photos)), key=keys.__getitem__)]
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def read_exif_time(file: Path | IO[bytes]) -> str:

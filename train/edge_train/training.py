@@ -10,11 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge_classify.errors import DataError, UsageError
 from edge_classify.images.crop import Crop
 from edge_classify.images.folder import list_pictures
 from edge_classify.learn.metrics import wilson_interval
-from edge_classify.learn.photos.bursts import join_bursts
+from edge_classify.learn.photos.bursts import join_groups, read_burst
 from edge_classify.learn.photos.made_negatives import MAX_MADE_ACCEPTED
 from edge_classify.learn.photos.near_duplicates import NearDuplicates, find_near_duplicates
 from edge_classify.learn.photos.photo_set import (
@@ -23,7 +25,6 @@ from edge_classify.learn.photos.photo_set import (
     TRAINING,
     VALIDATION,
     Photo,
-    PhotoSet,
     check_folders,
     find_photos,
 )
@@ -39,12 +40,12 @@ from .cache import open_cache
 from .cell import fit_cell
 from .choosing import accepts_too_much, best_cell, chosen_from, validation
 from .cluster import Cluster
-from .compact_photos import compact
 from .crop_search import find_crop
 from .enough import learning_curve
 from .features import compute_features, compute_run_features
 from .folder_lock import hold_folder
 from .photo_check import check_photos, write_check
+from .photo_columns import ColumnPhotoSet, PhotoColumns, as_columns, compact
 from .photo_facts import collect_facts, read_cached_facts
 from .plan import make_plan
 from .prepared_photos import choose_calibration, write_prepared
@@ -131,8 +132,8 @@ def check(
             smallest = min(side for _, side in grid)
             photos, near_duplicates = sort_photos(database, root, settings, smallest, report, pool)
             try:
-                wanted = ((photo, ("",)) for photo in photos.photos)
-                compute_features(database, folder_of(root), wanted, backbones, pool)
+                wanted = ((photo, ("",)) for photo in photos.photos.as_stored())
+                compute_features(database, folder_of(root), wanted, backbones, pool, len(photos.photos))
             except DataError as error:  # weights that do not fit
                 backbones, why_none = (), str(error)
             run = TrainingRun(folder_of(root), folder, replace(settings, crop=photos.crop), backbones, photos)
@@ -213,65 +214,84 @@ def sort_photos(
     resolution: int = min(RESOLUTIONS),
     report: Callable[[str], None] = log.info,
     pool: Pool = in_processes,
-) -> tuple[PhotoSet, NearDuplicates]:
+) -> tuple[ColumnPhotoSet, NearDuplicates]:
     """Find all photos, leave out what cannot be read, and split the rest; returns them and their near-duplicates.
 
     Each photo has the part of it that is used. If that is to be found, it has at least `resolution` pixels a side if
     possible, and `report` is handed a line about it. pool: as of `train`. Raises DataError.
     """
     if isinstance(source, Path):
-        found = find_photos(source, with_unknown=settings.unknown)
+        found = as_columns(find_photos(source, with_unknown=settings.unknown))
     else:
         found = find_listed_photos(database, source, pool, with_unknown=settings.unknown)
     root = folder_of(source)
-    unreadable = collect_facts(database, {photo.sha256: photo.where(root) for photo in found.photos}, pool=pool)
-    readable = tuple(photo for photo in found.photos if photo.sha256 not in unreadable)
-    # Files of the same content are each named.
-    skipped = (*found.skipped, *_unreadable_lines(root, found.photos, unreadable))
-    for line in skipped:
+    unreadable = collect_facts(database, root, found.photos, pool=pool)
+    if unreadable:
+        # Files of the same content are each named.
+        skipped = (*found.skipped, *_unreadable_lines(root, found.photos, unreadable))
+        readable = [index for index, photo in enumerate(found.photos) if photo.sha256 not in unreadable]
+        found = replace(found, photos=found.photos.take(np.array(readable, np.intp)), skipped=skipped)
+    for line in found.skipped:
         log.warning("skipped %s", line)
     crop = None if settings.crop == AUTO else settings.crop
-    found = _cut(database, root, replace(found, photos=readable, skipped=skipped), crop, pool)
-    names = sorted({photo.sha256 for photo in readable})
+    found = _cut(database, root, found, crop, pool)
+    names = found.photos.contents.names
     read = partial(read_cached_facts, database, crop=crop)
     near_duplicates = find_near_duplicates(names, read(names), read)
     photos = _split(database, root, found, near_duplicates)
+    photos = replace(photos, photos=photos.photos.without_times())
     check_classes(photos)
     if settings.crop == AUTO:
         photos = _cut(database, root, photos, find_crop(root, photos, resolution, report), pool)
     return photos, near_duplicates
 
 
-def _cut(database: sqlite3.Connection, root: Path, photos: PhotoSet, crop: Crop | None, pool: Pool) -> PhotoSet:
+def _cut(
+    database: sqlite3.Connection, root: Path, photos: ColumnPhotoSet, crop: Crop | None, pool: Pool
+) -> ColumnPhotoSet:
     """The photos, of which only this part is used; the facts of it are read."""
     if crop is not None:
-        collect_facts(database, {photo.sha256: photo.where(root) for photo in photos.photos}, crop, pool)
-    return replace(photos, photos=tuple(replace(photo, crop=crop) for photo in photos.photos))
+        collect_facts(database, root, photos.photos, crop, pool)
+    return replace(photos, photos=photos.photos.cut(crop))
 
 
-def _split(database: sqlite3.Connection, root: Path, found: PhotoSet, near_duplicates: NearDuplicates) -> PhotoSet:
+def _split(
+    database: sqlite3.Connection, root: Path, found: ColumnPhotoSet, near_duplicates: NearDuplicates
+) -> ColumnPhotoSet:
     """Split by content, but photos of one scene by time."""
-    still = is_still_camera(database, found.photos) or is_still_camera(database, found.photos, found.crop)
-    scene = [photo for photo in found.photos if still or near_duplicates.groups[photo.sha256] in near_duplicates.scenes]
-    groups = join_bursts(root, found.photos, near_duplicates.groups)
-    if not scene:
+    photos, contents = found.photos, found.photos.contents
+    still = is_still_camera(database, contents.names) or is_still_camera(database, contents.names, found.crop)
+    scene = np.flatnonzero(near_duplicates.in_scene[contents.numbers] | still)
+    groups = _join_bursts(root, photos, near_duplicates.first)
+    if not len(scene):
         return split_photos(found, groups)
-    scene, clock = sort_by_time(root, scene)
+    order, clock = sort_by_time(root, photos.take(scene))
     if not found.given_split:
         name = f"the last fifth of each class's photos, by {clock}"
         if not still:
             name = f"a fifth of the photos; of {len(scene)} that are alike in large groups, the last by {clock}"
         found = replace(found, held_out_name=name)
-    return replace(split_photos(found, groups, scene), still_camera=still)
+    return replace(split_photos(found, groups, scene[order]), still_camera=still)
+
+
+def _join_bursts(root: Path, photos: PhotoColumns, groups: np.ndarray) -> np.ndarray:
+    """The groups of contents, joined where photos of one burst are in several."""
+    if photos.no_bursts:
+        return groups
+    numbers = photos.contents.numbers
+    joined = join_groups((read_burst(root, photo), int(groups[numbers[index]])) for index, photo in enumerate(photos))
+    into = np.arange(len(groups))
+    for group, other in joined.items():
+        into[group] = other
+    return into[groups]
 
 
 def _unreadable_lines(root: Path, photos: Sequence[Photo], unreadable: Mapping[str, str]) -> list[str]:
     """One line for each photo that cannot be read. unreadable: such a line by sha256, for one file of that content."""
-    paths = {photo.sha256: photo.where(root) for photo in photos}  # the last of each content, as was read
+    own = [photo for photo in photos if photo.sha256 in unreadable]
+    paths = {photo.sha256: photo.where(root) for photo in own}  # the last of each content, as was read
     return [
-        f"{photo.where(root)}: {unreadable[photo.sha256].removeprefix(f'{paths[photo.sha256]}: ')}"
-        for photo in photos
-        if photo.sha256 in unreadable
+        f"{photo.where(root)}: {unreadable[photo.sha256].removeprefix(f'{paths[photo.sha256]}: ')}" for photo in own
     ]
 
 
@@ -297,7 +317,7 @@ def read_negatives(
     negatives = {}
     for name, pictures in paths.items():
         photos = [Photo(path.absolute(), NEGATIVE, file_sha256(path), HELD_OUT, crop=crop) for path in pictures]
-        unreadable = collect_facts(database, {photo.sha256: photo.path for photo in photos})
+        unreadable = collect_facts(database, Path(), photos)
         for line in _unreadable_lines(Path(), photos, unreadable):
             log.warning("skipped %s", line)
         negatives[name] = tuple(photo for photo in photos if photo.sha256 not in unreadable)
@@ -335,7 +355,7 @@ def _compact(run: TrainingRun) -> TrainingRun:
 
 def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
     """Write the preprocessed photos and, last, `run.json`. entries: as `fit_cells` returns them."""
-    photos, settings = run.photos, run.settings
+    photos, settings = as_columns(run.photos), run.settings
     held_out = photos.of(HELD_OUT)
     calibration = choose_calibration(photos, settings.seed)
     write_prepared(run, run_folder.CALIBRATION, calibration)
@@ -343,7 +363,7 @@ def write_run(run: TrainingRun, entries: Sequence[Mapping[str, Any]]) -> None:
     index: run_folder.Index = {
         "labels": [*photos.labels, UNKNOWN] if settings.unknown else photos.labels,
         "cells": entries,
-        "held_out_labels": [photo.label for photo in held_out],
+        "held_out_labels": held_out.labels.tolist(),
         "calibration_labels": [photo.label for photo in calibration],
         "photos": {
             "fingerprint": photos.fingerprint,

@@ -127,6 +127,25 @@ def in_processes(
             raise
 
 
+def results_of(
+    pool: Pool,
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    prepare: Callable[[], None] | None = None,
+    describe: Callable[[Job], str] = str,
+) -> Iterator[tuple[Job, Result]]:
+    """Each job with its result, in the jobs' order; they are asked for as the pool can take more."""
+    waiting: deque[Job] = deque()
+
+    def asked_for() -> Iterator[Job]:
+        for job in jobs:
+            waiting.append(job)
+            yield job
+
+    for result in pool(function, asked_for(), prepare, describe=describe):
+        yield waiting.popleft(), result
+
+
 def name_photos(paths: Sequence[object]) -> str:
     """The photos of a job, which are done one after the other, in words."""
     return f"{paths[0]}" if len(paths) == 1 else f"the {len(paths)} photos from {paths[0]} to {paths[-1]}"

@@ -9,16 +9,18 @@ import sqlite3
 import sys
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass, field, replace
+
+import numpy as np
 
 from edge_classify.errors import DataError
 from edge_classify.learn.photos.layout import TEST, check_label, part_of
-from edge_classify.learn.photos.photo_set import HELD_OUT, NEGATIVE, TRAINING, VALIDATION, Photo, PhotoSet
+from edge_classify.learn.photos.photo_set import HELD_OUT, NEGATIVE, TRAINING, VALIDATION
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.counted import counted
 
+from ..photo_columns import PARTS, ColumnPhotoSet, ColumnsWriter, sort_by_path
 from ..photo_facts import keep_facts
 from ..place import Place
 from ..progress import show_progress
@@ -31,41 +33,48 @@ log = logging.getLogger(__name__)
 # Part of the keys of surveys that are kept: to be raised when a survey finds something else.
 _VERSION = 1
 _MAX_NAMED = 3
-_ORDER = (TRAINING, VALIDATION, HELD_OUT)
 
 
 def find_listed_photos(
     database: sqlite3.Connection, source: PhotoSource, pool: Pool, *, with_unknown: bool
-) -> PhotoSet:
+) -> ColumnPhotoSet:
     """The classes and photos of `source`, in the order of `find_photos`; their facts are in the cache then.
 
     Raises DataError, also if more photos are missing or unreadable than `source` allows.
     """
-    found: list[FoundPhoto] = []
-    losses = _Losses()
-    for part in _survey_all(database, source, pool):
-        found += part.photos
+    found, losses = ColumnsWriter(), _Losses()
+    given: dict[str, int] = {}
+    words: dict[str, int] = {}
+
+    def take(part: Survey) -> None:
         losses.add(part)
-    bad = losses.bad
-    _check_bad(source, losses, len(found))
-    parts, held_out_name = _parts(source, sorted({photo.split for photo in found}))
-    names = {photo.label: _label(source, photo.label, with_unknown) for photo in found}
+        for path, label, split, sha256, place in part.photos:
+            number, word = given.setdefault(label, len(given)), words.setdefault(split, len(words))
+            found.add(path, number, sha256, word, place)
+
+    _survey_all(database, source, pool, take)
+    columns = found.columns()
+    _check_bad(source, losses, len(columns.labels))
+    parts, held_out_name = _parts(source, sorted(words))
+    names = {name: _label(source, name, with_unknown) for name in given}
     labels = tuple(sorted({name for name in names.values() if name}))
     _check_labels(source, labels)
-    numbers = {given: labels.index(name) if name else NEGATIVE for given, name in names.items()}
-    photos = [
-        Photo(Path(photo.path), numbers[photo.label], photo.sha256, parts[photo.split], place=photo.place)
-        for photo in found
-    ]
-    photos.sort(key=lambda photo: (_ORDER.index(photo.part), photo.label == NEGATIVE, photo.label, photo.path))
-    return PhotoSet(labels, tuple(photos), tuple(bad), len(set(parts.values())) > 1, held_out_name)
+    numbers = [labels.index(name) if name else NEGATIVE for name in names.values()]
+    columns = replace(
+        columns,
+        labels=np.array(numbers, np.int32)[columns.labels],
+        parts=np.array([PARTS.index(parts[word]) for word in words], np.int8)[columns.parts],
+    )
+    # By part and class, negatives last, as `find_photos` has them.
+    classes = np.where(columns.labels == NEGATIVE, len(labels), columns.labels)
+    photos = sort_by_path(columns, columns.parts * np.int32(len(labels) + 1) + classes)
+    return ColumnPhotoSet(labels, photos, tuple(losses.bad), len(set(parts.values())) > 1, held_out_name)
 
 
-def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool) -> Iterator[Survey]:
-    """What each unit holds: kept from an earlier run, or looked at now."""
+def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool, take: Callable[[Survey], None]) -> None:
+    """Hand over what each unit holds: kept from an earlier run, or looked at now."""
     with database:
         database.execute("CREATE TABLE IF NOT EXISTS surveys (key TEXT PRIMARY KEY, survey BLOB NOT NULL)")
-    kept: list[Survey] = []
     waiting: deque[str] = deque()
 
     def unknown() -> Iterator[Unit]:
@@ -73,8 +82,9 @@ def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool) -
             key = _key(unit)
             row = key and database.execute("SELECT survey FROM surveys WHERE key = ?", (key,)).fetchone()
             if row:
-                kept.append(_decode(row[0]))
-                progress.update(len(kept[-1].photos))
+                kept = _decode(row[0])
+                take(kept)
+                progress.update(len(kept.photos))
             else:
                 waiting.append(key)
                 yield unit
@@ -92,8 +102,7 @@ def _survey_all(database: sqlite3.Connection, source: PhotoSource, pool: Pool) -
             bad += len(found.bad)
             if found.bad:
                 progress.set_postfix_str(counted(bad, "failure"))
-            yield found
-    yield from kept
+            take(found)
 
 
 def _key(unit: Unit) -> str:

@@ -47,9 +47,10 @@ class Shard:
 
     def state(self) -> str:
         try:
-            return f"{state_of(self.url)} {self.photos} {self.sha256} {self.labels}"
+            state = state_of(self.url)
         except OSError:
             return ""
+        return f"{state} {self.photos} {self.sha256} {self.labels}" if state else ""
 
     def survey(self) -> Survey:
         found = Survey()

@@ -7,7 +7,7 @@ listed pair by pair where many photos are, as those of a camera that does not mo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ...images.crop import Crop, cut
 from ...images.preprocessing import Image
-from .facts import PhotoFacts
+from .facts import THUMBNAIL_SIDE, PhotoFacts
 from .photo_set import Elsewhere, read_picture
 
 log = logging.getLogger(__name__)
@@ -49,16 +49,35 @@ _ALIGNMENT = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 60, 1e-5)
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Which photos are alike, by sha256.
+    """Which photos are alike.
 
-    groups: for each photo its group, named after the smallest sha256 in it; alone in it if nothing is alike.
-    pairs: those alike within groups of at most MAX_COPIES photos.
-    scenes: the groups of more.
+    names: their sha256, sorted. first: for each photo the first in its group, int (n,); itself if nothing is alike.
+    alike: those alike within groups of at most MAX_COPIES photos, by index.
     """
 
-    groups: Mapping[str, str]
-    pairs: tuple[tuple[str, str], ...]
-    scenes: frozenset[str]
+    names: Sequence[str]
+    first: np.ndarray
+    alike: Sequence[tuple[int, int]]
+
+    @property
+    def in_scene(self) -> np.ndarray:
+        """Which photos are in larger groups, bool (n,)."""
+        return np.bincount(self.first, minlength=len(self.first))[self.first] > MAX_COPIES
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """For each photo, by sha256, its group, named after the smallest sha256 in it."""
+        return {name: self.names[first] for name, first in zip(self.names, self.first.tolist(), strict=True)}
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """As `alike`, by sha256."""
+        return tuple((self.names[one], self.names[other]) for one, other in self.alike)
+
+    @property
+    def scenes(self) -> frozenset[str]:
+        """The larger groups."""
+        return frozenset(self.names[first] for first in np.unique(self.first[self.in_scene]).tolist())
 
 
 def find_near_duplicates(
@@ -72,9 +91,11 @@ def find_near_duplicates(
     """
     if read_again is not None and len(names) > _MAX_COMPARED:
         return _find_in_bands(names, facts, read_again)
-    facts = list(facts)
-    hashes = np.array([fact.difference_hash for fact in facts], np.uint64).reshape(-1, 4)
-    shapes = _standardize(np.array([fact.thumbnail for fact in facts], np.uint8))
+    hashes = np.empty((len(names), 4), np.uint64)
+    thumbnails = np.empty((len(names), THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+    for index, fact in enumerate(facts):
+        hashes[index], thumbnails[index] = fact.difference_hash, fact.thumbnail
+    shapes = _standardize(thumbnails)
     leaders = _group_by_leader(hashes, shapes)
     few = _in_small_groups(leaders)
     groups, pairs = _merge_small_groups(leaders, _find_pairs(hashes, shapes, few))
@@ -83,11 +104,8 @@ def find_near_duplicates(
 
 def _name_groups(names: Sequence[str], groups: np.ndarray, pairs: list[tuple[int, int]]) -> NearDuplicates:
     sizes = np.bincount(groups, minlength=len(names))
-    return NearDuplicates(
-        {name: names[group] for name, group in zip(names, groups.tolist(), strict=True)},
-        tuple((names[a], names[b]) for a, b in pairs if sizes[groups[a]] <= MAX_COPIES and groups[a] == groups[b]),
-        frozenset(names[group] for group in np.flatnonzero(sizes > MAX_COPIES).tolist()),
-    )
+    alike = [(a, b) for a, b in pairs if sizes[groups[a]] <= MAX_COPIES and groups[a] == groups[b]]
+    return NearDuplicates(names, groups.astype(np.int32), alike)
 
 
 def _find_in_bands(
@@ -101,7 +119,8 @@ def _find_in_bands(
         "%d photos are too many to compare each with every other: near-duplicates that differ much may be missed",
         len(names),
     )
-    hashes = np.fromiter((word for fact in facts for word in fact.difference_hash), np.uint64).reshape(-1, 4)
+    words = (word for fact in facts for word in fact.difference_hash)
+    hashes = np.fromiter(words, np.uint64, 4 * len(names)).reshape(-1, 4)
     candidates = _pair_by_bands(hashes)
     alike = []
     for start in range(0, len(candidates), _ROWS_PER_READ):
@@ -207,7 +226,8 @@ def _standardize(thumbnails: np.ndarray) -> np.ndarray:
     """Rows whose dot product is the correlation, float32 (n, pixels); zeros for a flat picture."""
     rows = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     rows -= rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+    return rows
 
 
 def are_same_picture(one: Path | Elsewhere, other: Path | Elsewhere, crop: Crop | None = None) -> bool:
