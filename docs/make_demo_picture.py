@@ -42,7 +42,7 @@ def main() -> None:
     )
     threading.Thread(target=follow, args=(primary, shown), daemon=True).start()
     try:
-        browser = open_browser()
+        browser = open_browser(WIDTH, PAGE_HEIGHT)
         browser.get(f"http://127.0.0.1:{PORT}/")
         time.sleep(WARM_UP_S)
         frames = []
@@ -71,16 +71,16 @@ def follow(terminal: int, shown: list[str]) -> None:
             shown[0] = lines[-1]
 
 
-def open_browser() -> webdriver.Chrome:
+def open_browser(width: int, height: int) -> webdriver.Chrome:
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for word in (
         *("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-sync"),
-        *("hide-scrollbars", f"window-size={WIDTH},{PAGE_HEIGHT}"),
+        *("hide-scrollbars", f"window-size={width},{height}"),
     ):
         options.add_argument(f"--{word}")
     browser = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
-    browser.set_window_size(WIDTH, PAGE_HEIGHT + 220)  # what the window itself takes of it is not seen
+    browser.set_window_size(width, height + 220)  # what the window itself takes of it is not seen
     return browser
 
 

@@ -38,13 +38,16 @@ ABBREVIATIONS = {
     "evt_typ": "event_types",
     "ent_cat": "entity_category",
     "unit_of_meas": "unit_of_measurement",
+    "sug_dsp_prc": "suggested_display_precision",
     "stat_cla": "state_class",
     "uniq_id": "unique_id",
     "img_t": "image_topic",
     "cont_type": "content_type",
 }
 COMMON = {"platform", "name", "unique_id", "availability", "entity_category", "icon", "value_template", "state_topic"}
-MEASURING = {"device_class", "expire_after", "unit_of_measurement", "state_class"}
+MEASURING = {
+    *("device_class", "expire_after", "unit_of_measurement", "suggested_display_precision", "state_class"),
+}
 ALLOWED = {
     "sensor": COMMON | MEASURING | {"options"},
     "event": COMMON | {"event_types"},
@@ -102,6 +105,8 @@ def check_rules(message: dict[str, Any]) -> None:
             assert entry["unit_of_measurement"] in UNITS[entry["device_class"]]
         if entry["platform"] == "event":
             assert entry["event_types"]
+        # Else it is shown as an eye, as all others are.
+        assert entry["platform"] != "sensor" or {"icon", "device_class"} & set(entry), name
         assert entry.get("entity_category", "diagnostic") == "diagnostic"
         assert not entry["name"].startswith(message["device"]["name"])
     assert len(set(ids)) == len(ids)

@@ -159,7 +159,7 @@ def running(*words: object) -> Iterator[subprocess.Popen[str]]:
 def test_one_option_makes_a_device_that_outlives_every_restart(broker: Broker, home: Path, command) -> None:
     with HomeAssistant(home) as assistant, edge_classify(broker, "--mqtt-image"):
         assistant.add_broker(broker.port)
-        wait_for(lambda: assistant.state("image.front_door_last_change") not in (None, "unknown", "unavailable"))
+        wait_for(lambda: assistant.state("image.front_door_picture") not in (None, "unknown", "unavailable"))
         wait_for(lambda: assistant.state("event.front_door_change") not in (None, "unknown", "unavailable"))
         assistant.wait_for("binary_sensor.front_door_camera", "off")
         found = assistant.ask()
@@ -184,7 +184,7 @@ def test_one_option_makes_a_device_that_outlives_every_restart(broker: Broker, h
     with HomeAssistant(home) as assistant, edge_classify(broker):
         wait_for(lambda: assistant.state("sensor.front_door_state") in (*digits, "none"))
         # The image was asked for by the first run only.
-        wait_for(lambda: "image.front_door_last_change" not in assistant.ask()["unique_ids"])
+        wait_for(lambda: "image.front_door_picture" not in assistant.ask()["unique_ids"])
         first = time.time()
         wait_for(lambda: (assistant.ask()["states"]["event.front_door_change"][0] or "") > _iso(first))
         where = f"mqtt://127.0.0.1:{broker.port}"

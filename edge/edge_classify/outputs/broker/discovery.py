@@ -122,14 +122,17 @@ def _of_model(device: Device, model: str, number: int, *, with_labels: bool) -> 
         change["val_tpl"] = f"{{{{ value if value_json.model == {_template(model)} else '' }}}}"
     share = f"value_json.models[{number}].unknown_share"
     unknown = _measured(topics, "Share of unknown", f"({share} * 100) | round(1) if {share} is number else None", "%")
-    return {"state": state, "change": change, "unknown_share": unknown}
+    return {"state": state, "change": change, "unknown_share": {**unknown, "ic": "mdi:help-circle-outline"}}
 
 
 def _of_device(device: Device) -> dict[str, dict[str, Any]]:
     topics = device.topics
     components = {
         "latency_p90": _measured(topics, "Latency", "value_json.latency_p90_ms", "ms", "duration"),
-        "frame_rate": _measured(topics, "Frame rate", "value_json.frames_per_second", "fps"),
+        "frame_rate": {
+            **_measured(topics, "Frame rate", "value_json.frames_per_second", "fps"),
+            "ic": "mdi:speedometer",
+        },
     }
     if device.temperature:
         components["temperature"] = _measured(
@@ -149,7 +152,7 @@ def _of_device(device: Device) -> dict[str, dict[str, Any]]:
     if device.image:
         components["image"] = {
             "p": "image",
-            "name": "Last change",
+            "name": "Picture",
             "img_t": topics.image,
             "cont_type": "image/jpeg",
         }
@@ -163,6 +166,7 @@ def _measured(topics: Topics, name: str, expression: str, unit: str, device_clas
         "stat_t": topics.attributes,
         "val_tpl": f"{{{{ {expression} }}}}",
         "unit_of_meas": unit,
+        "sug_dsp_prc": 1,
         "stat_cla": "measurement",
         "ent_cat": "diagnostic",
         "exp_aft": EXPIRE_AFTER_S,
