@@ -39,7 +39,7 @@ FOREIGN = {
     "prometheus-node-exporter": {"--collector"},  # .textfile.directory
     "pytest": {"--hypothesis-profile", "--timeout"},
     "python -m venv": {"--system-site-packages"},
-    "ray start": {"--address", "--head", "--include-dashboard", "--num-cpus"},
+    "ray start": {"--address", "--autoscaling-config", "--head", "--include-dashboard", "--num-cpus", "--port"},
     "rpicam-vid": {"--lores-height", "--lores-width", "--post-process-file"},
     "systemctl": {"--now"},
 }

@@ -89,7 +89,7 @@ def test_edge_classify_says_what_was_meant(
         (["my.tflite", "-o", "new"], "my.tflite: a model file, which is what edge-convert writes: give the run folder"),
         (["models", "-o", "new"], "models: a model folder, which is what edge-convert writes: give the run folder"),
         (["empty", "-o", "new"], "empty: no finished run here .run.json is missing.: give the folder that edge-train"),
-        (["gone", "-o", "new"], "gone: no such run folder: make one with edge-train PHOTOS -o gone"),
+        (["lost", "-o", "new"], "lost: no such run folder: make one with edge-train PHOTOS -o lost"),
         (["run/cup", "-o", "new"], "run/cup: no such run folder: did you mean runs/cups[?]"),
         (["runs/cups", "-o", "photos"], "photos: a folder of photos, which model files do not belong in: give another"),
         (["runs/cups", "-o", "runs/cups"], "runs/cups: a run folder, which model files do not belong in: give another"),

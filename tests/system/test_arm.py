@@ -171,6 +171,9 @@ def test_results_equal_this_machines(on_pi, share: Path, suite: str, board: str)
         elif name == f"equal {Path(FLOAT32).stem}":
             # Sums are added up in another order, and the votes of `unknown` cancel each other out.
             assert difference.max() <= 5e-5
+        elif name == f"equal {Path(INT8).stem}":
+            # The head computes in float32: a probability between two steps of uint8 may fall on either.
+            assert difference.max() <= 1.01 / 255, name
         elif name.startswith("equal"):
             assert difference.max() == 0, name
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -131,7 +132,7 @@ def test_what_needs_tensorflow_says_so_in_one_line(without, photos: Path, tmp_pa
     done = without("edge-train", photos, "-o", tmp_path / "run", *words)
     (line,) = done.stderr.splitlines()
     assert message in line
-    assert "pip install 'tensorflow" in line
+    assert re.search("pip install .*'tensorflow", line)
     assert done.returncode == 6
     assert not (tmp_path / "run").exists()
 
@@ -139,7 +140,7 @@ def test_what_needs_tensorflow_says_so_in_one_line(without, photos: Path, tmp_pa
 def test_a_run_on_weights_of_keras_is_converted_with_tensorflow_only(without, run_folder: Path, tmp_path: Path) -> None:
     done = without("edge-convert", run_folder, "-o", tmp_path / "models")
     (line,) = done.stderr.splitlines()
-    assert "converting weights of Keras needs TensorFlow: pip install 'tensorflow" in line
+    assert re.search("converting weights of Keras needs TensorFlow: .*pip install .*'tensorflow", line)
 
 
 def test_a_backbone_file_is_not_fine_tuned(backbones: Path, photos: Path, tmp_path: Path, command) -> None:
