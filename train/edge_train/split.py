@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from edge_classify.errors import DataError
-from edge_classify.learn.photos.folds import FOLDS, deal_by_time
+from edge_classify.learn.photos.folds import FOLDS, deal_by_time, deal_groups
 from edge_classify.learn.photos.photo_set import HELD_OUT, LEFT_OUT, TRAINING
 
 from .photo_columns import PARTS, ColumnPhotoSet, PhotoColumns, in_columns
@@ -51,7 +51,8 @@ def split_photos(found: ColumnPhotoSet, groups: np.ndarray, by_time: np.ndarray 
             chosen[run[len(run) - _count_held_out(len(run)) :]] = True
         parts = np.where(chosen[groups[contents]], PARTS.index(HELD_OUT), PARTS.index(TRAINING))
     training = parts == PARTS.index(TRAINING)
-    folds = _deal_folds(groups[contents], photos.labels, training & ~scene[contents])
+    dealt = training & ~scene[contents]
+    folds = deal_groups(groups[contents[dealt]], photos.labels[dealt], len(groups))
     # Groups are numbered in the order of their names: that of a while is its scene's first photo, and a number.
     whiles = groups.astype(np.int64) * (len(_WHILES) + 1)
     for run in _classes(photos, by_time[training[by_time]]):
@@ -123,16 +124,3 @@ def _hold_out(held_out: np.ndarray, photos: PhotoColumns, groups: np.ndarray, ch
                 taken += int(counts[place])
         if not taken and len(own) > 1:
             held_out[own[free[counts[free].argmin()]]] = True
-
-
-def _deal_folds(groups: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """As `folds.deal_folds` deals them: the fold of each group, int8, by its number. chosen: the photos that count."""
-    folds = np.full(groups.max(initial=-1) + 1, -1, np.int8)
-    classes = labels.max(initial=-1) + 2
-    pairs = np.unique(groups[chosen].astype(np.int64) * classes + labels[chosen] + 1)
-    own, firsts = np.unique(pairs // classes, return_index=True)
-    own_labels = pairs[firsts] % classes
-    for label in np.unique(own_labels):
-        of_label = own[own_labels == label]
-        folds[of_label] = np.arange(len(of_label)) % FOLDS
-    return folds

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from .photo_set import Photo
 
@@ -13,17 +14,28 @@ FOLDS = 5
 _WHILES_PER_FOLD = 4
 
 
-def deal_folds(photos: Iterable[Photo], groups: Mapping[str, str]) -> dict[str, int]:
-    """A fold, 0 to FOLDS − 1, for each group of photos, dealt evenly within each class.
+def deal_folds(photos: Sequence[Photo], groups: Mapping[str, str]) -> dict[str, int]:
+    """As `deal_groups`, the fold of each group by its name. groups: of the photos, by sha256."""
+    names, numbers = np.unique(np.array([groups[photo.sha256] for photo in photos], str), return_inverse=True)
+    folds = deal_groups(numbers, np.array([photo.label for photo in photos], np.int64), len(names))
+    return dict(zip(names.tolist(), folds.tolist(), strict=True))
 
-    groups: for each photo its group of near-duplicates, by sha256: these are never in two folds.
+
+def deal_groups(groups: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """A fold, 0 to FOLDS − 1, for each group of near-duplicates, which are never in two, dealt evenly in each class.
+
+    groups, labels: of each photo its group and its class, −1 or more, int (n,). A group of several classes is dealt
+        with the first.
+    count: of groups. Returns int8 (count,), −1 for a group without a photo.
     """
-    dealt: dict[int, int] = defaultdict(int)
-    folds: dict[str, int] = {}
-    for group, label in sorted({(groups[photo.sha256], photo.label) for photo in photos}):
-        if group not in folds:
-            folds[group] = dealt[label] % FOLDS
-            dealt[label] += 1
+    folds = np.full(count, -1, np.int8)
+    classes = labels.max(initial=-1) + 2
+    pairs = np.unique(groups.astype(np.int64) * classes + labels + 1)
+    own, firsts = np.unique(pairs // classes, return_index=True)
+    own_labels = pairs[firsts] % classes
+    for label in np.unique(own_labels):
+        of_label = own[own_labels == label]
+        folds[of_label] = np.arange(len(of_label)) % FOLDS
     return folds
 
 
