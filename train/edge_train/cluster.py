@@ -26,6 +26,7 @@ from edge_classify.errors import DataError, EdgeClassifyError, UsageError, first
 from edge_classify.options import Parser, suggest
 from edge_classify.system.atomic_write import atomic_file, write_atomic
 from edge_classify.system.counted import counted
+from edge_classify.system.packages import install_command
 
 from .backbone import Backbone
 from .cache import ask_elsewhere, cache_folder, open_cache
@@ -137,7 +138,7 @@ def open_cluster(address: str, report: Callable[[str], None]) -> Iterator[Cluste
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
     except ImportError:
-        raise UsageError("--cluster: Ray is not installed: pip install ray") from None
+        raise UsageError(f"--cluster: Ray is not installed: {install_command('ray')}") from None
     _connect(ray, address)
     try:
         nodes = _nodes()

@@ -24,7 +24,6 @@ _ENOUGH_MEMORY_MB = 200
 _MIN_MEMORY_MB = 80
 _ENOUGH_DISK_MB = 200
 
-_REINSTALL_OPENCV = install_command("--force-reinstall", "opencv-python-headless")
 _USE_PERFORMANCE = "echo performance | sudo tee /sys/devices/system/cpu/cpufreq/policy*/scaling_governor"
 _FIX_POWER = "use the official power supply and a short, thick cable; put USB devices on a powered hub"
 _FIX_HEAT = "add a heat sink or a fan, or improve airflow"
@@ -103,6 +102,7 @@ def _check_interpreter(system: System) -> Finding:
 
 
 def _check_opencv() -> Finding:
+    reinstall = install_command("--force-reinstall", "opencv-python-headless")
     try:
         import cv2
 
@@ -110,13 +110,12 @@ def _check_opencv() -> Finding:
         usable = [backend for backend in registry.getBackends() if registry.hasBackend(backend)]
         backends = list(dict.fromkeys(registry.getBackendName(backend) for backend in usable))
     except Exception as error:
-        remedy = f"uninstall opencv-python if it is there, then {_REINSTALL_OPENCV}"
+        remedy = f"uninstall opencv-python if it is there, then {reinstall}"
         return Finding("red", "opencv", f"does not work: {first_line(error)}", remedy)
     text = f"{cv2.__version__}; video through {', '.join(backends)}"
     uses = {"V4L2": "USB cameras", "FFMPEG": "video files and network cameras"}
     if missing := [use for name, use in uses.items() if name not in backends]:
-        remedy = _REINSTALL_OPENCV
-        return Finding("yellow", "opencv", f"{text}: {' and '.join(missing)} do not open", remedy)
+        return Finding("yellow", "opencv", f"{text}: {' and '.join(missing)} do not open", reinstall)
     return Finding("green", "opencv", text)
 
 

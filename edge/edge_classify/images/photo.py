@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The library for each format that OpenCV cannot read, or not upright, and how to get it.
-_INSTALL = {"heic": install_command("pillow-heif"), "avif": install_command("pillow>=11.3")}
+# The package for each format that OpenCV cannot read, or not upright.
+_PACKAGES = {"heic": "pillow-heif", "avif": "pillow>=11.3"}
 # Parts of an AVIF file that say how to rotate, mirror or crop it, which OpenCV does not do.
 _AVIF_TRANSFORMS = (b"irot", b"imir", b"clap")
 # EXIF orientations, as what makes the picture upright: mirror left to right first, then rotate.
@@ -95,7 +95,7 @@ def without_library(pictures: Iterable[Path]) -> tuple[list[Path], str]:
         import importlib.util
 
         if importlib.util.find_spec("pillow_heif") is None:
-            return [path for path in heic if _starts_as_heic(path)], _INSTALL["heic"]
+            return [path for path in heic if _starts_as_heic(path)], install_command(_PACKAGES["heic"])
     return [], ""
 
 
@@ -166,7 +166,9 @@ def _decode_heic(data: bytes, name: str) -> Image:
     try:
         import pillow_heif
     except ImportError:
-        raise DataError(f"{name}: to read HEIC photos, install pillow-heif: {_INSTALL['heic']}") from None
+        raise DataError(
+            f"{name}: to read HEIC photos, install pillow-heif: {install_command(_PACKAGES['heic'])}"
+        ) from None
     try:
         return _from_pillow(pillow_heif.open_heif(data, convert_hdr_to_8bit=True).to_pillow())
     except Exception as error:
@@ -179,7 +181,7 @@ def _decode_avif(data: bytes, name: str) -> Image:
         if image is not None and image.dtype == np.uint8:
             return _on_white(image)
     if not _pillow_reads_avif():
-        raise DataError(f"{name}: to read this AVIF picture, install Pillow: {_INSTALL['avif']}")
+        raise DataError(f"{name}: to read this AVIF picture, install Pillow: {install_command(_PACKAGES['avif'])}")
     import io
 
     from PIL import Image, ImageOps
