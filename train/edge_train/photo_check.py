@@ -6,9 +6,8 @@ import logging
 import sqlite3
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from .backbone import Backbone
 from .features import read_features
 from .json_file import write_json
 from .page import contact_sheet, escape, isolate, page
-from .photo_columns import PhotoColumns, as_columns
+from .photo_columns import MadeWhenAsked, PhotoColumns, as_columns
 from .photo_facts import read_cached_facts
 from .training_run import TrainingRun
 
@@ -191,15 +190,15 @@ def check_photos(
         classes=classes,
         skipped=photos.skipped,
         wrong_suffix=wrong_suffix,
-        copies=_Pairs(every, copies.pairs),
-        near_duplicates=_Pairs(every, contents.firsts[np.array(near_duplicates.alike, np.intp).reshape(-1, 2)]),
+        copies=_pairs(every, copies.pairs),
+        near_duplicates=_pairs(every, contents.firsts[np.array(near_duplicates.alike, np.intp).reshape(-1, 2)]),
         scenes=_describe_scenes(near_duplicates, every, copies),
         still_camera=photos.still_camera,
         two_labels=_find_two_labels(run, near_duplicates, every, copies),
-        left_out=_Paths(every, np.flatnonzero(every.within(LEFT_OUT))),
+        left_out=_paths(every, np.flatnonzero(every.within(LEFT_OUT))),
         few=[label for label, count in classes.items() if count < _MIN_RECOMMENDED_PHOTOS],
         imbalanced=[label for label, count in classes.items() if count * _IMBALANCE <= largest],
-        small=_Paths(every, np.array(small, np.int32)),
+        small=_paths(every, np.array(small, np.int32)),
         # What is alike in one scene are light and time of day, not the classes.
         suspects=[] if photos.still_camera or not run.backbones else find_suspects(database, run.backbones[-1], photos),
         crop=photos.crop,
@@ -208,45 +207,14 @@ def check_photos(
     )
 
 
-@dataclass(frozen=True)
-class _Paths(Sequence[str]):
-    """Paths of photos, made when they are asked for. indices: which photos, (n,)."""
-
-    photos: PhotoColumns
-    indices: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> _Paths: ...
-    def __getitem__(self, index: int | slice) -> str | _Paths:
-        if isinstance(index, slice):
-            return replace(self, indices=self.indices[index])
-        return self.photos.path(int(self.indices[index]))
+def _paths(photos: PhotoColumns, indices: np.ndarray) -> Sequence[str]:
+    """Paths of photos. indices: which, int (n,)."""
+    return MadeWhenAsked(photos.path, indices)
 
 
-@dataclass(frozen=True)
-class _Pairs(Sequence[tuple[str, str]]):
-    """Pairs of paths, as `_Paths`. indices: (n, 2)."""
-
-    photos: PhotoColumns
-    indices: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[str, str]: ...
-    @overload
-    def __getitem__(self, index: slice) -> _Pairs: ...
-    def __getitem__(self, index: int | slice) -> tuple[str, str] | _Pairs:
-        if isinstance(index, slice):
-            return replace(self, indices=self.indices[index])
-        one, other = self.indices[index].tolist()
-        return self.photos.path(one), self.photos.path(other)
+def _pairs(photos: PhotoColumns, indices: np.ndarray) -> Sequence[tuple[str, str]]:
+    """Pairs of paths. indices: int (n, 2)."""
+    return MadeWhenAsked(lambda pair: (photos.path(pair[0]), photos.path(pair[1])), indices)
 
 
 class _Copies:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from edge_classify.learn.photos.photo_set import (
 )
 
 from .place import Place
+
+Item = TypeVar("Item")
 
 PARTS = (TRAINING, VALIDATION, HELD_OUT, LEFT_OUT)
 _NOWHERE = Path()
@@ -89,6 +91,10 @@ class Columns:
     crop: Crop | None = None
     origins: Origins | None = None
 
+    def name(self, row: int) -> str:
+        """A photo's SHA-256 in hex."""
+        return self.hashes[row].tobytes().hex()
+
 
 class ColumnsWriter:
     """Columns to which photos are added, one after another."""
@@ -140,23 +146,22 @@ def _view(numbers: array[int]) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class HexNames(Sequence[str]):
-    """SHA-256 in hex, of rows of uint8 (n, 32)."""
+class MadeWhenAsked(Sequence[Item]):
+    """Items that are made of what is known of them when they are asked for. known: array (n, ...)."""
 
-    hashes: np.ndarray
-    rows: np.ndarray
+    make: Callable[[Any], Item]
+    known: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.known)
 
     @overload
-    def __getitem__(self, index: int) -> str: ...
+    def __getitem__(self, index: int) -> Item: ...
     @overload
-    def __getitem__(self, index: slice) -> HexNames: ...
-    def __getitem__(self, index: int | slice) -> str | HexNames:
-        if isinstance(index, slice):
-            return replace(self, rows=self.rows[index])
-        return self.hashes[self.rows[index]].tobytes().hex()
+    def __getitem__(self, index: slice) -> MadeWhenAsked[Item]: ...
+    def __getitem__(self, index: int | slice) -> Item | MadeWhenAsked[Item]:
+        known = self.known[index]
+        return replace(self, known=known) if isinstance(index, slice) else self.make(known)
 
 
 @dataclass(frozen=True)
@@ -164,12 +169,12 @@ class Contents:
     """The different contents of photos, in the order of their SHA-256.
 
     numbers: of each photo, which content it has, int32 (photos,). firsts: of each content, its first photo, (m,).
-    names: SHA-256 of each.
+    names: SHA-256 of each, in hex.
     """
 
     numbers: np.ndarray
     firsts: np.ndarray
-    names: HexNames
+    names: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,7 @@ class PhotoColumns(Sequence[Photo]):
         return Photo(
             _NOWHERE if origins is None else origins.path(row),
             int(columns.labels[row]),
-            columns.hashes[row].tobytes().hex(),
+            columns.name(row),
             PARTS[columns.parts[row]],
             int(columns.folds[row]),
             f"{columns.groups[row]:010d}",
@@ -280,7 +285,8 @@ class PhotoColumns(Sequence[Photo]):
         numbers = np.empty(count, np.int32)
         numbers[order] = np.cumsum(new, dtype=np.int32) - 1
         firsts = order[new].astype(np.int32)
-        return Contents(numbers, firsts, HexNames(self.columns.hashes, self.rows[firsts]))
+        names = MadeWhenAsked(self.columns.name, self.rows[firsts])
+        return Contents(numbers, firsts, names)
 
 
 @dataclass(frozen=True)
@@ -311,7 +317,7 @@ class ColumnPhotoSet(PhotoSet):
         whole, between = hashlib.sha256(), ""
         for start in range(0, len(order), _LINES_PER_UPDATE):
             some = order[start : start + _LINES_PER_UPDATE]
-            lines = [f"{columns.hashes[rows[index]].tobytes().hex()}{texts[kinds[index]]}" for index in some]
+            lines = [f"{columns.name(rows[index])}{texts[kinds[index]]}" for index in some]
             whole.update((between + "\n".join(lines)).encode())
             between = "\n"
         return whole.hexdigest()
