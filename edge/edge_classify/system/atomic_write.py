@@ -37,6 +37,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             try:
                 yield file
                 file.flush()
+                # A network file system may find only at closing that there is no room. A copy is closed, for the lock
+                # is held until the file has its name.
+                os.close(os.dup(file.fileno()))
                 if fcntl is None:
                     file.close()  # an open file keeps its name there
                 partial.replace(path)
