@@ -25,6 +25,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -38,9 +39,12 @@ from edge_classify.collect.likeness import describe_by, pack
 from edge_classify.collect.limits import Limits
 from edge_classify.collect.record import Record
 from edge_classify.collect.store import Store
-from edge_classify.pipeline.loop import Model
+from edge_classify.pipeline.latency import StageTimes
+from edge_classify.pipeline.loop import Model, Result
 from edge_classify.pipeline.models import Models
 from edge_classify.sources import demo
+from edge_classify.sources.frame import Frame
+from edge_classify.web import view
 from edge_classify.web.teaching import Teaching
 
 HERE = Path(__file__).parent
@@ -425,6 +429,39 @@ def test_a_lost_camera_is_told_of_and_not_shown_as_if_it_were_there() -> None:
     # Grey, with light words in it: not the camera's red and blue.
     assert drawn.std(axis=2).max() < 40
     assert 20 < drawn.mean() < 120
+
+
+def test_a_frame_is_never_called_lost_nor_a_notice_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The camera is lost while a frame is encoded, and is back while the notice is."""
+    now, photo, classifier = time.perf_counter(), draw_photo("disc", np.random.default_rng(0)), Classifier()
+    answer = classifier.classify(photo)
+    frame = Frame(photo, 1, now, "camera")
+    result = Result(frame, answer, answer.label, None, StageTimes(0, 0, 0, 0, 0), time.time(), now, False, "demo")
+    source = SimpleNamespace(lost_since=None, dropped=0, returns=0)
+    encode = view._encode
+    changes = [now, None]
+
+    def encode_while_the_camera_changes(image: np.ndarray) -> bytes:
+        source.lost_since = changes.pop(0)
+        return encode(image)
+
+    monkeypatch.setattr(view, "_encode", encode_while_the_camera_changes)
+
+    async def two_pictures() -> list[view.Picture]:
+        shown = view.View(source, Models([Model("demo", classifier)]), [])
+        shown.open()
+        shown.offer([result])
+        async with shown.watch() as number:
+            live = await shown.next(number)
+            notice = await shown.next(live.number)
+        shown.close()
+        return [live, notice]
+
+    live, notice = asyncio.run(two_pictures())
+    assert live.facts["lost_seconds"] is None
+    assert source.lost_since is None
+    assert notice.facts["lost_seconds"] >= 0
+    assert cv2.imdecode(np.frombuffer(notice.jpeg, np.uint8), 1).std(axis=2).max() < 40
 
 
 def test_a_viewer_that_asks_for_everything_and_reads_nothing_is_let_go() -> None:

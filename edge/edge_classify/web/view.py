@@ -141,7 +141,7 @@ class View:
         """What is known now, ready for JSON."""
         return {
             **_describe(self._newest),
-            **self._camera(),
+            **self._camera(self._source.lost_since),
             "history": list(self._history),
             "viewers": self.viewers,
         }
@@ -175,14 +175,15 @@ class View:
             newest = self._newest
             frame = newest.results[0].frame
             jpeg = await self._encoded(frame.image)
-            await self._publish(jpeg, {**_describe(newest), **self._camera()}, frame.captured_at)
+            # With a frame goes what was true of it: the camera may be lost, or be back, once this is encoded.
+            await self._publish(jpeg, {**_describe(newest), **self._camera(None)}, frame.captured_at)
         finally:
             self._busy = False
 
     async def _notice(self, lost_since: float) -> Picture:
         since = time.time() - (time.perf_counter() - lost_since)
         words = time.strftime("%H:%M:%S", time.localtime(since))
-        facts = {**_describe(self._newest), **self._camera()}
+        facts = {**_describe(self._newest), **self._camera(lost_since)}
         return await self._publish(await self._encoded(_draw_notice(words)), facts, lost_since)
 
     async def _publish(self, jpeg: bytes, facts: dict[str, Any], captured_at: float) -> Picture:
@@ -195,9 +196,9 @@ class View:
     async def _encoded(self, image: Image) -> bytes:
         return await asyncio.get_running_loop().run_in_executor(self._pool, _encode, image)
 
-    def _camera(self) -> dict[str, Any]:
+    def _camera(self, lost_since: float | None) -> dict[str, Any]:
         source = self._source
-        lost = None if source.lost_since is None else round(time.perf_counter() - source.lost_since, 1)
+        lost = None if lost_since is None else round(time.perf_counter() - lost_since, 1)
         return {"lost_seconds": lost, "dropped": source.dropped, "returns": source.returns}
 
 
