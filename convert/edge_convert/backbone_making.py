@@ -90,8 +90,21 @@ class ConvertedBackbone:
             return model
 
     def _scaled_photos(self) -> Iterator[list[np.ndarray]]:
-        for photo in self._calibration:
+        for photo in reach_all_pixels(self._calibration):
             yield [self._scaling.apply(photo[None])]
+
+
+def reach_all_pixels(calibration: Image) -> Image:
+    """Prepared photos, uint8 [n, R, R, 3], that together reach 0 and 255: without both, two corners of a copy are set.
+
+    The input's range is that of the calibration photos, and devices hand over pixels as they are: a still camera's
+    photos may have neither black nor white in them.
+    """
+    if calibration.min() == 0 and calibration.max() == 255:
+        return calibration
+    reaching = calibration.copy()
+    reaching[0, 0, 0], reaching[0, -1, -1] = 0, 255
+    return reaching
 
 
 def make_backbone_file(backbone: Backbone, calibration: Image) -> bytes:

@@ -149,6 +149,14 @@ def test_without_unknown_the_whole_model_is_integer(integer_models: tuple[Path, 
     assert [tensor for tensor in tensors if tensor.integer(1, "<b") == float32] == []
 
 
+def test_an_int8_input_covers_all_pixels_also_if_no_photo_has_black_or_white(
+    integer_models: tuple[Path, Path],
+) -> None:
+    (image,) = load_interpreter(file_of(integer_models[1], "int8")).get_input_details()
+    scale, zero_point = image["quantization"]
+    assert ((0 - zero_point) * scale, (255 - zero_point) * scale) == pytest.approx((-1, 1), abs=0.01)
+
+
 def test_a_cell_that_loses_too_much_is_named_and_leaves_no_file(light_run: Path, tmp_path: Path, command) -> None:
     # The photos are given other labels, so that the file is wrong where the trainer was right.
     run, output = Path(shutil.copytree(light_run, tmp_path / "run")), tmp_path / "models"

@@ -19,7 +19,8 @@ from ..errors import ModelFileError, SelfTestError, UsageError
 from ..images.crop import cut
 from ..images.preprocessing import Image, preprocess
 from ..system.cores import usable_cores
-from .interpreter import BUILTIN_MODEL, Interpreter, has_dynamic_size, load_interpreter
+from . import input_scaling as scaling
+from .interpreter import BUILTIN_MODEL, Interpreter, graph_start, has_dynamic_size, load_interpreter
 from .labels import UNKNOWN, label_count_error
 from .model_file import ModelFile, TestCard, read_model_file
 from .self_test import pixel_difference, prepare_card
@@ -316,9 +317,7 @@ class Classifier:
         details = self._interpreter.get_input_details()[0]
         dtype = np.dtype(details["dtype"])
         self._input_is_signed = dtype == np.int8
-        self._table: np.ndarray | None = None
-        if self.model_file.contract is None or dtype == np.float32:
-            self._table = self._input_table(input_range, dtype, details["quantization"])
+        self._table = self._input_table(input_range, dtype, details["quantization"])
         self._attach_input()
         self.input_size: tuple[int, int] = self._input.shape[:2]
 
@@ -330,13 +329,14 @@ class Classifier:
         self, input_range: str | None, dtype: np.dtype[Any], quantization: tuple[float, int]
     ) -> np.ndarray | None:
         """The input's value for each value of a pixel, or None if a quantized input takes pixels as they are."""
-        from . import input_scaling as scaling  # our own files need none of it
-        from .interpreter import graph_start
-
-        path = self.model_file.path
+        path, normalization = self.model_file.path, self.model_file.normalization
+        if self.model_file.contract is not None and dtype != np.float32:
+            # The first versions gave an int8 file's input the range of its calibration photos.
+            return scaling.table(normalization, dtype, quantization) if normalization and quantization[0] else None
         if input_range is not None and input_range not in scaling.RANGES:
             raise UsageError(f"input_range is {input_range!r}: expected one of {', '.join(scaling.RANGES)}")
-        normalization = scaling.RANGES[input_range] if input_range else self.model_file.normalization
+        if input_range:
+            normalization = scaling.RANGES[input_range]
         change = "change it with --input-range"
         if dtype == np.float32:
             if normalization is None:
