@@ -251,7 +251,7 @@ def test_one_unusable_file_does_not_end_it(
     assert "2 of 3 files left out" in printed.err
     assert "empty.tflite: not a TFLite model" in caplog.text + printed.err
     assert main([str(tmp_path), "--budget-ms", "1000", "--num-runs", "4"]) == 0
-    assert "/a.tflite: 98.0 % of 12000 held-out photos correct" in capsys.readouterr().out
+    assert "/a.tflite: 98.0% of 12000 held-out photos correct" in capsys.readouterr().out
 
 
 def test_a_file_of_others_is_measured_with_what_it_does_not_say_itself(
@@ -573,4 +573,4 @@ def test_every_place_takes_the_same_file_of_one_folder(
     for done, said in ((benchmark, benchmark.stdout), (within, within.stdout), (classify, classify.stderr)):
         assert done.returncode == 0, done.stderr
         (line,) = [line for line in said.splitlines() if re.match("tak(e|ing) mobilenet", line)]
-        assert re.match(f"tak(e|ing) {best}, 90.0 % among the classes in validation: no other file", line)
+        assert re.match(f"tak(e|ing) {best}, 90.0% among the classes in validation: no other file", line)

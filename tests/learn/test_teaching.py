@@ -309,7 +309,9 @@ def test_bases_that_cannot_be_taught_are_refused(
     assert not output.exists()
 
 
-def test_nothing_that_is_there_is_overwritten_unasked(tmp_path: Path, classes: Path) -> None:
+def test_nothing_that_is_there_is_overwritten_unasked(
+    tmp_path: Path, classes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base, output = shutil.copy(model("int8"), tmp_path / "base.tflite"), tmp_path / "things.tflite"
     output.write_bytes(b"something of mine")
     before = Path(base).read_bytes()
@@ -318,6 +320,10 @@ def test_nothing_that_is_there_is_overwritten_unasked(tmp_path: Path, classes: P
     assert main([str(base), str(classes), "-o", str(base), "--replace"]) == 6
     assert Path(base).read_bytes() == before
     assert main([str(base), str(classes), "-o", str(output), "--replace"]) == 0
+    assert f"next: edge-classify --model {output} --camera 0" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([str(classes), str(base), "-o", str(output), "--replace"])
+    assert f"the model file comes before the photos: edge-teach {base} {classes} -o" in capsys.readouterr().err
     assert json.dumps(Classifier(output).labels) == '["barred", "plus", "wheel", "unknown"]'
 
 

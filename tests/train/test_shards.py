@@ -153,7 +153,7 @@ def test_what_is_wrong_is_named_and_only_so_much_is_let_pass(photos: Path, tmp_p
     with pytest.raises(
         DataError,
         match=rf"nothing can be read of 1 of {len(index)} shards: in all, \d+ of 34 photos .*"
-        r"cannot be read, and --max-bad allows 1 %: .*cut off",
+        r"cannot be read, and --max-bad allows 1%: .*cut off",
     ):
         find(text)
     # Cut off between two photos, with nothing to tell but the end of the file that is missing.
@@ -187,7 +187,7 @@ def test_kaggles_lists_name_photos_in_a_flat_folder(tmp_path: Path) -> None:
         find(write_table(tmp_path / "other.csv", rows, ("image_id", "color")))
     with pytest.raises(DataError, match=r"row 3 has 3 values, its header 2"):
         find(write_table(tmp_path / "long.csv", [rows[0], (*rows[1], "x")]))
-    with pytest.raises(DataError, match=r"1 of 13 photos .* --max-bad allows 1 %: .*gone.png: No such file"):
+    with pytest.raises(DataError, match=r"1 of 13 photos .* --max-bad allows 1%: .*gone.png: No such file"):
         find(write_table(tmp_path / "gone.csv", [*rows, ("gone.png", "disc")]))
 
 

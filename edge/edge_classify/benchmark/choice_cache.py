@@ -103,9 +103,9 @@ def summary(record: ChoiceRecord) -> str:
     """The choice in lines of text: the file, why, and what was measured."""
     margin, budget = record["margin_ms"], record["budget_ms"]
     lines = [
-        f"{record['model']}: {100 * (record['accuracy'] or 0):.1f} % of {record['photos']} held-out photos correct, "
+        f"{record['model']}: {100 * (record['accuracy'] or 0):.1f}% of {record['photos']} held-out photos correct, "
         f"{record['metric']} {record['value_ms']:.2f} ms, "
-        f"{margin:.2f} ms ({100 * margin / budget:.0f} %) below the budget of {budget:g} ms, "
+        f"{margin:.2f} ms ({100 * margin / budget:.0f}%) below the budget of {budget:g} ms, "
         f"{record['threads']}",
         f"take {record['reason']}",
     ]

@@ -84,7 +84,7 @@ def _add_measuring_options(group: argparse._ArgumentGroup) -> None:
         default=AUTO,
         metavar="N[,N…]",
         help="threads per inference; auto: 1, 2 and 4, up to the cores that it may use, and of each file the fewest "
-        "that are within 10 %% of the fastest, as edge-classify takes them",
+        "that are within 10%% of the fastest, as edge-classify takes them",
     )
     group.add_argument(
         "--num-runs",

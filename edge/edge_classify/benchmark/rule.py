@@ -126,7 +126,7 @@ def _estimated_cost(shares: Mapping[str, float], candidate: Candidate) -> float:
 def describe_figure(candidate: Candidate) -> str:
     """What a file is ranked by, in words."""
     where = "among the classes in validation" if candidate.validation else "of the held-out photos"
-    return f"{100 * figure(candidate):.1f} % {where}"
+    return f"{100 * figure(candidate):.1f}% {where}"
 
 
 def explain(chosen: Candidate, best: Candidate, rivals: int, within: str, cost: str) -> str:
@@ -140,7 +140,7 @@ def explain(chosen: Candidate, best: Candidate, rivals: int, within: str, cost: 
         return words + f"no other file{within} is as accurate ({cost})"
     words += f"the fastest of {rivals} equally accurate files{within} ("
     if figure(best) > figure(chosen):
-        words += f"{best.name} has {100 * figure(best):.1f} %, no measurable difference; "
+        words += f"{best.name} has {100 * figure(best):.1f}%, no measurable difference; "
     return words + f"{cost})"
 
 

@@ -58,11 +58,11 @@ def overview(results: Sequence[ModelResult]) -> tuple[list[str], list[list[str]]
 def legend(results: Sequence[ModelResult]) -> str:
     """What the numbers of `overview` are."""
     text = (
-        f"accuracy: of held-out photos, correct as shown, with its 95 % interval; *: no other file is both faster and "
+        f"accuracy: of held-out photos, correct as shown, with its 95% interval; *: no other file is both faster and "
         f"more accurate\np50 in milliseconds with {in_words(results[0]['num_threads'])}; p90 and p99 are of total"
     )
     if results[0]["auto_threads"]:
-        text += "\nauto: the threads that edge-classify takes, the fewest within 10 % of the fastest inference"
+        text += "\nauto: the threads that edge-classify takes, the fewest within 10% of the fastest inference"
     return text
 
 
@@ -116,7 +116,7 @@ def machine(environment: Environment) -> str:
 
 
 def _accuracy(result: ModelResult) -> str:
-    """In percent, with its 95 % interval."""
+    """In percent, with its 95% interval."""
     if result["accuracy"] is None:
         return "-"
     percent = f"{100 * result['accuracy']:.1f}"

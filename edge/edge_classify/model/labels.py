@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 UNKNOWN = "unknown"
+# More are only counted.
+_MAX_NAMED = 12
+
+
+def name_classes(labels: Sequence[str]) -> str:
+    """ "2 classes (cup, key)"; of many only their number. labels: without UNKNOWN."""
+    return f"{len(labels)} classes" + (f" ({', '.join(labels)})" if len(labels) <= _MAX_NAMED else "")
 
 
 def parse_labels(text: str) -> tuple[str, ...]:

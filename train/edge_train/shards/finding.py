@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, field, replace
 import numpy as np
 
 from edge_classify.errors import DataError
-from edge_classify.learn.photos.layout import TEST, check_label, part_of
+from edge_classify.learn.photos.layout import TEST, check_differ, check_label, part_of
 from edge_classify.learn.photos.photo_set import HELD_OUT, NEGATIVE, TRAINING, VALIDATION
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.counted import counted
@@ -165,7 +165,7 @@ def _check_bad(source: PhotoSource, losses: _Losses, found: int) -> None:
     if losses.whole and not source.is_table:
         what = f"nothing can be read of {losses.whole} of {counted(losses.units, 'shard')}: in all, {what}"
     more = f"; and {len(bad) - _MAX_NAMED} more" if len(bad) > _MAX_NAMED else ""
-    raise DataError(f"{source}: {what}, and --max-bad allows {source.max_bad:g} %: {'; '.join(bad[:_MAX_NAMED])}{more}")
+    raise DataError(f"{source}: {what}, and --max-bad allows {source.max_bad:g}%: {'; '.join(bad[:_MAX_NAMED])}{more}")
 
 
 def _parts(source: PhotoSource, words: Sequence[str]) -> tuple[dict[str, str], str]:
@@ -191,8 +191,4 @@ def _label(source: PhotoSource, name: str, with_unknown: bool) -> str:
 def _check_labels(source: PhotoSource, labels: Sequence[str]) -> None:
     if len(labels) < 2:
         raise DataError(f"{source}: expected at least two classes, found {' '.join(labels) or 'none'}")
-    by_case: dict[str, str] = {}
-    for label in labels:
-        same = by_case.setdefault(label.casefold(), label)
-        if same != label:
-            raise DataError(f"{source}: classes {same} and {label} differ only in upper and lower case: join them")
+    check_differ(labels, str(source))

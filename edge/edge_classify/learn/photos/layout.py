@@ -94,6 +94,17 @@ def check_label(name: str, where: str, remedy: str) -> str:
     return label
 
 
+def check_differ(labels: Iterable[str], where: str) -> None:
+    """Raise DataError, which names `where`, if two labels are the same but for case and the number of spaces."""
+    known: dict[str, str] = {}
+    for label in labels:
+        same = known.setdefault(" ".join(label.casefold().split()), label)
+        if same != label:
+            raise DataError(
+                f'{where}: the classes "{same}" and "{label}" differ only in case or spaces: join or rename them'
+            )
+
+
 def check_one_class(label: str, folder: Path, known: Iterable[str]) -> None:
     """Raise DataError if a folder given for one class seems to hold folders of several. known: classes that there are.
 
@@ -195,11 +206,7 @@ def _class_folders(folder: Path, with_unknown: bool, left_out: Counter[Kind], no
     if not classes.keys() - ({UNKNOWN} if with_unknown else set()):
         raise DataError(_no_classes(folder, contents.pictures))
     _count_loose(contents.pictures, f" in no class folder (directly in {folder})", left_out)
-    by_case: dict[str, str] = {}
-    for label in classes:
-        same = by_case.setdefault(label.casefold(), label)
-        if same != label:
-            raise DataError(f"{folder}: {same}/ and {label}/ differ only in upper and lower case: join or rename them")
+    check_differ(classes, str(folder))
     return classes
 
 
@@ -218,13 +225,7 @@ def _common_labels(folders: Mapping[Path, Mapping[str, Path]], *, with_unknown: 
     labels = set(classes) - negatives
     for folder, classes in others:
         odd = sorted(labels ^ (set(classes) - negatives))
-        by_case = dict[str, str]()
-        for label in odd:
-            twin = by_case.setdefault(label.casefold(), label)
-            if twin != label:
-                raise DataError(
-                    f"{twin}/ and {label}/, in {first} and {folder}, differ only in upper and lower case: rename one"
-                )
+        check_differ(odd, f"{first} and {folder}")
         if odd:
             raise DataError(f"{odd[0]}: a class in only one of {first} and {folder}: both must have the same classes")
     return tuple(sorted(labels))

@@ -16,7 +16,7 @@ from ...images.crop import Crop, cut
 from ...images.folder import Kind, describe_left_out, find_pictures, warn_of_left_out
 from ...images.photo import decode_photo, without_library
 from ...images.preprocessing import Image
-from ...model.labels import UNKNOWN
+from ...model.labels import UNKNOWN, name_classes
 from ...system.checksum import file_sha256
 from ...system.counted import counted
 from ...system.nearest import or_nearest_path
@@ -127,7 +127,7 @@ class PhotoSet:
 
     def counts(self) -> str:
         """How many photos there are for what, in words."""
-        words = [f"{len(self.labels)} classes", counted(len(self.of(TRAINING)), "training photo")]
+        words = [name_classes(self.labels), counted(len(self.of(TRAINING)), "training photo")]
         if self.of(VALIDATION):
             words.append(counted(len(self.of(VALIDATION)), "validation photo"))
         words.append(counted(len(self.of(HELD_OUT)), "held-out photo"))

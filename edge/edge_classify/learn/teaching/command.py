@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ...errors import DataError, ModelFileError, SelfTestError
+from ...model.labels import name_classes
 from ...options import Parser, number, output_file
 from ...system.command import run
 from ...system.counted import counted
@@ -93,6 +95,8 @@ def _work(parser: Parser, options: argparse.Namespace) -> Callable[[], int]:
     if options.photos is not None and changing:
         parser.error("PHOTOS teaches all classes anew, --add, --remove and --rename change those of BASE: give either")
     if options.photos is not None:
+        if options.base.is_dir() and options.photos.is_file():
+            parser.error(f"the model file comes before the photos: edge-teach {options.photos} {options.base} -o FILE")
         return lambda: _teach(options)
     if not changing and not options.no_memory:
         parser.error("expected PHOTOS, or --add, --remove or --rename")
@@ -119,8 +123,8 @@ def _change(options: argparse.Namespace) -> int:
         replace=options.replace,
         progress=_show_progress if sys.stderr.isatty() else None,
     )
-    lines = [*changed.notes, f"{changed.path}: {len(changed.labels)} classes: {', '.join(changed.labels)}"]
-    _print(changed, lines, as_json=options.json)
+    lines = [*changed.notes, f"{changed.path}: {name_classes(changed.labels)}"]
+    _print(changed, [*lines, _next(changed.path)], as_json=options.json)
     return 0
 
 
@@ -134,12 +138,16 @@ def _teach(options: argparse.Namespace) -> int:
         replace=options.replace,
         progress=_show_progress if sys.stderr.isatty() else None,
     )
-    _print(taught, _report(taught), as_json=options.json)
+    _print(taught, [*_report(taught), _next(taught.path)], as_json=options.json)
     return 0
 
 
 def _print(made: Taught | Changed, lines: Sequence[str], *, as_json: bool) -> None:
     print(json.dumps(asdict(made), ensure_ascii=False, default=str) if as_json else "\n".join(lines))
+
+
+def _next(path: Path) -> str:
+    return f"next: {shlex.join(['edge-classify', '--model', str(path), '--camera', '0'])}"
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -153,7 +161,7 @@ def _report(taught: Taught) -> list[str]:
     photos = f"cross-validated on {measured['photos']} photos, each by a head that had not seen it"
     lines = [
         *taught.notes,
-        f"{taught.path}: {len(taught.labels)} classes; {measured['accuracy_with_unknown']:.1%} correct "
+        f"{taught.path}: {name_classes(taught.labels)}; {measured['accuracy_with_unknown']:.1%} correct "
         f"({measured['accuracy']:.1%} among the classes), {photos}",
     ]
     lines += [

@@ -17,7 +17,7 @@ _shtab_edge_benchmark_commands() {
 }
 
 _shtab_edge_benchmark_options=(
-  "--num-threads[threads per inference\; auto\: 1, 2 and 4, up to the cores that it may use, and of each file the fewest that are within 10 \% of the fastest, as edge-classify takes them (default\: auto)]:N[,N…]:"
+  "--num-threads[threads per inference\; auto\: 1, 2 and 4, up to the cores that it may use, and of each file the fewest that are within 10\% of the fastest, as edge-classify takes them (default\: auto)]:N[,N…]:"
   "--num-runs[frames to measure, over all rounds, for each file and number of threads (default\: in each round as many as take 0.15 s, at least 10)]:N:"
   "--warmup-runs[frames to classify before measuring, in each round (default\: until they no longer get faster)]:N:"
   "--result-json[write everything that was measured to a JSON file]:FILE:_files"
