@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -29,7 +30,9 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from common import DATA, WORK, Row, machine, parse_with_parts, record, show
+from common import DATA, WORK, Row, machine, model_file, parse_with_parts, record, show
+
+from edge_classify import Classifier
 
 FOLDER = WORK / "scale"
 CELL = ("--alpha", "0.35", "--resolution", "96")
@@ -38,6 +41,7 @@ SETS = ("flowers", "alien_vs_predator", "trashnet")
 CLASSES = ("a", "b", "c", "d")
 PICTURES = 2000
 PHOTOS_PER_SHARD = 5000
+INFERENCE_SECONDS, INFERENCE_ROUNDS = 2.0, 7
 # What progress bars say is being done.
 STEPS = ("reading", "computing features", "fitting heads")
 # Whatever a run's result is.
@@ -141,7 +145,11 @@ def same(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def nodes(options: argparse.Namespace) -> Iterator[Row]:
-    """Photos per second of one node and of two, one core each, in turn; the driver's node has no core."""
+    """Photos per second of one node and of two, one core each, in turn; the driver's node has no core.
+
+    And what two processes make of what one does, that share nothing but the machine's memory and clock.
+    """
+    model_file(0.35, 96, "float32")  # is made now if it is not there
     shards = make_shards(20_000, per_shard=500)
     for number in range(options.rounds):
         rates: dict[int, float] = {}
@@ -158,8 +166,40 @@ def nodes(options: argparse.Namespace) -> Iterator[Row]:
             "1 node (photos/s)": round(rates[1]),
             "2 nodes (photos/s)": round(rates[2]),
             "2 / 1": round(rates[2] / rates[1], 2),
+            "two processes / one, without Ray": round(ratio_without_ray(), 2),
             "load": round(os.getloadavg()[0], 1),
         }
+
+
+def ratio_without_ray() -> float:
+    """How much more two processes that have nothing in common infer than one: what the machine allows. In turns."""
+    return float(np.median([inferences(2) / inferences(1) for _ in range(INFERENCE_ROUNDS)]))
+
+
+def inferences(processes: int) -> float:
+    """How many a second so many processes make, each on a core of its own."""
+    together = multiprocessing.get_context("spawn")
+    ready, counts = together.Barrier(processes), together.Queue()
+    running = [together.Process(target=_infer, args=(core, ready, counts)) for core in range(processes)]
+    for process in running:
+        process.start()
+    total = sum(counts.get() for _ in running)
+    for process in running:
+        process.join()
+    return total / INFERENCE_SECONDS
+
+
+def _infer(core: int, ready: Any, counts: Any) -> None:
+    os.sched_setaffinity(0, {core})
+    classifier = Classifier(model_file(0.35, 96, "float32"), num_threads=1)
+    picture, count = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8), 0
+    classifier.classify(picture)
+    ready.wait()
+    end = time.perf_counter() + INFERENCE_SECONDS
+    while time.perf_counter() < end:
+        classifier.classify(picture)
+        count += 1
+    counts.put(count)
 
 
 def overhead(options: argparse.Namespace) -> Iterator[Row]:
