@@ -44,6 +44,7 @@ from edge_train.cache import open_cache
 from edge_train.cell import remember_photos
 from edge_train.features import compute_run_features, gather_features
 from edge_train.fitting import calibrate_fit, fit_frozen, fit_spaces, fit_unknown, read_blanks
+from edge_train.photo_columns import as_columns
 from edge_train.settings import Settings
 from edge_train.training import find_backbones, read_negatives, sort_photos
 from edge_train.training_run import CellJob, TrainingRun
@@ -123,10 +124,13 @@ def compute(database: sqlite3.Connection, name: str, cell: str) -> TrainingRun:
 def leave_out(database: sqlite3.Connection, run: TrainingRun, label: str, shots: int, draws: int) -> Iterator[Draw]:
     """Figures of each draw, on the level of features."""
     index = run.photos.labels.index(label)
-    kept = [photo for photo in run.photos.photos if photo.label != index]
-    others = tuple(replace(photo, label=photo.label - (photo.label > index)) for photo in kept)
-    labels = tuple(other for other in run.photos.labels if other != label)
-    job = CellJob(replace(run, photos=replace(run.photos, photos=others, labels=labels)), run.backbones[0])
+    photos = as_columns(run.photos)
+    kept = photos.photos.take(photos.photos.labels != index)
+    columns = kept.columns
+    columns = replace(columns, labels=columns.labels - (columns.labels > index))  # one less of those after it
+    others = replace(kept, columns=columns)
+    labels = tuple(other for other in photos.labels if other != label)
+    job = CellJob(replace(run, photos=replace(photos, photos=others, labels=labels)), run.backbones[0])
     fit = fit_frozen(job, database)
     spaces = fit_spaces(job, database, fit)
     calibration = calibrate_fit(fit, spaces)
