@@ -149,3 +149,20 @@ def test_the_autoscaler_file_of_the_docs_is_what_ray_takes() -> None:
     text = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
     schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
     validate(yaml.safe_load(text.split("```yaml\n")[1].split("```")[0]), schema)
+
+
+def test_a_cluster_whose_head_is_gone_is_waited_for_and_named(tmp_path: Path) -> None:
+    current = tmp_path / "ray" / "ray_current_cluster"
+    current.parent.mkdir()
+    current.write_text("127.0.0.1:1")
+    program = (
+        "import logging\nfrom edge_train import cluster\nlogging.basicConfig()\ncluster._PATIENCE_S = 0.5\n"
+        "with cluster.open_cluster('auto', print): pass"
+    )
+    environment = {**os.environ, "RAY_TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stderr is not None
+        assert any("`ray stop` ends what is left of one on this machine" in line for line in process.stderr)
+        process.kill()

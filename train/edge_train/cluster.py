@@ -20,6 +20,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from edge_classify.errors import DataError, EdgeClassifyError, UsageError, first_line
@@ -47,6 +48,8 @@ _ROWS_PER_MESSAGE = 1000
 _BYTES_PER_MESSAGE = 16_000_000
 # A node that is lost takes its work with it: so often it is tried on another.
 _TRIES = 20
+# A cluster that answers does so in a few seconds, on a busy machine too.
+_PATIENCE_S = 30.0
 # Jobs under way for each core: of those that are done, the first must wait for none.
 _JOBS_PER_CORE = 3
 
@@ -180,6 +183,11 @@ def _connect(ray: Any, address: str) -> None:
     # One thread for each matrix product, as in local processes: sums are in the same order on any machine.
     environment = {"env_vars": {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", ONE_THREAD: "1"}}
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": environment}
+    # What is left of a cluster whose head is gone is found, and asked for minutes.
+    words = "waiting for a Ray cluster that does not answer: `ray stop` ends what is left of one on this machine"
+    waiting = Timer(_PATIENCE_S, log.warning, [words])
+    waiting.daemon = True
+    waiting.start()
     try:
         ray.init(address=address, **options)
     except ConnectionError as error:
@@ -188,6 +196,8 @@ def _connect(ray: Any, address: str) -> None:
         ray.init(address="local", num_cpus=worker_count(), include_dashboard=False, **options)
     except (RuntimeError, ValueError) as error:  # another version of Python or Ray
         raise UsageError(f"--cluster {address}: {' '.join(str(error).split())}") from None
+    finally:
+        waiting.cancel()
 
 
 def _take(running: deque[tuple[Job, Any]], describe: Callable[[Job], str], processors: set[str]) -> Any:
