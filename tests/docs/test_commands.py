@@ -31,6 +31,7 @@ FOREIGN = {
     "apt-get": {"--no-install-recommends"},
     "benchmarks/scale.py": {"--sets"},
     "benchmarks/still_camera.py": {"--seeds", "--sizes"},
+    "benchmarks/teaching_anew.py": {"--results"},
     "benchmarks/unknown.py": {"--int8"},
     "exiftool": {"--author"},
     "docker": {
