@@ -146,8 +146,13 @@ def mean(figures: _Figures) -> tuple[float, float]:
 
 
 def row_of(figures: _Figures, made: tuple[float, float], kept: float, titles: Iterable[str]) -> Row:
-    """titles: of all stranger sets; the own one has no figures."""
-    row: Row = {"kept (%)": round(100 * kept, 1)}
+    """titles: of all stranger sets; the own one has no figures. AUROC and accepted alone are means of the others."""
+    area_of_all, share_of_all = mean(figures)
+    row: Row = {
+        "kept (%)": round(100 * kept, 1),
+        "AUROC": round(area_of_all, 3),
+        "accepted (%)": round(100 * share_of_all, 1),
+    }
     for title in titles:
         area, share = figures.get(title, (None, None))
         row[f"{title}: AUROC"] = None if area is None else round(area, 3)

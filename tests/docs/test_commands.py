@@ -30,7 +30,6 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 FOREIGN = {
     "apt-get": {"--no-install-recommends"},
     "benchmarks/scale.py": {"--sets"},
-    "benchmarks/still_camera.py": {"--seeds", "--sizes"},
     "benchmarks/teaching_anew.py": {"--results"},
     "benchmarks/unknown.py": {"--int8"},
     "exiftool": {"--author"},
