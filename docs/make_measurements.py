@@ -80,7 +80,10 @@ def select(rows: Sequence[Row], wanted: Mapping[str, str]) -> list[Row]:
     for row in rows:
         for value in values:
             heading = str(row[across]) if len(values) == 1 else f"{row[across]}: {value}"
-            wide.setdefault(row[key], {key: row[key]})[heading] = row[value]
+            cells = wide.setdefault(row[key], {key: row[key]})
+            if heading in cells:
+                raise SystemExit(f"two rows have the same {key} and {across}, {row[key]} and {row[across]}: choose one")
+            cells[heading] = row[value]
     return list(wide.values())
 
 
