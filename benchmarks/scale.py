@@ -5,14 +5,16 @@
     python benchmarks/scale.py plan same nodes overhead
     python benchmarks/scale.py kills --kills 10
 
-One cell, 0.35@96. Nodes are Ray's own processes on this machine, each with a cache of its own and one core: what is
-found about several machines leaves out the network. Stores are measured by tests/train/test_stores.py.
+One cell, 0.35@96, where no other is named. Nodes are Ray's own processes on this machine, each with a cache of its own
+and one core: what is found about several machines leaves out the network. Stores are measured by
+`make test-stores`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import multiprocessing
 import os
@@ -26,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import cv2
 import numpy as np
@@ -41,6 +43,8 @@ SETS = ("flowers", "alien_vs_predator", "trashnet")
 CLASSES = ("a", "b", "c", "d")
 PICTURES = 2000
 PHOTOS_PER_SHARD = 5000
+# The cheapest, of which the driver's work is the largest share, and the default.
+NODE_CELLS = ((0.35, 96), (0.5, 160))
 INFERENCE_SECONDS, INFERENCE_ROUNDS = 2.0, 7
 # What progress bars say is being done.
 STEPS = ("reading", "computing features", "fitting heads")
@@ -63,7 +67,7 @@ def main() -> None:
         "memory": (memory, "0.35@96, random weights, --views 0."),
         "plan": (plan, "0.35@96; the backbone was there already."),
         "same": (same, "0.35@96: a folder, shards of it, and these on three nodes of one core each, on this machine."),
-        "nodes": (nodes, "20,000 pictures in 40 shards, 0.35@96, random weights, --views 3; nodes on this machine."),
+        "nodes": (nodes, "20,000 pictures in 40 shards, random weights, --views 3; nodes on this machine."),
         "overhead": (overhead, "Alien vs Predator, 20 cells."),
         "kills": (kills, "900 pictures in 30 shards, 0.35@96, three nodes of one core each, on this machine."),
     }
@@ -147,21 +151,24 @@ def same(options: argparse.Namespace) -> Iterator[Row]:
 def nodes(options: argparse.Namespace) -> Iterator[Row]:
     """Photos per second of one node and of two, one core each, in turn; the driver's node has no core.
 
-    And what two processes make of what one does, that share nothing but the machine's memory and clock.
+    And what two processes make of what one does, that share nothing but the machine's memory and clock. The driver,
+    which keeps what nodes find, has a machine of its own in a cluster, and here takes turns with them.
     """
     model_file(0.35, 96, "float32")  # is made now if it is not there
     shards = make_shards(20_000, per_shard=500)
-    for number in range(options.rounds):
+    for number, (alpha, resolution) in itertools.product(range(options.rounds), NODE_CELLS):
+        cell = ("--alpha", alpha, "--resolution", resolution)
         rates: dict[int, float] = {}
         for count in (1, 2):
             cache = FOLDER / "caches" / "nodes"
             prepare_cache(cache)
             fresh(FOLDER / "runs" / "nodes")
             with start_nodes(count, head=0) as cluster:
-                arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *CELL, "--views", "3")
+                arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *cell, "--views", "3")
                 run = watch(*arguments, "--epochs", "1", "--cluster", cluster.address, cache=cache)
             rates[count] = 20_000 / run.steps["computing features"]
         yield {
+            "cell": f"{alpha} @ {resolution}",
             "round": number,
             "1 node (photos/s)": round(rates[1]),
             "2 nodes (photos/s)": round(rates[2]),
@@ -371,30 +378,47 @@ def watch(*arguments: object, cache: Path) -> Watched:
 
     began = time.perf_counter()
     process = start(*arguments, cache=cache)
-    texts: list[str] = []
-    reading = threading.Thread(target=lambda: texts.extend(process.communicate()))
-    reading.start()
+    output: list[str] = []
+    steps = Steps()
+    reading = [
+        threading.Thread(target=lambda: output.extend(process.stdout or ())),
+        threading.Thread(target=steps.read, args=[process.stderr]),
+    ]
+    for thread in reading:
+        thread.start()
     peaks: dict[int, float] = {}
-    while reading.is_alive():
+    while process.poll() is None:
         for pid in (process.pid, *children(process.pid)):
             peaks[pid] = max(peaks.get(pid, 0), peak_memory(pid))
-        reading.join(0.5)
+        time.sleep(0.1)
     seconds = time.perf_counter() - began
-    output, errors = texts
+    for thread in reading:
+        thread.join()
     if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, arguments))}\n{output}\n{errors}")
+        raise SystemExit(f"{' '.join(map(str, arguments))}\n{''.join(output)}\n{steps.text}")
     driver = peaks.pop(process.pid)
-    return Watched(seconds, read_steps(errors), driver, max(peaks.values(), default=0), output)
+    return Watched(seconds, steps.seconds(), driver, max(peaks.values(), default=0), "".join(output))
 
 
-def read_steps(errors: str) -> dict[str, float]:
-    """The seconds that the progress bars say, by their names."""
-    steps = {}
-    for line in errors.replace("\r", "\n").splitlines():
-        found = re.match(r"([a-z ]+): .* (?:(\d+):)?(\d+):(\d+) so far", line)
-        if found:
-            steps[found[1]] = 3600.0 * int(found[2] or 0) + 60 * int(found[3]) + int(found[4])
-    return steps
+class Steps:
+    """What a run says on standard error, and when its progress bars began and ended, by their names."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._seen: dict[str, list[float]] = {}
+
+    def read(self, errors: TextIO) -> None:
+        """Read to the end."""
+        # A bar's states are parted by carriage returns, which end lines here.
+        for line in errors:
+            self.text += line
+            name, _, rest = line.partition(":")
+            if "so far" in rest:
+                self._seen.setdefault(name, []).append(time.perf_counter())
+
+    def seconds(self) -> dict[str, float]:
+        """From the first state of each bar to its last."""
+        return {name: times[-1] - times[0] for name, times in self._seen.items()}
 
 
 def children(pid: int) -> list[int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_classify.system.atomic_write import write_atomic
 from edge_train.cache import cache_folder
-from edge_train.cluster import Cluster, bring_file
+from edge_train.cluster import Cluster, bring_file, get_keeping_core
 from edge_train.run_folder import INDEX
 
 from .cell_files import CellFiles, CellJob, describe, make_cell_files
@@ -52,9 +52,7 @@ def _make_on_node(shelf: Any, driver: str, job: CellJob) -> tuple[CellFiles, dic
 
 def _bring_run(shelf: Any, run: Path) -> Path:
     """The run folder on this node, which fetches it once and keeps it in its cache."""
-    import ray
-
-    sizes: dict[str, int] = ray.get(shelf.list_files.remote(run))
+    sizes: dict[str, int] = get_keeping_core(shelf.list_files.remote(run))
     with tempfile.TemporaryDirectory() as name:
         index = Path(name) / INDEX
         bring_file(shelf, run / INDEX, sizes[INDEX], index)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import Command, write_photos
+from edge_train.cluster import get_keeping_core, open_cluster
 from edge_train.shards.making import make_shards
 
 pytestmark = pytest.mark.slow
@@ -166,3 +170,28 @@ def test_a_cluster_whose_head_is_gone_is_waited_for_and_named(tmp_path: Path) ->
         assert process.stderr is not None
         assert any("`ray stop` ends what is left of one on this machine" in line for line in process.stderr)
         process.kill()
+
+
+def test_a_task_that_waits_for_the_driver_keeps_its_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    class Slow:
+        def answer(self) -> int:
+            time.sleep(0.5)
+            return 1
+
+    def ask(actor: Any, _: int) -> tuple[float, float]:
+        began = time.monotonic()
+        get_keeping_core(actor.answer.remote())
+        time.sleep(0.5)
+        return began, time.monotonic()
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("EDGE_CLASSIFY_WORKERS", "1")
+    # A cluster of its own, whatever else runs here; sockets are in that folder, whose names must be short.
+    with tempfile.TemporaryDirectory() as short, monkeypatch.context() as own:
+        own.setenv("RAY_TMPDIR", short)
+        with open_cluster("auto", print) as cluster:
+            actor = ray.remote(Slow).options(num_cpus=0).remote()
+            works = sorted(cluster(partial(ask, actor), range(4)))
+    assert all(ended <= began for (_, ended), (began, _) in itertools.pairwise(works))

@@ -13,7 +13,8 @@ import platform
 import sqlite3
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,6 +47,8 @@ _INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd", "sve")
 # Features, and bytes of a file, that are sent to a node at a time.
 _ROWS_PER_MESSAGE = 1000
 _BYTES_PER_MESSAGE = 16_000_000
+# One thread for each matrix product, as in local processes: sums are in the same order on any machine.
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", ONE_THREAD: "1"}
 # A node that is lost takes its work with it: so often it is tried on another.
 _TRIES = 20
 # A cluster that answers does so in a few seconds, on a busy machine too.
@@ -88,25 +91,21 @@ class Cluster:
         common = ray.put((self.shelf, Path.cwd(), _versions(self.packages), prepare, function))
         running: deque[tuple[Job, Any]] = deque()
         processors = {_processor()}
-        try:
-            for job in jobs:
-                running.append((job, work.remote(common, job)))
-                if len(running) >= _JOBS_PER_CORE * core_count(self):
-                    yield _take(running, describe, processors)
-            while running:
+        # After an error those under way are not cancelled: Ray's driver may abort when such a task ends meanwhile.
+        # They end with the connection.
+        for job in jobs:
+            running.append((job, work.remote(common, job)))
+            if len(running) >= _JOBS_PER_CORE * core_count(self):
                 yield _take(running, describe, processors)
-        finally:
-            for _, reference in running:
-                ray.cancel(reference, force=True)
+        while running:
+            yield _take(running, describe, processors)
 
     def fit_cells(self, run: TrainingRun, backbones: Sequence[Backbone]) -> Iterator[dict[str, Any]]:
         """The entries of these cells, each of which one node fits. Its files are written to the run folder here."""
-        import ray
-
         fitted = {backbone: read_fitted(CellJob(run, backbone)) for backbone in backbones}
         yield from (entry for entry in fitted.values() if entry is not None)
         missing = [backbone for backbone, entry in fitted.items() if entry is None]
-        fit = partial(_fit_on_node, self.shelf, ray.put(run))
+        fit = partial(_fit_on_node, self.shelf, run)
         cluster = self.needing("tensorflow", "keras") if run.settings.fine_tune else self
         for entry, files in cluster(fit, missing, describe=lambda backbone: CellJob(run, backbone).title):
             # The entry is written last: with it the cell is complete.
@@ -180,24 +179,35 @@ def _nodes() -> list[dict[str, Any]]:
 def _connect(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # One thread for each matrix product, as in local processes: sums are in the same order on any machine.
-    environment = {"env_vars": {"OPENBLAS_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", ONE_THREAD: "1"}}
-    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False, "runtime_env": environment}
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     # What is left of a cluster whose head is gone is found, and asked for minutes.
     words = "waiting for a Ray cluster that does not answer: `ray stop` ends what is left of one on this machine"
     waiting = Timer(_PATIENCE_S, log.warning, [words])
     waiting.daemon = True
     waiting.start()
     try:
-        ray.init(address=address, **options)
+        ray.init(address=address, runtime_env={"env_vars": _ENVIRONMENT}, **options)
     except ConnectionError as error:
         if address != AUTO:
             raise UsageError(f"--cluster {address}: no Ray cluster answers there: {first_line(error)}") from None
-        ray.init(address="local", num_cpus=worker_count(), include_dashboard=False, **options)
+        # Its processes inherit the environment: those that Ray has started beforehand are of use then.
+        with _environment(_ENVIRONMENT):
+            ray.init(address="local", num_cpus=worker_count(), include_dashboard=False, **options)
     except (RuntimeError, ValueError) as error:  # another version of Python or Ray
         raise UsageError(f"--cluster {address}: {' '.join(str(error).split())}") from None
     finally:
         waiting.cancel()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _take(running: deque[tuple[Job, Any]], describe: Callable[[Job], str], processors: set[str]) -> Any:
@@ -279,9 +289,19 @@ def _work(common: tuple[Any, Path, dict[str, str], Callable[[], None] | None, Ca
 
 
 def _ask(shelf: Any, query: str, key: str) -> Any:
+    return get_keeping_core(shelf.row.remote(query, key))
+
+
+def get_keeping_core(reference: Any) -> Any:
+    """As `ray.get`, for tasks.
+
+    It waits in a thread of its own: while the main thread of a task waits, Ray gives its core to another task, and
+    starts a process for it, which takes more than a second; and then more tasks run than there are cores.
+    """
     import ray
 
-    return ray.get(shelf.row.remote(query, key))
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(ray.get, reference).result()
 
 
 def _versions(packages: Iterable[str]) -> dict[str, str]:
@@ -301,11 +321,8 @@ def _processor() -> str:
     return " ".join([platform.machine(), *(name for name in _INSTRUCTIONS if name in words)])
 
 
-def _fit_on_node(shelf: Any, reference: Any, backbone: Backbone) -> tuple[dict[str, Any], dict[str, bytes]]:
+def _fit_on_node(shelf: Any, run: TrainingRun, backbone: Backbone) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Fit one cell; returns its entry, and the files that belong into the run folder, by name."""
-    import ray
-
-    run: TrainingRun = ray.get(reference)
     cache_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
         folder = Path(name)
@@ -317,27 +334,21 @@ def _fit_on_node(shelf: Any, reference: Any, backbone: Backbone) -> tuple[dict[s
 
 
 def _bring_weights(shelf: Any, backbone: Backbone, folder: Path) -> Backbone:
-    import ray
-
     copy = folder / backbone.weights.name
-    for name, size in ray.get(shelf.list_files.remote(backbone.weights)).items():
+    for name, size in get_keeping_core(shelf.list_files.remote(backbone.weights)).items():
         bring_file(shelf, backbone.weights / name, size, copy / name)
     return replace(backbone, weights=copy)
 
 
 def bring_file(shelf: Any, path: Path, size: int, copy: Path) -> None:
     """Copy a file of the driver's machine to this node, a part at a time."""
-    import ray
-
     with atomic_file(copy) as file:
         for offset in range(0, size, _BYTES_PER_MESSAGE):
-            file.write(ray.get(shelf.read.remote(path, offset)))
+            file.write(get_keeping_core(shelf.read.remote(path, offset)))
 
 
 def _bring_features(shelf: Any, job: CellJob) -> None:
-    import ray
-
     with open_cache() as database:
         missing = missing_features(database, feature_keys(job.run, job.backbone))
         while keys := list(islice(missing, _ROWS_PER_MESSAGE)):
-            keep_features(database, ray.get(shelf.features.remote(keys)))
+            keep_features(database, get_keeping_core(shelf.features.remote(keys)))
