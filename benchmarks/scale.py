@@ -94,7 +94,7 @@ def memory(options: argparse.Namespace) -> Iterator[Row]:
         arguments = (source, "-o", FOLDER / "runs" / name, *RANDOM_WEIGHTS, *CELL, "--views", "0")
         cache = FOLDER / "caches" / name
         watch(*arguments, "--plan", cache=cache)  # makes the backbone, which takes 1 GB
-        run = watch(*arguments, "--epochs", options.epochs, cache=cache)
+        run = watch(*arguments, "--epochs", options.epochs, cache=cache, with_memory=True)
         yield {
             "photos": count,
             "different": count if options.distinct else min(count, PICTURES),
@@ -372,8 +372,8 @@ def start(*arguments: object, cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def watch(*arguments: object, cache: Path) -> Watched:
-    """Run edge-train to its end."""
+def watch(*arguments: object, cache: Path, with_memory: bool = False) -> Watched:
+    """Run edge-train to its end. with_memory: look at its processes' memory, which costs time where they are many."""
     import threading
 
     began = time.perf_counter()
@@ -387,16 +387,17 @@ def watch(*arguments: object, cache: Path) -> Watched:
     for thread in reading:
         thread.start()
     peaks: dict[int, float] = {}
-    while process.poll() is None:
+    while with_memory and process.poll() is None:
         for pid in (process.pid, *children(process.pid)):
             peaks[pid] = max(peaks.get(pid, 0), peak_memory(pid))
-        time.sleep(0.1)
+        time.sleep(0.5)
+    process.wait()
     seconds = time.perf_counter() - began
     for thread in reading:
         thread.join()
     if process.returncode:
         raise SystemExit(f"{' '.join(map(str, arguments))}\n{''.join(output)}\n{steps.text}")
-    driver = peaks.pop(process.pid)
+    driver = peaks.pop(process.pid, 0)
     return Watched(seconds, steps.seconds(), driver, max(peaks.values(), default=0), "".join(output))
 
 
