@@ -38,6 +38,8 @@ from edge_classify import Classifier
 
 FOLDER = WORK / "scale"
 CELL = ("--alpha", "0.35", "--resolution", "96")
+GRID = ("--alpha", "0.35", "0.5", "0.75", "1.0", "--resolution", "all")
+PLANNED = {"0.35@96": CELL, "20": GRID}
 RANDOM_WEIGHTS = ("--weights", "none")
 SETS = ("flowers", "alien_vs_predator", "trashnet")
 CLASSES = ("a", "b", "c", "d")
@@ -65,7 +67,7 @@ class Watched(NamedTuple):
 def main() -> None:
     parts: dict[str, tuple[Callable[[argparse.Namespace], Iterator[Row]], str]] = {
         "memory": (memory, "0.35@96, random weights, --views 0."),
-        "plan": (plan, "0.35@96; the backbone was there already."),
+        "plan": (plan, "The backbones were there already."),
         "same": (same, "0.35@96: a folder, shards of it, and these on three nodes of one core each, on this machine."),
         "nodes": (nodes, "20,000 pictures in 40 shards, random weights, --views 3; nodes on this machine."),
         "overhead": (overhead, "Alien vs Predator, 20 cells."),
@@ -106,17 +108,19 @@ def memory(options: argparse.Namespace) -> Iterator[Row]:
 
 
 def plan(options: argparse.Namespace) -> Iterator[Row]:
-    """What --plan says, against what the run then takes; the backbone is there already."""
-    for name in options.sets:
-        photos, cache = DATA / "data" / name, FOLDER / "caches" / f"plan {name}"
-        fresh(FOLDER / "runs" / f"plan {name}", cache)
-        arguments = (photos, "-o", FOLDER / "runs" / f"plan {name}", "--weights", DATA / "weights", *CELL)
+    """What --plan says, against what the run then takes; the backbones are there already."""
+    for name, (title, cells) in itertools.product(options.sets, PLANNED.items()):
+        photos, cache, folder = DATA / "data" / name, FOLDER / "caches" / "plan", FOLDER / "runs" / "plan"
+        prepare_cache(cache)
+        fresh(folder)
+        arguments = (photos, "-o", folder, "--weights", DATA / "weights", *cells)
         planned = watch(*arguments, "--plan", cache=cache)
         (said,) = re.findall(r"on \d+ cores?: about ([\d.,]+) (h|min|s)", planned.output)
         seconds = float(said[0].replace(",", "")) * {"h": 3600, "min": 60, "s": 1}[said[1]]
         run = watch(*arguments, cache=cache)
         yield {
             "photos": name,
+            "cells": title,
             "planned (s)": round(seconds),
             "took (s)": round(run.seconds),
             "planned / took": round(seconds / run.seconds, 2),
@@ -217,8 +221,7 @@ def overhead(options: argparse.Namespace) -> Iterator[Row]:
             cache, run = FOLDER / "caches" / "overhead", FOLDER / "runs" / "overhead"
             prepare_cache(cache)
             fresh(run)
-            cells = ("--alpha", "0.35", "0.5", "0.75", "1.0", "--resolution", "all")
-            arguments = (DATA / "data" / SETS[1], "-o", run, "--weights", DATA / "weights", *cells)
+            arguments = (DATA / "data" / SETS[1], "-o", run, "--weights", DATA / "weights", *GRID)
             own = (*arguments, "--cluster", "auto") if way == "cluster" else arguments
             seconds[way] = watch(*own, cache=cache).seconds
         yield {
