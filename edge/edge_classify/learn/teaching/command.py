@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Small products gain nothing by several threads, which wait for each other where a camera is being classified beside.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import argparse
 import json
 import shlex
