@@ -29,7 +29,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 # Options of other programs that the pages name.
 FOREIGN = {
     "apt-get": {"--no-install-recommends"},
-    "benchmarks/scale.py": {"--sets"},
+    "benchmarks/scale.py": {"--kills"},
     "benchmarks/teaching_anew.py": {"--results"},
     "benchmarks/unknown.py": {"--int8"},
     "exiftool": {"--author"},
