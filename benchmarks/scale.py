@@ -6,8 +6,7 @@
     python benchmarks/scale.py kills --kills 10
 
 One cell, 0.35@96, where no other is named. Nodes are Ray's own processes on this machine, each with a cache of its own
-and one core: what is found about several machines leaves out the network. Stores are measured by
-`make test-stores`.
+and one core: what is found about several machines leaves out the network. Stores are tried by `make test-stores`.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -39,7 +39,7 @@ from edge_classify import Classifier
 FOLDER = WORK / "scale"
 CELL = ("--alpha", "0.35", "--resolution", "96")
 GRID = ("--alpha", "0.35", "0.5", "0.75", "1.0", "--resolution", "all")
-PLANNED = {"0.35@96": CELL, "20": GRID}
+PLANNED = {"0.35@96": CELL, "all 20": GRID}
 RANDOM_WEIGHTS = ("--weights", "none")
 SETS = ("flowers", "alien_vs_predator", "trashnet")
 CLASSES = ("a", "b", "c", "d")
@@ -413,11 +413,11 @@ class Steps:
 
     def read(self, errors: TextIO) -> None:
         """Read to the end."""
-        # A bar's states are parted by carriage returns, which end lines here.
-        for line in errors:
-            self.text += line
-            name, _, rest = line.partition(":")
-            if "so far" in rest:
+        # Not by lines: what ends a bar's first state comes with the second, which may be the last.
+        for written in iter(partial(os.read, errors.fileno(), 1 << 16), b""):
+            text = written.decode(errors="replace")
+            self.text += text
+            for name in re.findall(r"([a-z ]+): [^\r\n]* so far", text):
                 self._seen.setdefault(name, []).append(time.perf_counter())
 
     def seconds(self) -> dict[str, float]:

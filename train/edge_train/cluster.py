@@ -201,12 +201,14 @@ def _connect(ray: Any, address: str) -> None:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
+    """These variables for a while; what else changes meanwhile stays."""
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        os.environ.clear()
+        for name in variables:
+            del os.environ[name]
         os.environ.update(before)
 
 

@@ -39,7 +39,7 @@ _SAMPLE_OF_A_SHARD = 25
 _ROWS = 2048
 _BYTES_PER_NUMBER = 4
 # To start, to check a few photos and to write the report, whatever the number of cores: measured on an AMD EPYC.
-_REST_S = 3.0
+_START_AND_REPORT_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Plan:
         features = sum(self.feature_hours.values())
         cells = len(self.feature_hours)
         rounds = -(-cells // cores)
-        hours = (self.reading_hours + features) / cores + rounds * self.head_hours + _REST_S / 3600
+        hours = (self.reading_hours + features) / cores + rounds * self.head_hours + _START_AND_REPORT_S / 3600
         free = shutil.disk_usage(_existing(cache_folder())).free
         lines = [
             f"plan for {self.photos:,} photos and {counted(cells, 'cell')}, by {self.sampled} of the "
@@ -74,7 +74,8 @@ class Plan:
             + ", ".join(f"{name} {_hours(own)}" for name, own in self.feature_hours.items())
             + ")",
             f"  heads: at most {_hours(self.head_hours)} of one core for each cell",
-            f"  on {counted(cores, 'core')}: about {_hours(hours)}, of which {_REST_S:.0f} s to start and to report",
+            f"  starting, and writing the report: {_START_AND_REPORT_S:.0f} s",
+            f"  on {counted(cores, 'core')}: about {_hours(hours)}",
             f"  features in the cache: {_size(self.feature_bytes)}, and {_size(self.largest_cell)} for a while for "
             f"each cell being fitted ({_size(free)} are free in {cache_folder()})",
         ]

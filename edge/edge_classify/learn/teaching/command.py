@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# Small products gain nothing by several threads, which wait for each other where a camera is being classified beside.
+# Matrix products are small here: several threads gain little, and only wait for each other when other programs run.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import argparse
