@@ -210,7 +210,12 @@ def test_tflite_runtime_in_an_environment_of_its_own(on_bare_pi, roots: dict[str
 def test_edge_teach_makes_the_file_that_it_makes_here(on_pi, share: Path, suite: str, board: str) -> None:
     folder = share / "taught"
     if not folder.exists():
-        teach(share / INT8, write_photos(folder / "photos", 10), folder / "here.tflite")
+        photos = write_photos(folder / "photos", 10)
+        for path in photos.rglob("*.png"):
+            # As large as a camera's: OpenCV makes the same pixels of them on ARM. One grey level is enough to change
+            # the features of this backbone of random weights (those of ImageNet's still correlate by 0.99).
+            cv2.imwrite(str(path), cv2.resize(cv2.imread(str(path)), (640, 480), interpolation=cv2.INTER_CUBIC))
+        teach(share / INT8, photos, folder / "here.tflite")
     words = (f"/mnt/share/{INT8}", "/mnt/share/taught/photos", "-o", f"/mnt/share/taught/{board}.tflite")
     done = on_pi(suite, board, "edge-teach", *words)
     assert done.returncode == 0, done.stderr
@@ -219,11 +224,11 @@ def test_edge_teach_makes_the_file_that_it_makes_here(on_pi, share: Path, suite:
     assert here.labels == there.labels == ("cross", "disc", "stripes", "unknown")
     figures = [classifier.model_file.contract["evaluation"] for classifier in (here, there)]
     assert figures[0]["photos"] == figures[1]["photos"] == 30
-    assert figures[0]["accuracy"] == pytest.approx(figures[1]["accuracy"], abs=0.1)
+    assert figures[0]["accuracy"] == pytest.approx(figures[1]["accuracy"], abs=0.05)
     rng = np.random.default_rng(2)
     pictures = [draw_photo(kind, rng) for kind in here.labels[:3] for _ in range(5)]
     answers = [np.stack([classifier.probabilities(picture) for picture in pictures]) for classifier in (here, there)]
-    assert np.abs(answers[0] - answers[1]).max() <= 0.2
+    assert np.abs(answers[0] - answers[1]).max() <= 0.1
     assert np.abs(answers[0] - answers[1]).mean() <= 0.02
 
 
