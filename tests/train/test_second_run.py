@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import TRAINING, write_photos
+from conftest import TRAINING, Command, write_photos
 from edge_classify.errors import DataError
 from edge_classify.images.crop import Crop
 from edge_classify.learn.head import HeadSettings
@@ -81,7 +82,7 @@ def other_part(run: TrainingRun) -> TrainingRun:
     ("change", "message"),
     [
         (lambda run: replace(run, photos=replace(run.photos, labels=("key", "cup"))), "other classes (cup, key; these"),
-        (other_photos, "other photos (2; there are 3 in this folder)"),
+        (other_photos, "other photos (2; now 3)"),
         (other_part, "another part of the photos (--crop 0,0,1,1; now 0.25,0,0.5,1)"),
         (lambda run: replace(run, settings=Settings(seed=1)), "other settings (--seed)"),
         (
@@ -114,6 +115,33 @@ def test_another_run_is_refused_and_changes_nothing(
     assert len(str(refused.value).splitlines()) == 1
     assert contents(first.folder) == before
     assert claim_folder(first) == []
+
+
+def test_a_run_of_other_photos_is_named_by_what_changed_and_replaced_if_asked(
+    drawn_photos: Path, tmp_path: Path, command: Command
+) -> None:
+    photos = shutil.copytree(drawn_photos, tmp_path / "photos")
+    words = ("edge-train", photos, "-o", tmp_path / "run", *TRAINING)
+    assert command(*words).returncode == 0
+    moved, gone = sorted((photos / "cross").iterdir())[:2]
+    moved.rename(photos / "disc" / "moved.png")
+    gone.unlink()
+    before = contents(tmp_path / "run")
+    done = command(*words)
+    assert done.returncode == DataError.exit_code
+    assert "the run here is of other photos (1 gone, 1 in another class)" in done.stderr
+    assert "give --replace to remove that run, or another folder" in done.stderr
+    assert contents(tmp_path / "run") == before
+    (tmp_path / "run" / "models").mkdir()
+    (tmp_path / "run" / "models" / "mine.tflite").touch()
+    done = command(*words, "--replace")
+    assert done.returncode == 0, done.stderr
+    assert "other photos (1 gone, 1 in another class): it was removed" in done.stderr
+    index = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert "disc/moved.png" in [file["path"] for file in index["photos"]["files"]]
+    assert (tmp_path / "run" / "models" / "mine.tflite").exists()
+    # Nothing of it is recorded: the same command without --replace finds its own run.
+    assert command(*words).returncode == 0
 
 
 def test_weights_of_another_name_may_add_a_cell(first: TrainingRun) -> None:

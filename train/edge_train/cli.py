@@ -110,6 +110,12 @@ def make_parser() -> Parser:
         help="the run folder to write, or to add cells to if it has a run of the same photos and settings "
         "(default: runs/NAME_OF_PHOTOS)",
     )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="remove a run of other photos or settings that RUN has, as after photos were added or moved, instead of "
+        "refusing",
+    )
     parser.add_argument("--check", action="store_true", help="only report problems with the photos")
     parser.add_argument(
         "--plan",
@@ -310,6 +316,7 @@ def _train(options: argparse.Namespace) -> int:
         unknown=not options.no_unknown,
         keep=options.keep,
         seed=options.seed,
+        replace=options.replace,
     )
     check_source(options.photos, settings)
     output = _output_folder(options)

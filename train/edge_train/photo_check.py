@@ -58,7 +58,8 @@ _STILL_CAMERA_GIVEN_SPLIT = (
     f"{_STILL_CAMERA}, in both parts of your split: accuracy is that of this scene, and says nothing of another place"
 )
 _HOW_TO_CORRECT = (
-    "<p class=note>If a label is wrong, move the photo into the folder of its class and train again. If it is right, "
+    "<p class=note>If a label is wrong, move the photo into the folder of its class and train again, "
+    "with <code>--replace</code>. If it is right, "
     "leave the photo where it is.</p>"
 )
 # Photos on the contact sheet.

@@ -190,6 +190,14 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def remove_run(folder: Path) -> None:
+    """Remove all that makes up a run but STARTED, by which the folder is known; files of others stay."""
+    for name in (INDEX, "report.html", "photo_check.html", "photo_check.json"):
+        (folder / name).unlink(missing_ok=True)
+    for name in ("heads", "weights", "prepared"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
 def prepared_path(folder: Path, resolution: int, part: str) -> Path:
     return folder / "prepared" / f"{resolution}_{part}.npy"
 

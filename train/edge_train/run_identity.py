@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import count
@@ -11,11 +12,14 @@ from typing import Any, cast
 
 from edge_classify.errors import DataError
 from edge_classify.images.crop import WHOLE
-from edge_classify.learn.photos.photo_set import PhotoSet, fingerprint
+from edge_classify.learn.photos.photo_set import NEGATIVE, PhotoSet, fingerprint
+from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
 
-from .run_folder import FORMAT, INDEX, STARTED
+from .run_folder import FORMAT, INDEX, STARTED, remove_run
 from .training_run import CellJob, TrainingRun
+
+log = logging.getLogger(__name__)
 
 # Classes or options named in a message.
 _MAX_NAMED = 5
@@ -33,16 +37,20 @@ def claim_folder(run: TrainingRun) -> list[dict[str, Any]]:
     """Write down what the run is of, before its first cell, or see that the folder's run is of the same.
 
     Returns the entries, with their curves, of the cells of the finished run in the folder that `run` does not fit.
-    Raises DataError, and changes nothing, if that run is of other photos or settings, or has cells of other weights.
+    Raises DataError, and changes nothing, if that run is of other photos or settings, or has cells of other weights,
+    unless the settings say to replace it: then it is removed.
     """
     now = _describe(run)
     if (run.folder / INDEX).exists() or any((run.folder / "heads").glob("*.json")):
-        reason = _difference(_read(run.folder), now) or _other_weights(run)
-        if reason:
+        reason = _difference(_read(run.folder), now, run) or _other_weights(run)
+        if reason and not run.settings.replace:
             raise DataError(
-                f"{run.folder}: {reason}, and would be mixed with this one: give another folder, as with "
-                f"-o {_free_name(run.folder)}, or move {run.folder} away"
+                f"{run.folder}: {reason}, and would be mixed with this one: give --replace to remove that run, or "
+                f"another folder, as with -o {_free_name(run.folder)}"
             )
+        if reason:
+            remove_run(run.folder)
+            log.warning("%s: %s: it was removed, as --replace asks", run.folder, reason)
     earlier = _earlier_entries(run)
     write_atomic(run.folder / STARTED, json.dumps(now, indent=1, ensure_ascii=False))
     return earlier
@@ -57,7 +65,7 @@ def is_of_other_photos(folder: Path, photos: PhotoSet) -> bool:
 def _describe(run: TrainingRun) -> dict[str, Any]:
     """Weights are not in it: each cell has its own."""
     settings = {**asdict(run.settings), "keep": run.keep, "backbone": run.backbones[0].kind}
-    del settings["weights"]
+    del settings["weights"], settings["replace"]
     described: dict[str, Any] = {
         "format": FORMAT,
         "labels": list(run.photos.labels),
@@ -79,8 +87,8 @@ def _read(folder: Path) -> dict[str, Any]:
     return started if isinstance(started, dict) else {}
 
 
-def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """How a run differs from the one in the folder, in words; "" if it does not."""
+def _difference(then: Mapping[str, Any], now: Mapping[str, Any], run: TrainingRun) -> str:
+    """How a run differs from the one in its folder, in words; "" if it does not."""
     if then.get("format") != now["format"] or then.keys() != now.keys():
         return f"the run here is of another version of edge-train, or does not say what it is of ({STARTED})"
     if then["labels"] != now["labels"]:
@@ -90,7 +98,8 @@ def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if parts[0] != parts[1]:
         return f"the run here uses another part of the photos (--crop {parts[0]}; now {parts[1]})"
     if then["photos"] != now["photos"]:
-        return f"the run here is of other photos ({then['count']}; there are {now['count']} in this folder)"
+        changes = _changes(run) or f"{then['count']}; now {now['count']}"
+        return f"the run here is of other photos ({changes})"
     before, after = dict(_flatten(then["settings"])), dict(_flatten(now["settings"]))
     options = [
         _OPTIONS.get(name, f"--{name.rpartition('.')[2].replace('_', '-')}")
@@ -102,6 +111,22 @@ def _difference(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     if then["negatives"] != now["negatives"]:
         return "the run here was measured on other negatives (--negatives)"
     return ""
+
+
+def _changes(run: TrainingRun) -> str:
+    """Which photos are others than the finished run's in its folder, in words; "" if it does not list them."""
+    try:
+        files = json.loads((run.folder / INDEX).read_text("utf-8"))["photos"]["files"]
+        then = {file["sha256"]: file["label"] for file in files}
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    if not then:
+        return ""
+    names = {NEGATIVE: UNKNOWN, **dict(enumerate(run.photos.labels))}
+    now = {photo.sha256: names[photo.label] for photo in run.photos.photos}
+    moved = sum(then[content] != now[content] for content in then.keys() & now.keys())
+    counts = {"new": len(now.keys() - then.keys()), "gone": len(then.keys() - now.keys()), "in another class": moved}
+    return ", ".join(f"{number} {what}" for what, number in counts.items() if number) or "the same, split otherwise"
 
 
 def _other_weights(run: TrainingRun) -> str:

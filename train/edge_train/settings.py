@@ -73,10 +73,13 @@ class Settings:
     keep: float | None = None
     # Of all randomness in training. It does not change the split.
     seed: int = 0
+    # Remove a run of other photos or settings that is in the folder, instead of refusing. It is not recorded.
+    replace: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """For run.json, where a run on whole photos is as it was before there were others."""
         settings = asdict(self)
+        del settings["replace"]
         if self.crop is None:
             del settings["crop"]
         return settings

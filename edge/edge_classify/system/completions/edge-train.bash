@@ -8,7 +8,7 @@
 _shtab_edge_train_subparsers=(make-shards)
 
 _shtab_edge_train_make_shards_option_strings=(--size --traceback --version --print-completion -h --help --help-all)
-_shtab_edge_train_option_strings=(-o --output --check --plan --max-bad --crop --alpha --resolution --weights --backbone --epochs --patience --batch-size --learning-rate --label-smoothing --class-weights --views --no-flip --no-random-crops --no-color --fine-tune --seed --no-unknown --keep --negatives --workers --cluster --traceback --version --print-completion -h --help --help-all)
+_shtab_edge_train_option_strings=(-o --output --replace --check --plan --max-bad --crop --alpha --resolution --weights --backbone --epochs --patience --batch-size --learning-rate --label-smoothing --class-weights --views --no-flip --no-random-crops --no-color --fine-tune --seed --no-unknown --keep --negatives --workers --cluster --traceback --version --print-completion -h --help --help-all)
 
 _shtab_edge_train_make_shards_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_edge_train__o_COMPGEN=_shtab_compgen_files
@@ -32,6 +32,7 @@ _shtab_edge_train_make_shards__h_nargs=0
 _shtab_edge_train_make_shards___help_nargs=0
 _shtab_edge_train_make_shards___help_all_nargs=0
 _shtab_edge_train_pos_0_nargs=A...
+_shtab_edge_train___replace_nargs=0
 _shtab_edge_train___check_nargs=0
 _shtab_edge_train___plan_nargs=0
 _shtab_edge_train___alpha_nargs=+

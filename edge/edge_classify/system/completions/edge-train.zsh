@@ -18,6 +18,7 @@ _shtab_edge_train_commands() {
 
 _shtab_edge_train_options=(
   {-o,--output}"[the run folder to write, or to add cells to if it has a run of the same photos and settings (default\: runs\/NAME_OF_PHOTOS)]:RUN:_files"
+  "--replace[remove a run of other photos or settings that RUN has, as after photos were added or moved, instead of refusing]"
   "--check[only report problems with the photos]"
   "--plan[only say what training would cost, by 200 of the photos]"
   "--max-bad[stop if more of the photos of shards or of a table are missing or unreadable\; in a folder, all such are left out (default\: 1)]:PERCENT:"
