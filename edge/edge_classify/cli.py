@@ -39,6 +39,8 @@ from .system.memory import use_one_heap
 if TYPE_CHECKING:
     from .config.toml_file import Given
 
+# No camera has such a number.
+_PORTS = 1024
 # What --help leaves to --help-all, besides what the outputs leave to it.
 _DETAILS = (
     *("--fps", "--flip", "--give-up", "--fast", "--max-fps", "--skip-still", "--count"),
@@ -113,6 +115,7 @@ def make_parser() -> Parser:
         ],
         errors=[CameraError, ModelFileError, SelfTestError, DataError, BudgetError],
         details=_DETAILS,
+        meant=dict.fromkeys(("--port", "--web-port", "--http-port", "--listen"), "--web-address"),
         stopped="stopped before the first result",  # later it ends with 0 and its summary
     )
     _add_camera_options(parser.add_argument_group("camera"))
@@ -133,8 +136,8 @@ def _add_camera_options(group: argparse._ArgumentGroup) -> None:
         "--camera",
         action="append",
         metavar="SOURCE",
-        help="number, /dev/videoN, csi:N (Pi camera modules), rtsp:// or http:// address, file, folder, or demo "
-        "(default: 0, also a Pi camera module)",
+        help="number, /dev/videoN, csi:N (Pi cameras), rtsp://..., http://..., file, folder, or demo "
+        "(default: 0 or csi:0)",
     )
     suggest(camera, *CAMERAS)
     only_on_command_line(
@@ -250,10 +253,14 @@ def _add_configuration_options(group: argparse._ArgumentGroup) -> None:
 
 def _only_source(parser: Parser, options: argparse.Namespace) -> str:
     """The source, from SOURCE or --camera; several are refused with what was probably meant."""
+    from .sources.network import without_password
+
     sources: list[str] = options.sources
+    if options.web and (ports := [source for source in sources if source.isdecimal() and int(source) >= _PORTS]):
+        parser.error(f"--web takes no value: did you mean --web-address 127.0.0.1:{ports[0]}?")
     if sources and (options.camera is not None or options.list_cameras):
         other = "--camera" if options.camera is not None else "--list-cameras"
-        parser.error(f"SOURCE: not allowed with argument {other}")
+        parser.error(f"SOURCE {without_password(sources[0])}: not allowed with argument {other}")
     cameras: list[str] = options.camera or []
     if len(cameras) > 1:
         parser.error(f"--camera: expected one, found {len(cameras)}: start one edge-classify for each")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
@@ -43,6 +43,7 @@ class Parser(argparse.ArgumentParser):
     errors: the kinds of error that this command can end with; --help lists their exit codes.
     usage: the first line of --help, if the generated one would be long.
     stopped: what exit code 130 means.
+    meant: options that people guess, and those that there are in their place.
 
     given: the words behind each option of the last command line, by its `dest`; one list each time it was given.
     """
@@ -59,6 +60,7 @@ class Parser(argparse.ArgumentParser):
         usage: str | None = None,
         details: Sequence[str] = (),
         stopped: str = "stopped by Ctrl-C",
+        meant: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(
             prog=prog,
@@ -73,6 +75,7 @@ class Parser(argparse.ArgumentParser):
         self.examples = examples
         self._errors = errors
         self._stopped = stopped
+        self._often_meant = meant or {}
 
     def check_belonging(self, options: argparse.Namespace) -> None:
         """Raise UsageError for an option such as --web-address without the one that its name begins with, --web.
@@ -178,7 +181,7 @@ class Parser(argparse.ArgumentParser):
         """The option that an unknown one looks like."""
         unknown = re.match(r"unrecognized arguments: .*?(--[^\s=]+)", message)
         shown = (name for name, action in self._option_string_actions.items() if action.help != argparse.SUPPRESS)
-        found = nearest(unknown[1], shown) if unknown else None
+        found = (self._often_meant.get(unknown[1]) or nearest(unknown[1], shown)) if unknown else None
         return f": did you mean {found}?" if found else ""
 
 

@@ -64,7 +64,7 @@ def why_no_model_file(path: Path) -> str:
     if kind == "run folder":
         return f"{path}: a run folder, not a model file: make model files from it with edge-convert {path} -o models"
     if kind == "model folder":
-        return f"{path}: a folder of model files, not a file: use {_how_to_use(path)}"
+        return f"{path}: a folder of model files, not one of them: {_which_file(path)}"
     if kind == "photos":
         return f"{path}: a folder of photos, not a model file: first train on photos: {how_to_train(path)}"
     return f"{path}: a folder, not a model file: expected a .tflite file such as edge-convert writes"
@@ -83,6 +83,14 @@ def why_no_source(path: Path) -> str | None:
             f"edge-convert {path} -o models, then use edge-classify SOURCE --model FILE"
         )
     return None
+
+
+def _which_file(folder: Path) -> str:
+    """What to give in place of a folder of model files, whatever the command."""
+    models = models_in(folder)
+    if len(models) == 1:
+        return f"give {models[0]}"
+    return f"give one, as {models[0]}; edge-benchmark {folder} says which is best here"
 
 
 def _how_to_use(folder: Path) -> str:

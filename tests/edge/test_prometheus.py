@@ -468,7 +468,7 @@ def test_a_run_that_ends_before_metrics_are_served_ends_quietly(run: Run, caplog
         ("pi.local:9464", "'pi.local' is no IP address"),
         ("127.0.0.1:0", "expected a port of 1 to 65535, found 0"),
         ("127.0.0.1:70000", "expected a port of 1 to 65535, found 70000"),
-        ("::1:9464", "expected an address and a port such as 127.0.0.1:9464"),
+        ("::1:9464", "expected an address and a port such as 127.0.0.1:8080"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused_before_anything_is_opened(

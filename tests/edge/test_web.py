@@ -575,9 +575,11 @@ def test_a_port_that_is_taken_is_told_and_used_when_it_is_free() -> None:
         assert process.stdout.readline()  # it classifies all the same
         while "warning" not in (said := process.stderr.readline()):
             assert said
+            assert f"http://127.0.0.1:{port}/" not in said  # it would not be true yet
         assert f"warning: page: 127.0.0.1:{port} is in use by another program: stop that" in said
     threading.Thread(target=lambda: list(process.stdout), daemon=True).start()
     wait_for(lambda: is_answered(port))
+    assert f"page: http://127.0.0.1:{port}/ on this machine" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0
 

@@ -370,7 +370,11 @@ def test_a_damaged_file_of_certificates_is_told(tmp_path: Path, caplog: pytest.L
         (["--webhook", "http://host/", "--webhook-ca", "{tmp}/plain"], 2, "--webhook-ca is for an https:// address"),
         (["--webhook-ca", "{tmp}/plain"], 2, "--webhook-ca is for --webhook URL: give that too"),
         (["--webhook-token-file", "{tmp}/plain"], 2, "--webhook-token-file is for --webhook URL: give that too"),
-        (["--webhook", "https://host/", "--webhook-token-file", "{tmp}/gone"], 6, "/gone: No such file or directory"),
+        (
+            ["--webhook", "https://host/", "--webhook-token-file", "{tmp}/gone"],
+            6,
+            "/gone: no such file: write",
+        ),
         (
             ["--webhook", "https://host/", "--webhook-token-file", "{tmp}/empty"],
             6,

@@ -243,7 +243,7 @@ def make_layout(*folders: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda root: root.rmdir(), "no such folder of photos"),
+        (lambda root: root.rmdir(), "no such folder: expected one in which each class has a folder of photos"),
         (lambda _: None, "no class folders"),
         (lambda root: (root / "run.json").touch(), "a run folder, .*: give the folder of photos"),
         (lambda root: (root / "a.tflite").touch(), "a folder of model files, .*: give the folder of photos"),
@@ -321,7 +321,10 @@ def test_no_run_folder_is_announced_for_photos_that_are_not_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["photos"]) == 6
-    assert capfd.readouterr() == ("", "error: photos: no such folder of photos\n")
+    assert capfd.readouterr() == (
+        "",
+        "error: photos: no such folder: expected one in which each class has a folder of photos\n",
+    )
 
 
 def test_a_photos_name_that_is_not_utf_8_comes_back_from_the_run(tmp_path: Path, command: Command) -> None:

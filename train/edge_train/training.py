@@ -63,6 +63,8 @@ from .workers import Pool, in_processes
 log = logging.getLogger(__name__)
 
 Grid = Sequence[tuple[float, int]]
+# A class left out of training, with less than this, is often taken for another.
+_SURE_AUROC = 0.95
 
 
 def train(
@@ -480,6 +482,14 @@ def _doubts(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     if not tried:
         return []
     lines = [f"`accepted`: of {tried[0]} negatives made to test `unknown`, how many are given a class's label"]
+    left_out = entries[best_cell(entries)]["evaluation"].get("left_out_classes")
+    if left_out and min(left_out.values()) < _SURE_AUROC:
+        least = min(left_out, key=left_out.__getitem__)
+        lines.append(
+            f"these are drawn; what resembles your classes often gets their label (left out of training and shown, "
+            f"{least} has AUROC {left_out[least]:.2f} of 1): put photos of such things into unknown/, or into a class "
+            "of their own"
+        )
     doubtful = [
         f"{_cell_name(entry)} ({scores['accepted']:.0%})"
         for entry, scores in made

@@ -14,6 +14,7 @@ from ..model.manifest import MANIFEST, ManifestEntry, read_manifest, unlisted_mo
 from ..model.model_file import read_model_file
 from ..recognize import recognize, why_no_model_file
 from ..system.checksum import file_sha256
+from ..system.nearest import or_nearest_path
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,12 @@ def read_candidates(names: Iterable[str | Path], unusable: list[EdgeClassifyErro
     for folder in paths:
         _warn_of_strays(folder)
     candidates = []
-    for path, entry in _list_models(paths).items():
+    models = _list_models(paths)
+    for path, entry in models.items():
         try:
             candidates.append(_read_candidate(path, entry))
         except ModelFileError as error:
-            if unusable is None:
+            if unusable is None or len(models) == 1:
                 raise
             leave_out(error, unusable)
     if unusable and not candidates:
@@ -104,6 +106,8 @@ def model_sha256(path: Path) -> str:
     """Raises ModelFileError."""
     try:
         return file_sha256(path)
+    except FileNotFoundError:
+        raise ModelFileError(f"{path}: there is no such model file or folder of them{or_nearest_path(path)}") from None
     except OSError as error:
         raise ModelFileError(f"{path}: {error.strerror}") from error
 

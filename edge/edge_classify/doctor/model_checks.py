@@ -127,18 +127,17 @@ def _accuracy(contract: Mapping[str, Any]) -> Finding:
     evaluation = contract["evaluation"]
     if "accuracy" not in evaluation:
         return Finding("yellow", "accuracy", "not measured when the file was made", "try it on your own pictures")
-    accuracy, photos = evaluation["accuracy"], evaluation["photos"]
+    accuracy, photos = evaluation.get("accuracy_with_unknown", evaluation["accuracy"]), evaluation["photos"]
     low, high = wilson_interval(accuracy, photos)
-    interval = f"(95% confidence interval: {low:.0%} to {high:.0%})"
+    text, interval = f"{accuracy:.1%} correct as shown", f"(95% confidence interval: {low:.0%} to {high:.0%})"
     if "taught" in contract["provenance"]:
-        text = f"{accuracy:.1%} on {counted(photos, 'photo')} {interval}, each judged by a head that had not learnt it"
+        text += f" on {counted(photos, 'photo')} {interval}, each judged by a head that had not learnt it"
     else:
-        text = f"{accuracy:.1%} on {counted(photos, 'held-out photo')} {interval}"
-        text += f", float32 {evaluation['float32_accuracy']:.1%}"
+        text += f" on {counted(photos, 'held-out photo')} {interval}"
     if contract["decision"]["unknown"]:
-        text += f"; {evaluation['kept']:.1%} of them not called unknown"
         if "accuracy_with_unknown" in evaluation:
-            text += f", {evaluation['accuracy_with_unknown']:.1%} correct as shown"
+            text += f"; among the classes {evaluation['accuracy']:.1%}"
+        text += f", {evaluation['kept']:.1%} not called unknown"
     return Finding("green", "accuracy", text)
 
 

@@ -35,7 +35,9 @@ def address(text: str) -> Address:
     """From HOST:PORT or [HOST]:PORT. Raises argparse.ArgumentTypeError."""
     found = re.fullmatch(r"(?:\[([^\[\]]*)\]|([^:]*)):(\d{1,5})", text, re.ASCII)
     if found is None:
-        raise argparse.ArgumentTypeError(f"expected an address and a port such as 127.0.0.1:9464, found {text!r}")
+        port_alone = text.isdecimal() and text.isascii() and 1 <= int(text) <= 65535
+        example = f"127.0.0.1:{text if port_alone else 8080}"
+        raise argparse.ArgumentTypeError(f"expected an address and a port such as {example}, found {text!r}")
     host, port = found[1] or found[2] or "", int(found[3])
     if not 1 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"expected a port of 1 to 65535, found {port}")

@@ -256,7 +256,7 @@ def add_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--on-change",
         metavar="COMMAND",
-        help="run COMMAND at each change of state, $EVENT_STATE",
+        help="run COMMAND at each change of state",
     )
     only_in_help_all(
         group.add_argument("--on-change-shell", action="store_true", help="give COMMAND to /bin/sh, for | > && and $")

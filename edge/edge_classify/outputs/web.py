@@ -41,7 +41,8 @@ _JOIN_TIMEOUT_S = 1.0
 class Web:
     """Hands each frame's results to a `View`. Its server is imported, and starts, after the first.
 
-    token: what browsers must know; None: nothing. tls: for https.
+    token: what browsers must know; None: nothing. tls: for https. where: what is to be said once it listens; "" if it
+        has been said.
     """
 
     # It reports on results, and is no reason to go on making them.
@@ -53,12 +54,14 @@ class Web:
         token: str | None,
         tls: ssl.SSLContext | None,
         destinations: Destinations,
+        where: str,
     ) -> None:
         self._options = options
         self._tls = tls
         self._ended = threading.Event()
         self._warned = False
         self._token = token
+        self._where = where
         self._run = destinations.run
         self._say = destinations.standard_error.put
         self._results: list[Result] = []
@@ -112,6 +115,8 @@ class Web:
         while (listener := self._listen()) is None:
             if self._ended.wait(_LISTEN_INTERVAL_S):
                 return
+        if self._where:
+            self._say(self._where)
         from ..web.access import Access
         from ..web.actions import Actions
         from ..web.server import Server
@@ -130,7 +135,7 @@ class Web:
 
 
 def add_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--web", action="store_true", help="show it on a page, at http://127.0.0.1:8080/")
+    group.add_argument("--web", action="store_true", help="a page at http://127.0.0.1:8080/, or at --web-address")
     only_in_help_all(
         group.add_argument(
             "--web-address",
@@ -240,8 +245,19 @@ def open_output(options: argparse.Namespace, destinations: Destinations) -> Web 
         said += f" on this machine; from another: ssh -L {place.port}:{place} {name}"
     else:
         token, said = _token(options, said)
-    destinations.standard_error.put(f"{said}\n")
-    return Web(options, token, _tls(options), destinations)
+    said += "\n"
+    if _is_free(place):
+        destinations.standard_error.put(said)
+        said = ""
+    return Web(options, token, _tls(options), destinations, said)
+
+
+def _is_free(place: Address) -> bool:
+    try:
+        listen(place).close()
+    except OSError:
+        return False
+    return True
 
 
 def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:

@@ -16,6 +16,8 @@ def read_secret(path: Path, option: str) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise DataError(f"{option} {path}: no such file: write the secret alone into it") from None
     except OSError as error:
         raise DataError(f"{option} {path}: {error.strerror}") from error
     try:

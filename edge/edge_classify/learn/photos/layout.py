@@ -39,6 +39,7 @@ _SPLIT_NAME = re.compile(rf"({'|'.join(_SPLIT_WORDS)})(?:[ _-]?(?:sets?|data|ima
 _DOUBTFUL_WORDS = frozenset({*_SPLIT_WORDS, "trn", "tst", "dev", "eval", "evaluation", "holdout"})
 # What labelling services and tools put beside the photos. A class only if there are pictures in it.
 _EXPORT_FOLDERS = frozenset({"labels", "label", "annotations", "annotation", "imagesets", "meta", "metadata", "docs"})
+_EXPECTED = ": expected one in which each class has a folder of photos"
 _RUN_FILES = ("run.json", "started.json", "photo_check.json", "manifest.json")
 
 
@@ -133,7 +134,7 @@ def _check_folder(root: Path) -> None:
             )
         return
     if not root.exists():
-        raise DataError(f"{root}: no such folder of photos{or_nearest_path(root)}")
+        raise DataError(f"{root}: no such folder{or_nearest_path(root, _EXPECTED)}")
     with root.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if picture_format(head):

@@ -118,7 +118,11 @@ def _change(options: argparse.Namespace) -> int:
     changes = ClassChanges(
         rename=dict(options.rename),
         remove=tuple(unicodedata.normalize("NFC", label) for label in options.remove),
-        add={label: Path(folder) for label, folder in options.add},
+        # Not every shell does this behind a "=".
+        add={
+            label: Path(folder).expanduser() if folder.startswith("~/") else Path(folder)
+            for label, folder in options.add
+        },
     )
     changed = change_classes(
         options.base,

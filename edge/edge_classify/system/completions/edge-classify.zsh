@@ -17,7 +17,7 @@ _shtab_edge_classify_commands() {
 }
 
 _shtab_edge_classify_options=(
-  "*--camera[number, \/dev\/videoN, csi\:N (Pi camera modules), rtsp\:\/\/ or http\:\/\/ address, file, folder, or demo (default\: 0, also a Pi camera module)]:SOURCE:_edge_files_or_0_csi_0_demo"
+  "*--camera[number, \/dev\/videoN, csi\:N (Pi cameras), rtsp\:\/\/..., http\:\/\/..., file, folder, or demo (default\: 0 or csi\:0)]:SOURCE:_edge_files_or_0_csi_0_demo"
   "--list-cameras[list connected cameras and exit]"
   "--size[picture size to request (default\: 640x480)]:WxH:"
   "--fps[frames per second to request (default\: 30)]:N:"
@@ -55,7 +55,7 @@ _shtab_edge_classify_options=(
   "--mqtt-image[also send the picture of each change of state]"
   "--mqtt-discovery[where Home Assistant looks for devices\; off\: tell it nothing (default\: homeassistant)]:PREFIX|off:(homeassistant off)"
   "--metrics[for Prometheus, at 127.0.0.1\:9464 or into a FILE.prom]:PLACE:_files"
-  "--on-change[run COMMAND at each change of state, \$EVENT_STATE]:COMMAND:"
+  "--on-change[run COMMAND at each change of state]:COMMAND:"
   "--on-change-shell[give COMMAND to \/bin\/sh, for \| \> \&\& and \$]"
   "--on-change-timeout[end COMMAND if it runs longer than T, such as 30s or 2m (default\: 10s)]:T:"
   "--webhook[POST each change of state to URL as JSON]:URL:"
@@ -68,7 +68,7 @@ _shtab_edge_classify_options=(
   "--collect-mb-per-day[megabytes written in a day\: an SD card wears out (default\: 20.0)]:MB:"
   "--collect-free-mb[megabytes that are left free on the disk (default\: 1000.0)]:MB:"
   "--collect-days[remove unlabelled photos after N days (default\: when there is no more room)]:N:"
-  "--web[show it on a page, at http\:\/\/127.0.0.1\:8080\/]"
+  "--web[a page at http\:\/\/127.0.0.1\:8080\/, or at --web-address]"
   "--web-address[where the page is\; for other machines 0.0.0.0\:8080, with a token (default\: 127.0.0.1\:8080)]:IP:PORT:"
   "--web-token-file[the page\'s token, for addresses that others can reach (default\: made at the first start)]:FILE:_files"
   "*--web-host[a name by which browsers may call this machine, besides its own\; repeat it for several]:NAME:"
