@@ -24,7 +24,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,8 @@ import cv2
 import numpy as np
 from common import DATA, WORK, Row, machine, model_file, parse_with_parts, record, show
 
-from edge_classify import Classifier
+from edge_classify import Classifier, read_photo
+from edge_classify.images.folder import list_pictures
 
 FOLDER = WORK / "scale"
 CELL = ("--alpha", "0.35", "--resolution", "96")
@@ -45,8 +46,10 @@ SETS = ("flowers", "alien_vs_predator", "trashnet")
 CLASSES = ("a", "b", "c", "d")
 PICTURES = 2000
 PHOTOS_PER_SHARD = 5000
-# The cheapest, of which the driver's work is the largest share, and the default.
-NODE_CELLS = ((0.35, 96), (0.5, 160))
+# The smallest pictures and the cheapest cell, of which the driver's work is the largest share; and what is usual.
+DRAWN, REAL = "drawn, 96 × 96", "TrashNet, enlarged to 640 × 480"
+NODE_RUNS = ((DRAWN, 0.35, 96), (DRAWN, 0.5, 160), (REAL, 0.5, 160))
+COPIES = 20  # of each photo of TrashNet
 INFERENCE_SECONDS, INFERENCE_ROUNDS = 2.0, 7
 # What progress bars say is being done.
 STEPS = ("reading", "computing features", "fitting heads")
@@ -69,7 +72,7 @@ def main() -> None:
         "memory": (memory, "0.35@96, random weights, --views 0."),
         "plan": (plan, "The backbones were there already."),
         "same": (same, "0.35@96: a folder, shards of it, and these on three nodes of one core each, on this machine."),
-        "nodes": (nodes, "20,000 pictures in 40 shards, random weights, --views 3; nodes on this machine."),
+        "nodes": (nodes, "20,000 drawn pictures or 17,740 photos, random weights, --views 3; nodes on this machine."),
         "overhead": (overhead, "Alien vs Predator, 20 cells."),
         "kills": (kills, "900 pictures in 30 shards, 0.35@96, three nodes of one core each, on this machine."),
     }
@@ -159,20 +162,22 @@ def nodes(options: argparse.Namespace) -> Iterator[Row]:
     which keeps what nodes find, has a machine of its own in a cluster, and here takes turns with them.
     """
     model_file(0.35, 96, "float32")  # is made now if it is not there
-    shards = make_shards(20_000, per_shard=500)
-    for number, (alpha, resolution) in itertools.product(range(options.rounds), NODE_CELLS):
+    for number, (title, alpha, resolution) in itertools.product(range(options.rounds), NODE_RUNS):
+        shards = make_shards(20_000, per_shard=500) if title == DRAWN else make_photo_shards(per_shard=500)
+        count = json.loads((shards / "index.json").read_text())["photos"]
         cell = ("--alpha", alpha, "--resolution", resolution)
         rates: dict[int, float] = {}
-        for count in (1, 2):
+        for nodes_ in (1, 2):
             cache = FOLDER / "caches" / "nodes"
             prepare_cache(cache)
             fresh(FOLDER / "runs" / "nodes")
-            with start_nodes(count, head=0) as cluster:
+            with start_nodes(nodes_, head=0) as cluster:
                 arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *cell, "--views", "3")
                 run = watch(*arguments, "--epochs", "1", "--cluster", cluster.address, cache=cache)
-            rates[count] = 20_000 / run.steps["computing features"]
+            rates[nodes_] = count / run.steps["computing features"]
         yield {
-            "cell": f"{alpha} @ {resolution}",
+            "photos": title,
+            "cell": f"{alpha}@{resolution}",
             "round": number,
             "1 node (photos/s)": round(rates[1]),
             "2 nodes (photos/s)": round(rates[2]),
@@ -287,24 +292,48 @@ def make_table(count: int) -> Path:
 
 def make_shards(count: int, per_shard: int = PHOTOS_PER_SHARD) -> Path:
     """Shards of so many different pictures."""
+    return write_shards(FOLDER / f"shards{count}", draw_pictures(count), CLASSES, per_shard)
+
+
+def make_photo_shards(per_shard: int) -> Path:
+    """Shards of the photos of TrashNet, as large as a camera's; COPIES files of each, which a comment tells apart."""
+    root = DATA / "data" / SETS[2]
+    photos = [(path.parent.name, enlarged(path)) for path in list_pictures(root)]
+    copies = ((label, with_comment(data, copy)) for copy in range(COPIES) for label, data in photos)
+    return write_shards(FOLDER / "photo shards", copies, sorted({label for label, _ in photos}), per_shard)
+
+
+def enlarged(path: Path) -> bytes:
+    picture = cv2.resize(read_photo(path), (640, 480), interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+
+
+def with_comment(jpeg: bytes, number: int) -> bytes:
+    """With a comment after the first marker."""
+    comment = str(number).encode()
+    return jpeg[:2] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment + jpeg[2:]
+
+
+def write_shards(folder: Path, pictures: Iterable[tuple[str, bytes]], labels: Sequence[str], per_shard: int) -> Path:
+    """Shards of JPEG pictures with their labels, and an index; those that are there already stay."""
     from edge_train.shards.tar_shard import ShardWriter
 
-    folder = FOLDER / f"shards{count}"
     if (folder / "index.json").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    pictures, shards = draw_pictures(count), []
-    for first in range(0, count, per_shard):
-        path, number = folder / f"shards-{first // per_shard:04d}.tar", min(per_shard, count - first)
+    shards: list[dict[str, Any]] = []
+    remaining, places = iter(pictures), itertools.count()
+    while several := list(itertools.islice(remaining, per_shard)):
+        path = folder / f"shards-{len(shards):04d}.tar"
         with path.open("wb") as file:
             writer = ShardWriter(file)
-            for place in range(first, first + number):
-                label, data = next(pictures)
+            for (label, data), place in zip(several, places, strict=False):
                 about = {"label": label, "path": f"{label}/{place}.jpg"}
-                writer.add(f"{place:09d}", ".jpg", data, CLASSES.index(label), about)
+                writer.add(f"{place:09d}", ".jpg", data, labels.index(label), about)
             size, sha256 = writer.close()
-        shards.append({"name": path.name, "photos": number, "bytes": size, "sha256": sha256})
-    index = {"format": 1, "photos": count, "labels": CLASSES, "counts": {}, "shards": shards}
+        shards.append({"name": path.name, "photos": len(several), "bytes": size, "sha256": sha256})
+    photos = sum(shard["photos"] for shard in shards)
+    index = {"format": 1, "photos": photos, "labels": list(labels), "counts": {}, "shards": shards}
     (folder / "index.json").write_text(json.dumps(index))
     return folder
 
