@@ -30,6 +30,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 FOREIGN = {
     "apt-get": {"--no-install-recommends"},
     "benchmarks/scale.py": {"--kills"},
+    "benchmarks/teaching_instructions.py": {"--shots"},
     "benchmarks/teaching_anew.py": {"--results"},
     "benchmarks/unknown.py": {"--int8"},
     "exiftool": {"--author"},

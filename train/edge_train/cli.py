@@ -113,14 +113,13 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="remove a run of other photos or settings that RUN has, as after photos were added or moved, instead of "
-        "refusing",
+        help="remove RUN's run if it is of other photos or settings",
     )
     parser.add_argument("--check", action="store_true", help="only report problems with the photos")
     parser.add_argument(
         "--plan",
         action="store_true",
-        help="only say what training would cost, by 200 of the photos",
+        help="only say what it would cost, judged by 200 photos",
     )
     parser.add_argument(
         "--max-bad",

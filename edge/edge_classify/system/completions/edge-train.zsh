@@ -18,9 +18,9 @@ _shtab_edge_train_commands() {
 
 _shtab_edge_train_options=(
   {-o,--output}"[the run folder to write, or to add cells to if it has a run of the same photos and settings (default\: runs\/NAME_OF_PHOTOS)]:RUN:_files"
-  "--replace[remove a run of other photos or settings that RUN has, as after photos were added or moved, instead of refusing]"
+  "--replace[remove RUN\'s run if it is of other photos or settings]"
   "--check[only report problems with the photos]"
-  "--plan[only say what training would cost, by 200 of the photos]"
+  "--plan[only say what it would cost, judged by 200 photos]"
   "--max-bad[stop if more of the photos of shards or of a table are missing or unreadable\; in a folder, all such are left out (default\: 1)]:PERCENT:"
   "--crop[use only this part of photos and frames\; the middle half\: 0.25,0,0.5,1\; auto\: find where the classes differ, if the camera does not move]:X,Y,W,H:(auto)"
   "--alpha[width multipliers\: one or more of 0.35, 0.5, 0.75, 1.0, 1.3, 1.4, or all that --weights has (default\: 0.5, or that of --backbone FILE)]:A:(0.35 0.5 0.75 1.0 1.3 1.4 all)"
