@@ -30,6 +30,7 @@ SETS = {"Alien vs Predator": "alien_vs_predator", "flowers": "flowers", "TrashNe
 RUNS = WORK / "unknown"
 # Of each video and of the digits.
 PICTURES = 50
+_NOTES = "float32 is the trainer's own measure. AUROC and accepted alone are means of the five stranger sets."
 _Figures = dict[str, tuple[float, float]]
 
 
@@ -71,7 +72,7 @@ def main() -> None:
                 if name in options.int8 or "all" in options.int8:
                     found = row_of(*int8_figures(run, name, others), list(strangers))
                     rows.append(show({**about, "precision": "int8", **found}))
-            record(__file__, rows, part="tuned" if options.fine_tune else "")
+            record(__file__, rows, "tuned" if options.fine_tune else "", _NOTES)
     summarize(np.array(pairs))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edge_classify.model.answers import decode, pack
 
@@ -43,6 +44,19 @@ def test_a_cell_whose_unknown_lets_much_pass_gives_way_to_one_that_does_not() ->
     lenient, strict = cell({1}, 10, 0.9, accepted=0.18), cell({1, 2}, 50, 0.9, accepted=0.01)
     assert best_cell([lenient, strict]) == 1
     assert best_cell([lenient, cell({1}, 50, 0.9, accepted=0.2)]) == 0
+
+
+@pytest.mark.parametrize(("least", "said"), [(0.69, True), (0.97, False)])
+def test_lookalikes_that_get_a_label_are_spoken_of_where_drawn_negatives_do_not(least: float, said: bool) -> None:
+    from edge_train.training import results_table
+
+    entry = cell({1}, 300, 0.9) | {"alpha": 0.5, "resolution": 160, "seconds": 1.0}
+    entry["evaluation"] |= {"photos": 36, "held_out": "a fifth", "strangers": {}}
+    entry["evaluation"]["left_out_classes"] = {"daisy": 0.99, "tulips": least}
+    table = results_table([entry])
+    assert "`accepted`: of 100 negatives made" in table
+    assert ("tulips has AUROC 0.69 of 1): put photos of such things into unknown/" in table) == said
+    assert ("resembles your classes" in table) == said
 
 
 def test_a_run_says_which_photos_its_cell_gets_right_in_cross_validation(run_folder: Path) -> None:
