@@ -289,6 +289,7 @@ def test_a_model_file_s_card_is_shown_tested_and_timed() -> None:
     found = {finding["check"]: finding for finding in report["findings"]}
     for check in ("model", "preprocessing", "labels", "accuracy", "provenance", "test card"):
         assert found[check]["level"] == "green", check
+    assert " correct as shown on 12000 held-out photos" in found["accuracy"]["text"]
     assert found["labels"]["text"] == "11: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, unknown"
     assert {"p50", "p90"} == set(found["latency"]["figures"]["threads"]["1"])
     assert re.match(r"\d threads? \(auto: an inference takes ", found["threads"]["text"])

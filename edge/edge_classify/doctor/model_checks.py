@@ -127,17 +127,20 @@ def _accuracy(contract: Mapping[str, Any]) -> Finding:
     evaluation = contract["evaluation"]
     if "accuracy" not in evaluation:
         return Finding("yellow", "accuracy", "not measured when the file was made", "try it on your own pictures")
-    accuracy, photos = evaluation.get("accuracy_with_unknown", evaluation["accuracy"]), evaluation["photos"]
+    unknown, photos = contract["decision"]["unknown"], evaluation["photos"]
+    # Files of an older edge-convert do not have it.
+    as_shown = evaluation.get("accuracy_with_unknown") if unknown else evaluation["accuracy"]
+    accuracy = evaluation["accuracy"] if as_shown is None else as_shown
     low, high = wilson_interval(accuracy, photos)
-    text, interval = f"{accuracy:.1%} correct as shown", f"(95% confidence interval: {low:.0%} to {high:.0%})"
+    text = f"{accuracy:.1%} {'among the classes' if as_shown is None else 'correct as shown'}"
+    interval = f"(95% confidence interval: {low:.0%} to {high:.0%})"
     if "taught" in contract["provenance"]:
         text += f" on {counted(photos, 'photo')} {interval}, each judged by a head that had not learnt it"
     else:
         text += f" on {counted(photos, 'held-out photo')} {interval}"
-    if contract["decision"]["unknown"]:
-        if "accuracy_with_unknown" in evaluation:
-            text += f"; among the classes {evaluation['accuracy']:.1%}"
-        text += f", {evaluation['kept']:.1%} not called unknown"
+    if unknown:
+        among = "" if as_shown is None else f" among the classes {evaluation['accuracy']:.1%},"
+        text += f";{among} {evaluation['kept']:.1%} not called unknown"
     return Finding("green", "accuracy", text)
 
 
