@@ -32,7 +32,7 @@ FOREIGN = {
     "benchmarks/scale.py": {"--kills"},
     "benchmarks/teaching_instructions.py": {"--shots"},
     "benchmarks/teaching_anew.py": {"--results"},
-    "benchmarks/unknown.py": {"--int8"},
+    "benchmarks/unknown.py": {"--int8", "--sets"},
     "exiftool": {"--author"},
     "docker": {
         *("--cap-drop", "--device", "--file", "--read-only", "--rm", "--security-opt", "--tag", "--tmpfs", "--volume"),

@@ -159,7 +159,7 @@ def test_a_run_without_cells_is_no_work_to_keep(first: TrainingRun) -> None:
 def test_a_damaged_run_is_not_written_over(first: TrainingRun, name: str) -> None:
     (first.folder / name).write_text("{")
     before = contents(first.folder)
-    with pytest.raises(DataError, match="give another folder") as refused:
+    with pytest.raises(DataError, match="another folder") as refused:
         claim_folder(replace(first, backbones=(backbone_of(0.35, 96),)))
     assert len(str(refused.value).splitlines()) == 1
     assert contents(first.folder) == before
