@@ -167,14 +167,14 @@ def nodes(options: argparse.Namespace) -> Iterator[Row]:
         count = json.loads((shards / "index.json").read_text())["photos"]
         cell = ("--alpha", alpha, "--resolution", resolution)
         rates: dict[int, float] = {}
-        for nodes_ in (1, 2):
+        for node_count in (1, 2):
             cache = FOLDER / "caches" / "nodes"
             prepare_cache(cache)
             fresh(FOLDER / "runs" / "nodes")
-            with start_nodes(nodes_, head=0) as cluster:
+            with start_nodes(node_count, head=0) as cluster:
                 arguments = (shards, "-o", FOLDER / "runs" / "nodes", *RANDOM_WEIGHTS, *cell, "--views", "3")
                 run = watch(*arguments, "--epochs", "1", "--cluster", cluster.address, cache=cache)
-            rates[nodes_] = count / run.steps["computing features"]
+            rates[node_count] = count / run.steps["computing features"]
         yield {
             "photos": title,
             "cell": f"{alpha}@{resolution}",

@@ -39,8 +39,8 @@ from .system.memory import use_one_heap
 if TYPE_CHECKING:
     from .config.toml_file import Given
 
-# No camera has such a number.
-_PORTS = 1024
+# A number from here on is meant as a port: no camera has it.
+_LOWEST_PORT = 1024
 # What --help leaves to --help-all, besides what the outputs leave to it.
 _DETAILS = (
     *("--fps", "--flip", "--give-up", "--fast", "--max-fps", "--skip-still", "--count"),
@@ -253,12 +253,12 @@ def _add_configuration_options(group: argparse._ArgumentGroup) -> None:
 
 def _only_source(parser: Parser, options: argparse.Namespace) -> str:
     """The source, from SOURCE or --camera; several are refused with what was probably meant."""
-    from .sources.network import without_password
-
     sources: list[str] = options.sources
-    if options.web and (ports := [source for source in sources if source.isdecimal() and int(source) >= _PORTS]):
+    if options.web and (ports := [source for source in sources if source.isdecimal() and int(source) >= _LOWEST_PORT]):
         parser.error(f"--web takes no value: did you mean --web-address 127.0.0.1:{ports[0]}?")
     if sources and (options.camera is not None or options.list_cameras):
+        from .sources.network import without_password
+
         other = "--camera" if options.camera is not None else "--list-cameras"
         parser.error(f"SOURCE {without_password(sources[0])}: not allowed with argument {other}")
     cameras: list[str] = options.camera or []

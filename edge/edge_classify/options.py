@@ -201,6 +201,11 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
+def path_behind_equals(text: str) -> Path:
+    """The path in NAME=PATH, where not every shell puts the home folder in place of ~/."""
+    return Path(text).expanduser() if text.startswith("~/") else Path(text)
+
+
 def only_in_help_all(option: argparse.Action) -> None:
     """Leave an option out of --help, which shows what most people need: `only_in_help_all(group.add_argument(...))`."""
     option.only_in_help_all = True  # type: ignore[attr-defined]

@@ -580,7 +580,7 @@ def test_a_program_of_ones_own_is_told_at_once_what_cannot_work(
         (("mqtts://broker", "--mqtt-key", __file__), "--mqtt-key needs its certificate"),
         (
             ("mqtt://pi@broker", "--mqtt-password-file", "no-such"),
-            "no-such: no such file: write the secret",
+            "--mqtt-password-file no-such: no such file: write the secret alone",
         ),
         (("mqtt://broker", "--mqtt-password-file", "PASSWORD"), "there is a password for MQTT, but no user"),
         (("mqtt://pi@broker", "--mqtt-password-file", __file__), "expected one line, the secret alone"),

@@ -155,11 +155,18 @@ def test_a_run_without_cells_is_no_work_to_keep(first: TrainingRun) -> None:
     assert claim_folder(replace(first, settings=Settings(seed=1))) == []
 
 
-@pytest.mark.parametrize("name", ["run.json", "heads/0.5_160.json", "started.json"])
-def test_a_damaged_run_is_not_written_over(first: TrainingRun, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("run.json", "give another folder"),
+        ("heads/0.5_160.json", "give another folder"),
+        ("started.json", "give --replace to remove that run, or another folder"),
+    ],
+)
+def test_a_damaged_run_is_not_written_over(first: TrainingRun, name: str, remedy: str) -> None:
     (first.folder / name).write_text("{")
     before = contents(first.folder)
-    with pytest.raises(DataError, match="another folder") as refused:
+    with pytest.raises(DataError, match=remedy) as refused:
         claim_folder(replace(first, backbones=(backbone_of(0.35, 96),)))
     assert len(str(refused.value).splitlines()) == 1
     assert contents(first.folder) == before

@@ -195,7 +195,8 @@ def remove_run(folder: Path) -> None:
     for name in (INDEX, "report.html", "photo_check.html", "photo_check.json"):
         (folder / name).unlink(missing_ok=True)
     for name in ("heads", "weights", "prepared"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
 
 
 def prepared_path(folder: Path, resolution: int, part: str) -> Path:

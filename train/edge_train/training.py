@@ -63,7 +63,7 @@ from .workers import Pool, in_processes
 log = logging.getLogger(__name__)
 
 Grid = Sequence[tuple[float, int]]
-# A class left out of training, with less than this, is often taken for another.
+# Below this, a class left out of training is often taken for another.
 _SURE_AUROC = 0.95
 
 

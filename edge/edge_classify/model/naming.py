@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UsageError
+from ..options import path_behind_equals
 
 
 class NamedFile(NamedTuple):
@@ -44,8 +45,7 @@ def _named_file(argument: str) -> NamedFile:
     name, file = found[1].strip(), found[2]
     if not name or not name.isprintable() or not file:
         raise UsageError(f"--model {argument}: expected FILE or NAME=FILE")
-    # Not every shell does this behind a "=".
-    return NamedFile(name, Path(file).expanduser() if file.startswith("~/") else Path(file))
+    return NamedFile(name, path_behind_equals(file))
 
 
 def _suggestions(paths: Sequence[Path]) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...errors import DataError, ModelFileError, SelfTestError
 from ...model.labels import name_classes
-from ...options import Parser, number, output_file
+from ...options import Parser, number, output_file, path_behind_equals
 from ...system.command import run
 from ...system.counted import counted
 from ...system.memory import keep_freed_memory
@@ -118,11 +118,7 @@ def _change(options: argparse.Namespace) -> int:
     changes = ClassChanges(
         rename=dict(options.rename),
         remove=tuple(unicodedata.normalize("NFC", label) for label in options.remove),
-        # Not every shell does this behind a "=".
-        add={
-            label: Path(folder).expanduser() if folder.startswith("~/") else Path(folder)
-            for label, folder in options.add
-        },
+        add={label: path_behind_equals(folder) for label, folder in options.add},
     )
     changed = change_classes(
         options.base,
