@@ -21,7 +21,7 @@ from edge_classify.learn.photos.photo_set import NEGATIVE, Photo, PhotoSet
 from edge_classify.learn.photos.views import Augmentation
 from edge_train.backbone import Backbone
 from edge_train.folder_lock import hold_folder
-from edge_train.run_folder import FORMAT
+from edge_train.run_folder import FORMAT, REPLACED, drop_replaced
 from edge_train.run_identity import claim_folder
 from edge_train.settings import Settings
 from edge_train.training_run import CellJob, TrainingRun
@@ -53,6 +53,10 @@ def finish(run: TrainingRun) -> None:
         (run.folder / "heads" / f"{job.name}.json").write_text(json.dumps(entry))
     cells = [{"head": f"heads/{path.stem}.npz"} for path in sorted((run.folder / "heads").iterdir())]
     (run.folder / "run.json").write_text(json.dumps({"format": FORMAT, "cells": cells}))
+
+
+def replacing(run: TrainingRun) -> TrainingRun:
+    return replace(run, settings=replace(run.settings, replace=True))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -130,13 +134,14 @@ def test_a_run_of_other_photos_is_named_by_what_changed_and_replaced_if_asked(
     done = command(*words)
     assert done.returncode == DataError.exit_code
     assert "the run here is of other photos (1 gone, 1 in another class)" in done.stderr
-    assert "give --replace to remove that run, or another folder" in done.stderr
+    assert "give --replace to put this one in its place, or another folder" in done.stderr
     assert contents(tmp_path / "run") == before
     (tmp_path / "run" / "models").mkdir()
     (tmp_path / "run" / "models" / "mine.tflite").touch()
     done = command(*words, "--replace")
     assert done.returncode == 0, done.stderr
-    assert "other photos (1 gone, 1 in another class): it was removed" in done.stderr
+    assert "other photos (1 gone, 1 in another class): it is replaced" in done.stderr
+    assert not (tmp_path / "run" / REPLACED).exists()
     index = json.loads((tmp_path / "run" / "run.json").read_text())
     assert "disc/moved.png" in [file["path"] for file in index["photos"]["files"]]
     assert (tmp_path / "run" / "models" / "mine.tflite").exists()
@@ -155,21 +160,30 @@ def test_a_run_without_cells_is_no_work_to_keep(first: TrainingRun) -> None:
     assert claim_folder(replace(first, settings=Settings(seed=1))) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "remedy"),
-    [
-        ("run.json", "give another folder"),
-        ("heads/0.5_160.json", "give another folder"),
-        ("started.json", "give --replace to remove that run, or another folder"),
-    ],
-)
-def test_a_damaged_run_is_not_written_over(first: TrainingRun, name: str, remedy: str) -> None:
+@pytest.mark.parametrize("name", ["run.json", "heads/0.5_160.json", "started.json"])
+def test_a_damaged_run_is_not_written_over_unless_asked(first: TrainingRun, name: str) -> None:
     (first.folder / name).write_text("{")
     before = contents(first.folder)
-    with pytest.raises(DataError, match=remedy) as refused:
-        claim_folder(replace(first, backbones=(backbone_of(0.35, 96),)))
+    second = replace(first, backbones=(backbone_of(0.35, 96),))
+    with pytest.raises(DataError, match="give --replace to put this one in its place, or another folder") as refused:
+        claim_folder(second)
     assert len(str(refused.value).splitlines()) == 1
     assert contents(first.folder) == before
+    assert claim_folder(replacing(second)) == []
+    assert contents(first.folder / REPLACED) == before
+
+
+def test_a_run_that_is_replaced_stays_until_another_is_finished(first: TrainingRun) -> None:
+    finished = contents(first.folder)
+    for seed in (1, 2):  # the first to replace it was stopped before its end, and had a cell
+        claim_folder(replacing(replace(first, settings=Settings(seed=seed))))
+        assert contents(first.folder / REPLACED) == finished
+        assert not (first.folder / "run.json").exists()
+        assert not (first.folder / "heads").exists()
+        (first.folder / "heads").mkdir()
+        (first.folder / "heads" / "0.5_160.json").write_text("{}")
+    drop_replaced(first.folder)
+    assert not (first.folder / REPLACED).exists()
 
 
 def test_a_folder_is_one_program_s_until_it_has_ended_however_it_ended(tmp_path: Path) -> None:

@@ -374,6 +374,7 @@ def test_the_check_finds_what_is_wrong_with_photos(photos: Path, tmp_path: Path,
     assert ["disc/1.png", "disc/copy of 1.png"] in found["copies"]
     assert ["cross/4.png", "cross/ünder twin.jpg"] in [sorted(pair) for pair in found["near_duplicates"]]
     assert "torn.png" in found["skipped"][0]
+    assert f"<li>{html.escape(found['skipped'][0])}</li>" in (tmp_path / "run" / "photo_check.html").read_text()
     assert found["few"] == ["stripes"]
     assert found["imbalanced"] == ["stripes"]
     assert "1 unreadable" in done.stdout

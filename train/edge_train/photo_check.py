@@ -324,12 +324,13 @@ def write_check(run: TrainingRun, check: PhotoCheck) -> Path | None:
         sheet.unlink(missing_ok=True)
         return None
     title = f"{run.root.name}: photos to look at"
-    write_atomic(sheet, page(title, [f"<h1>{escape(title)}</h1>", _HOW_TO_CORRECT, body]))
+    how = _HOW_TO_CORRECT if check.suspects or check.two_labels else ""
+    write_atomic(sheet, page(title, [f"<h1>{escape(title)}</h1>", how, body]))
     return sheet
 
 
 def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:
-    """Suspects, photos in two classes, and those not measured on, as HTML; "" if there are none."""
+    """Suspects, photos in two classes, those not measured on, and unreadable files, as HTML; "" if there are none."""
     tiles = [
         (
             suspect.path,
@@ -342,15 +343,26 @@ def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:
         (path, f"in two classes: {isolate(Path(path).parent.name)}") for pair in check.two_labels for path in pair
     ]
     count = len(tiles) + len(check.left_out)
-    if not count:
+    if not count and not check.skipped:
         return ""
     tiles += [(path, "near-duplicate of a training photo") for path in check.left_out[:_MAX_TILES]]
     shown = {path for path, _ in tiles[:_MAX_TILES]}
     every = as_columns(run.photos).photos
     photos = {path: every[index] for index in range(len(every)) if (path := every.path(index)) in shown}
     sheet = contact_sheet((photos[path].read(run.root), path, words) for path, words in tiles[:_MAX_TILES])
-    rest = count - _MAX_TILES
-    return sheet + (f"<p class=note>And {rest} more, see photo_check.json.</p>" if rest > 0 else "")
+    return sheet + _more(count, _MAX_TILES) + _unreadable(check.skipped)
+
+
+def _unreadable(files: Sequence[str]) -> str:
+    """files: one line for each. As HTML; "" if there are none."""
+    if not files:
+        return ""
+    lines = "".join(f"<li>{escape(line)}</li>" for line in files[:_MAX_TILES])
+    return f"<h3>Unreadable, skipped</h3><ul>{lines}</ul>{_more(len(files), _MAX_TILES)}"
+
+
+def _more(count: int, shown: int) -> str:
+    return f"<p class=note>And {count - shown} more, see photo_check.json.</p>" if count > shown else ""
 
 
 def _make_projection(

@@ -40,6 +40,9 @@ FORMAT = 9
 # Written first: what the run is of. Written last: the run.
 STARTED = "started.json"
 INDEX = "run.json"
+# A folder within: the run that is being replaced.
+REPLACED = ".replaced"
+_ALL_OF_A_RUN = (INDEX, "report.html", "photo_check.html", "photo_check.json", "heads", "weights", "prepared")
 _NO_FILES = '"files": []'
 # The two sets of prepared photos: to take int8's ranges from, and to measure on.
 CALIBRATION = "calibration"
@@ -190,13 +193,32 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def remove_run(folder: Path) -> None:
-    """Remove all that makes up a run but STARTED, by which the folder is known; files of others stay."""
-    for name in (INDEX, "report.html", "photo_check.html", "photo_check.json"):
-        (folder / name).unlink(missing_ok=True)
-    for name in ("heads", "weights", "prepared"):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
+def set_run_aside(folder: Path) -> None:
+    """Move all that makes up a run into REPLACED, until `drop_replaced`; files of others stay where they are.
+
+    STARTED, by which the folder is known, stays too. If the run in REPLACED was never replaced by a finished one, it is
+    kept there, and this one is removed.
+    """
+    if (folder / INDEX).exists():
+        drop_replaced(folder)
+    aside = folder / REPLACED
+    first = not aside.exists()
+    aside.mkdir(exist_ok=True)
+    if first and (folder / STARTED).exists():
+        shutil.copy(folder / STARTED, aside)
+    for path in (folder / name for name in _ALL_OF_A_RUN):
+        if first and path.exists():
+            path.rename(aside / path.name)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def drop_replaced(folder: Path) -> None:
+    """Remove the run that `set_run_aside` moved, if there is one: that in its place is finished."""
+    if (folder / REPLACED).exists():
+        shutil.rmtree(folder / REPLACED)
 
 
 def prepared_path(folder: Path, resolution: int, part: str) -> Path:

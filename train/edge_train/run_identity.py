@@ -16,7 +16,7 @@ from edge_classify.learn.photos.photo_set import NEGATIVE, PhotoSet, fingerprint
 from edge_classify.model.labels import UNKNOWN
 from edge_classify.system.atomic_write import write_atomic
 
-from .run_folder import FORMAT, INDEX, STARTED, remove_run
+from .run_folder import FORMAT, INDEX, REPLACED, STARTED, set_run_aside
 from .training_run import CellJob, TrainingRun
 
 log = logging.getLogger(__name__)
@@ -33,25 +33,35 @@ _OPTIONS = {
 }
 
 
+class _DamagedError(Exception):
+    """A file of the folder's run cannot be read: which, and why."""
+
+
 def claim_folder(run: TrainingRun) -> list[dict[str, Any]]:
     """Write down what the run is of, before its first cell, or see that the folder's run is of the same.
 
     Returns the entries, with their curves, of the cells of the finished run in the folder that `run` does not fit.
-    Raises DataError, and changes nothing, if that run is of other photos or settings, or has cells of other weights,
-    unless the settings say to replace it: then it is removed.
+    Raises DataError, and changes nothing, if that run is of other photos or settings, has cells of other weights, or is
+    damaged, unless the settings say to replace it: then it is set aside, until this one is finished.
     """
     now = _describe(run)
+    earlier: list[dict[str, Any]] = []
+    reason = ""
     if (run.folder / INDEX).exists() or any((run.folder / "heads").glob("*.json")):
-        reason = _difference(_read(run.folder), now, run) or _other_weights(run)
-        if reason and not run.settings.replace:
-            raise DataError(
-                f"{run.folder}: {reason}, and would be mixed with this one: give --replace to remove that run, or "
-                f"another folder, as with -o {_free_name(run.folder)}"
-            )
-        if reason:
-            remove_run(run.folder)
-            log.warning("%s: %s: it was removed, as --replace asks", run.folder, reason)
-    earlier = _earlier_entries(run)
+        try:
+            reason = _difference(_read(run.folder), now, run) or _other_weights(run)
+            earlier = [] if reason else _earlier_entries(run)
+        except _DamagedError as error:
+            reason = f"the run here is damaged ({error})"
+    if reason and not run.settings.replace:
+        raise DataError(
+            f"{run.folder}: {reason}, and would be mixed with this one: give --replace to put this one in its place, "
+            f"or another folder, as with -o {_free_name(run.folder)}"
+        )
+    if reason:
+        set_run_aside(run.folder)
+        kept = run.folder / REPLACED
+        log.warning("%s: %s: it is replaced, and kept as %s until this one is finished", run.folder, reason, kept)
     write_atomic(run.folder / STARTED, json.dumps(now, indent=1, ensure_ascii=False))
     return earlier
 
@@ -146,7 +156,7 @@ def _earlier_entries(run: TrainingRun) -> list[dict[str, Any]]:
     try:
         heads = [Path(cell["head"]) for cell in json.loads(path.read_text("utf-8"))["cells"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error
+        raise _DamagedError(f"{path.name}: {error}") from error
     return [_read_entry(run.folder / head.with_suffix(".json")) for head in heads if head.stem not in own]
 
 
@@ -156,12 +166,8 @@ def _read_entry(path: Path) -> dict[str, Any]:
         if missing := {"key", "weights_name", "curves"} - entry.keys():
             raise KeyError(min(missing))
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise _damaged(path, error) from error
+        raise _DamagedError(f"{path.name}: {error}") from error
     return entry
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path}: this run is damaged ({error}): move it away, or give another folder with -o")
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

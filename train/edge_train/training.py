@@ -109,6 +109,7 @@ def train(
 
         write_report(run, entries, found)
         write_run(run, entries)
+        run_folder.drop_replaced(folder)
     return results_table(entries)
 
 
