@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from conftest import ROOT, stop, write_photos
 from edge_classify import Classifier, Decision, Result, open_source
+from edge_classify.errors import DataError
 from edge_classify.model.interpreter import BUILTIN_MODEL
 from edge_classify.model.threads import fewest_threads, load_with_fewest_threads, thread_counts
 from edge_classify.pipeline.cores import Cores, share_cores
@@ -165,12 +167,17 @@ def test_a_folder_gives_the_same_lines_in_the_same_order(
     assert all_at_once == one
 
 
-def test_a_video_has_the_same_states(tmp_path: Path) -> None:
-    path = tmp_path / "digits.avi"
+def write_video(path: Path) -> Path:
+    """64 frames of the demo."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (640, 480))
     for number in range(0, 320, 5):
         writer.write(demo.draw(number).image)
     writer.release()
+    return path
+
+
+def test_a_video_has_the_same_states(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "digits.avi")
 
     def run(interpreters: int) -> list[object]:
         classifier = Classifier()
@@ -188,6 +195,28 @@ def test_a_video_has_the_same_states(tmp_path: Path) -> None:
     assert run(3) == one
 
 
+def test_a_video_that_is_closed_while_threads_read_it_is_at_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_video(tmp_path / "digits.avi")
+    with open_source(path, fast=True) as source:
+        results = classify_in_parallel(source, [Model("digits", Classifier())], 2)
+        assert next(results).frame.number == 0
+    assert [result.frame.number for result in results] in [list(range(1, 1 + count)) for count in range(6)]
+    assert caplog.messages == []  # such as that the video be cut off
+
+
+def test_an_error_while_items_are_taken_is_raised_in_its_turn() -> None:
+    def items() -> Iterator[int]:
+        yield from range(5)
+        raise DataError("torn")
+
+    outcomes = ordered_map(lambda item: item, items(), workers=3)
+    assert [next(outcomes) for _ in range(5)] == list(range(5))
+    with pytest.raises(DataError, match="torn"):
+        next(outcomes)
+
+
 def test_few_items_are_taken_ahead_and_none_after_the_end() -> None:
     items = iter(range(1000))
     outcomes = ordered_map(lambda item: item, items, workers=2)
@@ -196,6 +225,16 @@ def test_few_items_are_taken_ahead_and_none_after_the_end() -> None:
     outcomes.close()
     assert next(items) <= 10 + 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("parallel")]
+
+
+def test_a_program_may_end_without_closing_them() -> None:
+    code = """
+from edge_classify.pipeline.parallel import ordered_map
+outcomes = ordered_map(lambda item: item, range(1000), workers=2)
+print(next(outcomes))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
 def test_ctrl_c_ends_a_folder_with_the_summary(tmp_path: Path) -> None:

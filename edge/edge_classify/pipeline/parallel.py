@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from itertools import islice
 from queue import Empty, SimpleQueue
+from threading import Lock, Semaphore, Thread
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -30,20 +30,57 @@ _AHEAD = 2
 def ordered_map(function: Callable[[_Item], _Outcome], items: Iterable[_Item], *, workers: int) -> Generator[_Outcome]:
     """As the built-in `map`, with this many threads; few items are taken before they are asked for.
 
-    Threads are enough: reading files, OpenCV and LiteRT leave the interpreter lock to others. An error of `function`
-    is raised in its turn. When the iterator is closed, or Ctrl-C comes, no further item is begun.
+    Each thread takes an item, one thread at a time, and works on it: what a video gives is still in its core's cache,
+    and no thread is woken for it. Threads are enough: reading files, OpenCV and LiteRT leave the interpreter lock to
+    others. An error of `items` or `function` is raised in its turn. When the iterator is closed, or Ctrl-C comes, no
+    further item is taken, and those that are begun are waited for.
     """
-    waiting: deque[Future[_Outcome]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="parallel") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > workers + _AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    iterator = iter(items)
+    taking, room = Lock(), Semaphore(workers + _AHEAD)
+    # In the order of the items; None is behind the last.
+    taken: SimpleQueue[Future[_Outcome] | None] = SimpleQueue()
+    ended = False
+
+    def take() -> tuple[Future[_Outcome], _Item] | None:
+        nonlocal ended
+        with taking:
+            if ended:
+                return None
+            future = Future[_Outcome]()
+            try:
+                item = next(iterator)
+            except BaseException as error:
+                ended = True
+                future.set_exception(error)
+                taken.put(None if isinstance(error, StopIteration) else future)
+                return None
+            taken.put(future)
+            return future, item
+
+    def work() -> None:
+        while room.acquire() and (found := take()):
+            future, item = found
+            try:
+                future.set_result(function(item))
+            except BaseException as error:
+                future.set_exception(error)
+        room.release()  # for the next thread, which waits for it, to see the end
+
+    # Daemons, since a program may end without closing the iterator.
+    threads = [Thread(target=work, name=f"parallel-{number}", daemon=True) for number in range(workers)]
+    for thread in threads:
+        thread.start()
+    try:
+        while future := taken.get():
+            outcome = future.result()
+            room.release()
+            yield outcome
+    finally:
+        with taking:
+            ended = True
+        room.release()
+        for thread in threads:
+            thread.join()
 
 
 class _Work(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 import cv2
@@ -92,7 +93,7 @@ def open_file(path: Path, transform: Transform, *, fast: bool) -> Source:
 def open_video(name: str, capture: cv2.VideoCapture, transform: Transform, *, fast: bool) -> Source:
     """The frames of an open video until its end."""
     video = _Video(name, capture, transform, fast)
-    return Source(video.frames(), stream=True, close=capture.release, undecodable=lambda: video.undecodable)
+    return Source(video.frames(), stream=True, close=video.close, undecodable=lambda: video.undecodable)
 
 
 @contextmanager
@@ -206,12 +207,17 @@ def _read_pictures(
 
 
 class _Video:
-    """Reads an open video to its end. undecodable: how many of its frames were left out."""
+    """Reads an open video to its end. undecodable: how many of its frames were left out.
+
+    It may be closed while another thread reads it, which is then at its end.
+    """
 
     def __init__(self, name: str, capture: cv2.VideoCapture, transform: Transform, fast: bool) -> None:
         self.undecodable = 0
         self._name = name
         self._capture = capture
+        self._in_use = Lock()
+        self._closed = False
         self._transform = transform
         rate = capture.get(cv2.CAP_PROP_FPS)
         self._rate = rate if 0 < rate < _MAX_VIDEO_FPS else 0.0
@@ -227,14 +233,23 @@ class _Video:
         due = time.perf_counter()
         while (found := self._read_next(number)) is not None:
             number, image = found
-            time.sleep(max(0.0, due - time.perf_counter()))
+            # A sleep of no time takes 50 µs and more, too: the timer slack.
+            if (early := due - time.perf_counter()) > 0:
+                time.sleep(early)
             # A frame that was taken late delays all later ones: no frame is left out.
             due = max(due, time.perf_counter() - self._interval) + self._interval
             yield Frame(self._transform(image), number, time.perf_counter(), self._name)
             number += 1
+        if self._closed:
+            return
         if not number:
             raise DataError(self._why_no_frame())
         self._warn_if_cut_off()
+
+    def close(self) -> None:
+        with self._in_use:
+            self._closed = True
+            self._capture.release()
 
     def _read_next(self, number: int) -> tuple[int, Image] | None:
         """The next frame that can be decoded, and its number; None at the end.
@@ -243,9 +258,13 @@ class _Video:
         """
         attempts = min(max(self._count - number, _MIN_ATTEMPTS), _MAX_ATTEMPTS)
         for failures in range(attempts):
-            arrived, image = self._capture.read()
+            with self._in_use:
+                if self._closed:
+                    return None
+                arrived, image = self._capture.read()
+                at_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC) if arrived else 0.0
             if arrived:
-                self._end = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3
+                self._end = at_ms / 1e3
                 if failures:
                     if not self.undecodable:
                         log.warning(
