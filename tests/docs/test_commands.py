@@ -29,6 +29,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").g
 # Options of other programs that the pages name.
 FOREIGN = {
     "apt-get": {"--no-install-recommends"},
+    "benchmarks/multipliers.py": {"--instructions"},
     "benchmarks/scale.py": {"--kills"},
     "benchmarks/teaching_instructions.py": {"--shots"},
     "benchmarks/teaching_anew.py": {"--results"},

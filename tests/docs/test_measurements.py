@@ -52,7 +52,8 @@ def test_the_page_of_benchmarks_has_every_program() -> None:
 def test_a_table_has_the_rows_and_columns_that_were_asked_for() -> None:
     wanted = TABLE.format(rows="compared = ours / bare", columns="cell; ratio", across="")
     text = make_measurements.render(wanted, PAGE)
-    assert "| cell | ratio |\n| --- | ---: |\n| 0.35@96 | 1.163 |\n" in text
+    first = next(row for row in make_measurements.read("loop")["rows"] if row["compared"] == "ours / bare")
+    assert f"| cell | ratio |\n| --- | ---: |\n| {first['cell']} | {first['ratio']:.3f} |\n" in text
     assert "benchmarks/loop.py" in text
     assert "(../benchmarks/results/loop.json)" in text
     assert make_measurements.render(text, PAGE) == text

@@ -113,7 +113,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--replace",
         action="store_true",
-        help="replace RUN's run if it is of other photos or settings, once this one is finished",
+        help="replace RUN's run if it is of other photos or settings",
     )
     parser.add_argument("--check", action="store_true", help="only report problems with the photos")
     parser.add_argument(

@@ -18,7 +18,7 @@ _shtab_edge_train_commands() {
 
 _shtab_edge_train_options=(
   {-o,--output}"[the run folder to write, or to add cells to if it has a run of the same photos and settings (default\: runs\/NAME_OF_PHOTOS)]:RUN:_files"
-  "--replace[replace RUN\'s run if it is of other photos or settings, once this one is finished]"
+  "--replace[replace RUN\'s run if it is of other photos or settings]"
   "--check[only report problems with the photos]"
   "--plan[only say what it would cost, judged by 200 photos]"
   "--max-bad[stop if more of the photos of shards or of a table are missing or unreadable\; in a folder, all such are left out (default\: 1)]:PERCENT:"
