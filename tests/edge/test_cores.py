@@ -8,7 +8,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
+from weakref import WeakSet
 
 import cv2
 import pytest
@@ -225,6 +227,28 @@ def test_few_items_are_taken_ahead_and_none_after_the_end() -> None:
     outcomes.close()
     assert next(items) <= 10 + 5
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("parallel")]
+
+
+def test_no_outcome_is_held_that_was_taken() -> None:
+    class Picture:
+        pass
+
+    alive: WeakSet[Picture] = WeakSet()
+    begun: list[int] = []
+
+    def read(item: int) -> Picture:
+        begun.append(item)
+        alive.add(picture := Picture())
+        return picture
+
+    outcomes = ordered_map(read, range(1000), workers=2)
+    for _ in range(10):
+        next(outcomes)
+    deadline = monotonic() + 60
+    while (len(begun), len(alive)) != (14, 4) and monotonic() < deadline:
+        sleep(0.01)
+    assert (len(begun), len(alive)) == (14, 4)  # alive are those that were begun ahead
+    outcomes.close()
 
 
 def test_a_program_may_end_without_closing_them() -> None:

@@ -61,7 +61,9 @@ def claim_folder(run: TrainingRun) -> list[dict[str, Any]]:
     if reason:
         set_run_aside(run.folder)
         kept = run.folder / REPLACED
-        log.warning("%s: %s: it is replaced, and kept as %s until this one is finished", run.folder, reason, kept)
+        log.warning(
+            "%s: %s: replaced, and what was here stays in %s until this one is finished", run.folder, reason, kept
+        )
     write_atomic(run.folder / STARTED, json.dumps(now, indent=1, ensure_ascii=False))
     return earlier
 

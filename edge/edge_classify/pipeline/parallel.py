@@ -64,6 +64,7 @@ def ordered_map(function: Callable[[_Item], _Outcome], items: Iterable[_Item], *
                 future.set_result(function(item))
             except BaseException as error:
                 future.set_exception(error)
+            del found, future, item  # not to hold pictures while it waits
         room.release()  # for the next thread, which waits for it, to see the end
 
     # Daemons, since a program may end without closing the iterator.
@@ -72,9 +73,10 @@ def ordered_map(function: Callable[[_Item], _Outcome], items: Iterable[_Item], *
         thread.start()
     try:
         while future := taken.get():
-            outcome = future.result()
+            outcomes = [future.result()]
             room.release()
-            yield outcome
+            del future
+            yield outcomes.pop()
     finally:
         with taking:
             ended = True
