@@ -140,7 +140,7 @@ def test_a_run_of_other_photos_is_named_by_what_changed_and_replaced_if_asked(
     (tmp_path / "run" / "models" / "mine.tflite").touch()
     done = command(*words, "--replace")
     assert done.returncode == 0, done.stderr
-    assert "other photos (1 gone, 1 in another class): replaced, and what was here is in" in done.stderr
+    assert "other photos (1 gone, 1 in another class): replaced, and what was here stays in" in done.stderr
     assert not (tmp_path / "run" / REPLACED).exists()
     index = json.loads((tmp_path / "run" / "run.json").read_text())
     assert "disc/moved.png" in [file["path"] for file in index["photos"]["files"]]
