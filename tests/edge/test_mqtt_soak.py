@@ -114,9 +114,11 @@ def test_a_broker_that_restarts_all_the_time_loses_nothing_and_leaves_nothing_be
                     number += 1
                     see(output, number)
                 broker.start()
+                # Once this has been seen, both clients are connected again.
+                number += 1
+                see(output, number)
                 if restart == RESTARTS // 10:
                     wait_for(lambda: not any(output.counts().values()))
-                    # Both clients are connected again then, as they are at the end.
                     wait_for(all_seen)
                     before = (
                         resident_mb() - len(subscriber.numbers) * 40 / 2**20,
