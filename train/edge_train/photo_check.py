@@ -350,7 +350,7 @@ def photos_to_look_at(run: TrainingRun, check: PhotoCheck) -> str:
     every = as_columns(run.photos).photos
     photos = {path: every[index] for index in range(len(every)) if (path := every.path(index)) in shown}
     sheet = contact_sheet((photos[path].read(run.root), path, words) for path, words in tiles[:_MAX_TILES])
-    return sheet + _more(count, _MAX_TILES) + _unreadable(check.skipped)
+    return sheet + _more(count) + _unreadable(check.skipped)
 
 
 def _unreadable(files: Sequence[str]) -> str:
@@ -358,11 +358,12 @@ def _unreadable(files: Sequence[str]) -> str:
     if not files:
         return ""
     lines = "".join(f"<li>{escape(line)}</li>" for line in files[:_MAX_TILES])
-    return f"<h3>Unreadable, skipped</h3><ul>{lines}</ul>{_more(len(files), _MAX_TILES)}"
+    return f"<h3>Unreadable, skipped</h3><ul>{lines}</ul>{_more(len(files))}"
 
 
-def _more(count: int, shown: int) -> str:
-    return f"<p class=note>And {count - shown} more, see photo_check.json.</p>" if count > shown else ""
+def _more(count: int) -> str:
+    """How many there are beyond those that are shown, as HTML; "" if none."""
+    return f"<p class=note>And {count - _MAX_TILES} more, see photo_check.json.</p>" if count > _MAX_TILES else ""
 
 
 def _make_projection(
